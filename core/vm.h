@@ -1,0 +1,121 @@
+/*
+ * core/vm.h - a virtual machine: everything that is not const. Two in one process is a unit test.
+ */
+#ifndef CORE_VM_H
+#define CORE_VM_H
+#include "core/cpu.h"
+#include "core/dev.h"
+#include "core/irqchip.h"
+#include "util/loop.h"
+
+typedef enum RunState { /* query-status's names */
+    RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_INMIGRATE, RUN_POSTMIGRATE, RUN_FINISH_MIGRATE,
+    RUN_INTERNAL_ERROR, RUN_IO_ERROR, RUN_SHUTDOWN, RUN_GUEST_PANICKED, RUN_SAVE_VM, RUN_RESTORE_VM, RUN_WATCHDOG, RUN_STATES
+} RunState;
+extern const char *const run_state_names[RUN_STATES];
+
+/* Requests are served by the VM loop after all vCPUs stopped (3b.3). */
+typedef enum VmRequest { VM_RESET = 1, VM_SHUTDOWN = 2, VM_POWERDOWN = 4, VM_TRIPLE_FAULT = 8, VM_INTERNAL_ERROR = 16,
+    VM_DEBUG = 32, VM_PANIC = 64, VM_IO_ERROR = 128, VM_SUSPEND = 256, VM_WAKEUP = 512, VM_STOP = 1024, VM_QUIT = 2048 } VmRequest;
+typedef enum Cause { CAUSE_NONE, CAUSE_HOST_QMP_QUIT, CAUSE_HOST_QMP_RESET, CAUSE_HOST_SIGNAL, CAUSE_HOST_UI, CAUSE_HOST_ERROR,
+    CAUSE_GUEST_SHUTDOWN, CAUSE_GUEST_RESET, CAUSE_GUEST_PANIC, CAUSE_SUBSYSTEM_RESET, CAUSES } Cause; /* ShutdownCause */
+extern const char *const cause_names[CAUSES];
+typedef enum ActionReboot { REBOOT_RESET, REBOOT_SHUTDOWN } ActionReboot;
+typedef enum ActionShutdown { SHUTDOWN_POWEROFF, SHUTDOWN_PAUSE } ActionShutdown;
+typedef enum ActionPanic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE } ActionPanic;
+
+typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL */
+    void (*state)(void *self, RunState now);                     /* after a change */
+    void (*event)(void *self, const char *name, const char *json); /* QMP events: data object text or NULL */
+    void (*reset)(void *self);
+    void (*powerdown)(void *self);   /* the power button: ACPI devices */
+    void (*debug)(void *self, Cpu *cpu, const Exit *e); /* a vCPU hit a breakpoint or finished a step; VM is stopped */
+    void (*exit_asked)(void *self, int status); /* the VM ends: main should quit */
+    void *self;
+} VmListener;
+
+typedef struct VmConfig { /* what the machine needs to know of the command line; owned by vm */
+    char *name, *uuid_text;
+    uint8_t uuid[16];
+    bool uuid_set;
+    uint64_t ram_size, ram_max;
+    unsigned ram_slots;
+    char *ram_backend;               /* -machine memory-backend= */
+    unsigned cpus, max_cpus, sockets, dies, cores, threads;
+    char *cpu_model;                 /* -cpu text or NULL */
+    char *machine_opts_left;         /* internal */
+    char *kernel, *initrd, *append, *dtb, *bios;
+    GPtrArray *firmware_dirs;        /* -L, then the built-in list */
+    char *boot_order, *boot_once;    /* "cad" */
+    bool boot_menu, boot_strict;
+    int boot_splash_ms;
+    char *vga;                       /* -vga: "std", "none", .. or NULL: default */
+    bool nodefaults, no_user_config, nographic;
+    char *rtc_base, *rtc_clock, *rtc_driftfix; /* utc, localtime or a date */
+    ActionReboot on_reboot;
+    ActionShutdown on_shutdown;
+    ActionPanic on_panic;
+    bool autopsy_stops;              /* menura run: triple fault stops with a report */
+    uint64_t tsc_hz;                 /* 0: the host's */
+    GPtrArray *globals;              /* of char *[3] {driver, prop, value} */
+    GPtrArray *drives;               /* of DriveInfo: app and machine (core/machine.h) */
+    GPtrArray *smbios;               /* -smbios texts */
+    GPtrArray *fw_cfg;               /* -fw_cfg texts */
+    void *serial[4], *parallel[3], *debugcon; /* Chr *, by slot; NULL: none */
+    unsigned nserial, nparallel;
+} VmConfig;
+
+struct Vm {
+    Obj root;             /* "/": children machine, objects, chardevs, backend */
+    Obj *machine, *unattached, *peripheral, *peripheral_anon, *objects;
+    VmConfig cfg;
+    const struct MachineClass *mc;
+    Lock lock;            /* RANK_VM: devices, topology, run state */
+    Loop *loop;           /* its thread runs timers, requests, chardevs, monitor */
+    const Accel *accel;
+    Obj *accel_obj;       /* -accel's properties */
+    void *accel_data;
+    const IrqBackend *irq;
+    void *irq_data;       /* software backend's */
+    AddrSpace *mem, *smm, *ports;
+    Region *sysmem, *smmmem, *sysports; /* roots; smm: sysmem below, SMRAM above */
+    Cpu **cpus;
+    unsigned ncpus;
+    RunState state;
+    uint32_t requests;    /* VmRequest bits; atomic */
+    Cause cause;
+    Rng rng;              /* seeded per VM; door_random */
+    struct VmClock *clock;
+    struct VmPriv *priv;  /* core's own */
+};
+/* An empty VM: root, lock, loop (not started), clock; no machine, no accelerator. */
+Vm *vm_new(const char *name);
+void vm_free(Vm *vm);    /* stops everything first */
+bool vm_set_accel(Vm *vm, const char *name, Opts *props, Error **err); /* then memory roots exist */
+bool vm_init_machine(Vm *vm, const char *machine, Opts *machine_props, Error **err);
+bool vm_start(Vm *vm, bool paused, Error **err); /* reset, threads, run */
+/* Stop all vCPUs (returns when none runs) / let them go. VM lock held or not; nests by state only. */
+void vm_stop(Vm *vm, RunState why);
+void vm_cont(Vm *vm);
+bool vm_running(const Vm *vm);
+void vm_request(Vm *vm, VmRequest r, Cause c);       /* any thread; returns at once */
+void vm_request_cpu(Vm *vm, VmRequest r, Cpu *cpu, const Exit *e); /* from cpu_park */
+void vm_exit_code(Vm *vm, int status);               /* isa-debug-exit: end the process with it */
+void vm_reset(Vm *vm, Cause c);                      /* VM lock, vCPUs stopped: all state, settle, on_reset */
+void vm_listen(Vm *vm, const VmListener *l);
+void vm_unlisten(Vm *vm, const VmListener *l);
+void vm_event(Vm *vm, const char *name, const char *json_fmt, ...) PRINTF(3, 4); /* QMP event; any thread */
+/* Named things devices link to by property: ("chardev", "serial0"), ("drive", id), ("netdev", id).. */
+void vm_register(Vm *vm, const char *space, const char *id, void *p);
+void vm_unregister(Vm *vm, const char *space, const char *id);
+void *vm_lookup(Vm *vm, const char *space, const char *id);
+void vm_registry_foreach(Vm *vm, const char *space, void (*fn)(const char *id, void *p, void *arg), void *arg);
+/* All devices, parents first, in order of creation. */
+void vm_foreach_dev(Vm *vm, void (*fn)(Dev *d, void *arg), void *arg);
+Dev *vm_find_dev(Vm *vm, const char *id_or_path);
+/* Doors: outside input enters here, so that it can be recorded and replayed. VM lock. */
+void door_random(Vm *vm, void *buf, size_t len);
+void door_call(Vm *vm, const char *door, void (*fn)(void *arg, const void *data, size_t len), void *arg, const void *data, size_t len);
+/* A file of firmware or keymaps: -L dirs, then the built-in list; NULL + err naming where it looked. */
+char *vm_find_firmware(Vm *vm, const char *name, Error **err);
+#endif
