@@ -111,6 +111,11 @@ typedef struct Target {
     void (*autopsy)(Cpu *cpu, const Exit *e, GString *first_line, GString *report);
 } Target;
 
+/* Targets register like accelerators; NULL name: the first. */
+#define TARGET(t)                                                                                  \
+    static const Target *const t##_target __attribute__((used, section("targets"), no_sanitize("address"))) = &t
+const Target *target_find(const char *name);
+
 struct Cpu {
     Obj obj; /* /machine/unattached/device[0]; class from the model: "qemu64-x86_64-cpu" */
     const Accel *accel;

@@ -255,7 +255,10 @@ Irq irq_join(Obj *owner, Irq to, unsigned n, Irq *ends);       /* n sources OR-e
 void dev_enter(Dev *d);
 void dev_leave(Dev *d); /* outermost: settles */
 #define WITH_DEV(d) for (Dev *d_ = (dev_enter(d), (d)); d_; dev_leave(d_), d_ = NULL)
-void dev_reset(Dev *d); /* tables, then settle, then on_reset */
+void dev_reset(Dev *d); /* the three below in turn; vm_reset does each for all devices first */
+void dev_reset_state(Dev *d);
+void dev_settle(Dev *d);
+void dev_reset_done(Dev *d); /* on_reset of base classes, then its own */
 void guest_error(Dev *d, const char *fmt, ...) PRINTF(2, 3); /* rate-limited trace + -d guest_errors */
 void guest_unimp(Dev *d, const char *fmt, ...) PRINTF(2, 3); /* -d unimp */
 /* Register access by bank, as the region does; tests and qtest's barN+OFF use these too. */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define KiB 1024ull
+#define KiB ((uint64_t)1024)
 #define MiB (1024 * KiB)
 #define GiB (1024 * MiB)
 #define US  1000ll /* time is int64_t nanoseconds everywhere */
