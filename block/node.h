@@ -57,7 +57,7 @@ struct Node {
     Loop *loop;
 };
 #define BLK_DRIVER(d)                                                                              \
-    static const BlkDriver *const d##_blkdrv __attribute__((used, section("blkdrivers"), no_sanitize("address"))) = &d
+    static const BlkDriver *const d##_blkdrv IN_SECTION("blkdrivers") = &d
 /* "driver", "filename", "file.driver", .. ; format probed when driver is absent. The caller owns a reference. */
 Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err);
 Node *node_ref(Node *n);

@@ -64,7 +64,7 @@ typedef struct Accel { /* KVM, software CPU, test */
     void (*stats)(Vm *vm, GString *out); /* info jit */
 } Accel;
 #define ACCEL(a)                                                                                   \
-    static const Accel *const a##_accel __attribute__((used, section("accels"), no_sanitize("address"))) = &a
+    static const Accel *const a##_accel IN_SECTION("accels") = &a
 const Accel *accel_find(const char *name);
 void accel_foreach(void (*fn)(const Accel *a, void *arg), void *arg);
 
@@ -113,7 +113,7 @@ typedef struct Target {
 
 /* Targets register like accelerators; NULL name: the first. */
 #define TARGET(t)                                                                                  \
-    static const Target *const t##_target __attribute__((used, section("targets"), no_sanitize("address"))) = &t
+    static const Target *const t##_target IN_SECTION("targets") = &t
 const Target *target_find(const char *name);
 
 struct Cpu {

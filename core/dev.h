@@ -229,7 +229,7 @@ typedef struct DevEntry {
     PADDING(T, c)                                                                                  \
     static const DevEntry c##_entry = { (ptr), c##_pad };                                          \
     static const DevEntry *const c##_ptr                                                           \
-        __attribute__((used, section("devclasses"), no_sanitize("address"))) = &c##_entry
+        IN_SECTION("devclasses") = &c##_entry
 #define DEVICE(T, c) DEVICE_OF(T, c, (const DevClass *)(const void *)&(c))
 
 /* ---- life ---- */

@@ -22,7 +22,7 @@ typedef struct MachineClass {
 } MachineClass;
 #define MACHINE(m)                                                                                 \
     static const MachineClass *const m##_machine                                                   \
-        __attribute__((used, section("machines"), no_sanitize("address"))) = &m
+        IN_SECTION("machines") = &m
 const MachineClass *machine_find(const char *name_or_alias); /* NULL name: default */
 void machine_foreach(void (*fn)(const MachineClass *m, void *arg), void *arg);
 

@@ -70,7 +70,7 @@ typedef struct ObjClass {
 /* Classes are found through a linker section. Devices register with DEVICE() (core/dev.h). */
 #define OBJECT(c)                                                                                  \
     static const ObjClass *const c##_objclass                                                      \
-        __attribute__((used, section("objclasses"), no_sanitize("address"))) = &c
+        IN_SECTION("objclasses") = &c
 struct Obj {
     const ObjClass *cls;
     Obj *parent;

@@ -17,7 +17,7 @@ typedef struct TracePoint {
     static uint8_t id##_on;                                                                        \
     static const TracePoint id = { nm, f, &id##_on };                                              \
     static const TracePoint *const id##_p                                                          \
-        __attribute__((used, section("tracepoints"), no_sanitize("address"))) = &id
+        IN_SECTION("tracepoints") = &id
 /* who: a name that outlives the process or is interned (g_intern_string); may be NULL */
 void trace(const TracePoint *p, const char *who, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 bool trace_enable(const char *pattern, bool on); /* glob on names; false: matches nothing */

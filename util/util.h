@@ -18,6 +18,12 @@
 /* Guest faults are values the compiler makes you look at. */
 #define MUST __attribute__((warn_unused_result))
 #define PRINTF(a, b) __attribute__((format(printf, a, b)))
+/* A pointer in a linker section that is walked as an array: no red zones between. */
+#ifdef __clang__
+#define IN_SECTION(s) __attribute__((used, section(s), no_sanitize("address")))
+#else
+#define IN_SECTION(s) __attribute__((used, section(s)))
+#endif
 #define NORETURN __attribute__((noreturn))
 #define LIKELY(x)   __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
