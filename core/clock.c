@@ -309,7 +309,7 @@ void vm_clock_run(Vm *vm, int64_t until_ns)
     advance(c, until_ns);
 }
 
-void core__clock_manual(Vm *vm)
+void vm_clock_take(Vm *vm)
 {
     VmClock *c = vm->clock;
 

@@ -34,6 +34,7 @@ static inline bool timer_pending(const Timer *t) { return t->pending; }
 int64_t vm_now(Vm *vm);         /* CLOCK_VM ns; any thread, lock-free */
 int64_t vm_host_time(Vm *vm);   /* CLOCK_HOST: ns since 1970, with -rtc base applied by the RTC */
 int64_t vm_next_deadline(Vm *vm); /* CLOCK_VM; INT64_MAX if none */
+void vm_clock_take(Vm *vm); /* the test accelerator: time stands still, vm_clock_run moves it */
 void vm_clock_run(Vm *vm, int64_t until_ns); /* fire what is due up to then, in order (test accel) */
 /* muldiv without overflow: a * b / c with a 128-bit intermediate */
 static inline uint64_t muldiv64(uint64_t a, uint64_t b, uint64_t c)

@@ -108,7 +108,11 @@ typedef struct Target {
     void (*print_regs)(Cpu *cpu, GString *out);   /* info registers */
     /* disassemble around pc with capstone; n instructions */
     void (*disas)(Cpu *cpu, uint64_t va, const uint8_t *code, size_t len, unsigned n, GString *out);
-    void (*autopsy)(Cpu *cpu, const Exit *e, GString *first_line, GString *report);
+    /* Why did it die? The likely cause in one line, then the details. True: it rebooted on purpose
+     * (empty IDT and a trap), no report wanted. vCPU stopped, registers synced. */
+    bool (*autopsy)(Cpu *cpu, const Exit *e, GString *first_line, GString *report);
+    bool (*irq_open)(Cpu *cpu);                   /* EFLAGS.IF: does a pending interrupt end HALT */
+    void (*sipi)(Cpu *cpu, uint8_t vector);       /* after INIT: start at vector * 4096 */
 } Target;
 
 /* Targets register like accelerators; NULL name: the first. */
@@ -148,7 +152,12 @@ static inline uint32_t cpu_requests(const Cpu *c) { return __atomic_load_n(&c->r
 static inline void cpu_request_clear(Cpu *c, uint32_t bits) { __atomic_fetch_and(&c->request, ~bits, __ATOMIC_ACQ_REL); }
 void cpu_set_intc(Cpu *c, const struct CpuIntc *ops, void *chip);
 void cpu_run_on(Cpu *c, void (*fn)(Cpu *c, void *arg), void *arg); /* on its thread between runs; waits */
-bool cpu_wants_to_run(Cpu *c); /* runnable, or a request that ends HALT/WAIT_SIPI; the target-neutral part */
+/* Does anything end HALT or WAIT_SIPI, or is it runnable? INIT, SIPI and the waking from HALT are served by
+ * cpu_loop in core between two run()s (run() only has to return EXIT_KICKED when it sees those bits);
+ * NMI, SMI and IRQ delivery are the accelerator's. Any thread. */
+bool cpu_wants_to_run(Cpu *c);
+void cpu_park(Cpu *c, unsigned vm_request, const Exit *e); /* on its thread: ask the VM, do not run until it answered */
+Cpu *cpu_self(void); /* the vCPU whose thread this is, or NULL */
 /* Registers from outside (monitor, gdb, firmware loaders): the vCPU must be stopped. By name. */
 bool cpu_sync(Cpu *c, unsigned groups); /* pull if stale */
 void cpu_touch(Cpu *c);                 /* regs were changed: push before the next run */

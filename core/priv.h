@@ -43,7 +43,6 @@ void core__clock_start(Vm *vm); /* time runs */
 void core__clock_stop(Vm *vm);
 int64_t core__clock_get(Vm *vm);
 void core__clock_set(Vm *vm, int64_t now); /* while stopped: a load */
-void core__clock_manual(Vm *vm);           /* the test accelerator owns time */
 
 typedef struct VmPriv VmPriv;
 struct VmPriv {

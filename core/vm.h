@@ -101,6 +101,8 @@ bool vm_running(const Vm *vm);
 void vm_request(Vm *vm, VmRequest r, Cause c);       /* any thread; returns at once */
 void vm_request_cpu(Vm *vm, VmRequest r, Cpu *cpu, const Exit *e); /* from cpu_park */
 void vm_exit_code(Vm *vm, int status);               /* isa-debug-exit: end the process with it */
+int vm_wait(Vm *vm);                                 /* until somebody asks to exit; the status. Not on the loop */
+bool vm_wait_for(Vm *vm, int64_t host_ns, int *status); /* the same with a limit: false when it passed */
 void vm_reset(Vm *vm, Cause c);                      /* VM lock, vCPUs stopped: all state, settle, on_reset */
 void vm_listen(Vm *vm, const VmListener *l);
 void vm_unlisten(Vm *vm, const VmListener *l);

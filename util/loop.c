@@ -78,6 +78,19 @@ static guint attach(Loop *l, GSource *s, GSourceFunc fn, Call call)
     return id;
 }
 
+static void quit(void *arg) { g_main_loop_quit(((Loop *)arg)->main); }
+
+void loop_stop(Loop *l)
+{
+    if (!l->thread)
+        return;
+    g_assert(l->thread != g_thread_self());
+    loop_post(l, quit, l);
+    g_thread_join(l->thread);
+    l->thread = NULL;
+    __atomic_store_n(&l->runner, NULL, __ATOMIC_RELAXED);
+}
+
 Loop *loop_new(const char *name, Lock *lock)
 {
     Loop *l = g_new0(Loop, 1);
@@ -89,17 +102,12 @@ Loop *loop_new(const char *name, Lock *lock)
     return l;
 }
 
-static void quit(void *arg) { g_main_loop_quit(((Loop *)arg)->main); }
 
 void loop_free(Loop *l)
 {
     if (!l)
         return;
-    if (l->thread) {
-        g_assert(l->thread != g_thread_self());
-        loop_post(l, quit, l);
-        g_thread_join(l->thread);
-    }
+    loop_stop(l);
     g_main_loop_unref(l->main);
     g_main_context_unref(l->context);
     g_free(l->name);

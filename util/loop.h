@@ -12,6 +12,7 @@ typedef struct Loop Loop;
 Loop *loop_new(const char *name, Lock *lock);
 void loop_free(Loop *l); /* stops and joins its thread first */
 void loop_start(Loop *l);    /* give it a thread */
+void loop_stop(Loop *l);     /* end and join that thread; watches stay, nobody serves them */
 void loop_iterate(Loop *l, bool may_block); /* without a thread: run pending work once */
 GMainContext *loop_context(Loop *l);
 bool loop_is_mine(const Loop *l); /* are we on its thread (or between iterate calls) */
