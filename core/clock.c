@@ -238,7 +238,10 @@ static void fire(Timer *t)
         Dev *d = t->dev;
 
         dev_enter(d);
-        t->dev_fire(d, t->n);
+        if (t->dev_fire)
+            t->dev_fire(d, t->n);
+        else
+            t->dev_fire1(d);
         dev_leave(d);
     } else {
         t->fire(t->owner, t->n);

@@ -23,7 +23,8 @@ typedef struct Timer {
     void (*fire)(void *owner, unsigned n);
     void *owner;
     Dev *dev;     /* entry/settle around fire when not NULL */
-    void (*dev_fire)(Dev *d, unsigned n);
+    void (*dev_fire)(Dev *d, unsigned n); /* of an array; else dev_fire1 */
+    void (*dev_fire1)(Dev *d);
 } Timer;
 void timer_init(Timer *t, Vm *vm, Clock c, void (*fire)(void *owner, unsigned n), void *owner);
 void timer_at(Timer *t, int64_t abs_ns); /* replaces an earlier deadline; any thread */

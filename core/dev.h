@@ -47,7 +47,8 @@ typedef struct Field {
     Missed missed;
     uint32_t len_at, max; /* K_BUF */
     void (*save)(const Dev *d, struct StateOut *o);       /* K_CUSTOM: one blob, core/state.h */
-    bool (*load)(Dev *d, struct StateIn *i, Error **err); /* K_CUSTOM: into the shadow instance */
+    bool (*load)(Dev *d, struct StateIn *i, Error **err); /* K_CUSTOM: into the shadow instance, whose field is zero */
+    void (*drop)(Dev *d);                                 /* K_CUSTOM: release what the field holds; core zeroes it after */
     uint64_t reset; /* scalar value after reset */
     bool keep;      /* reset leaves it alone (CMOS, NVRAM, host resources) */
     uint16_t since; /* stream version that introduced it; 0: from the start */
@@ -162,14 +163,6 @@ typedef struct In {
     void (*set)(Dev *d, unsigned n, bool level);
 } In;
 
-/* Legacy: fixed ports and memory of ISA/system devices, mapped by isa_plug / the machine. */
-typedef struct IoMap {
-    uint16_t port_at;  /* offset of a uint32_t property holding the base port; 0: use base */
-    uint32_t base;
-    Bank bank;
-    bool fixed;        /* false: machine or bus maps it by hand */
-} IoMap;
-
 struct DevClass {
     ObjClass obj; /* name, desc, size, props, init (after properties, before the bus sees it) */
     const char *bus;        /* type of bus it plugs into: "ISA", "PCI", "virtio-bus", "ide", "System" (none) */
@@ -177,6 +170,10 @@ struct DevClass {
     FieldTable state;
     const Bank *banks;      /* regions named bank.name; dev_region(d, i) */
     unsigned nbanks;
+    /* Base classes of buses: banks that their classes name elsewhere (BARs, ISA ports), so that their registers
+     * are state too. i < nbank_at; NULL: none there. Inherited. */
+    const Bank *(*bank_at)(const DevClass *c, unsigned i);
+    unsigned nbank_at;
     const Out *outs;
     unsigned nouts;
     const In *ins;
@@ -206,7 +203,7 @@ struct Dev {
     Irq *out;         /* all outputs, in table order */
     unsigned nout, depth /* entries: > 0 is busy */;
     uint8_t life;     /* LIFE_* */
-    bool realized;
+    bool realized, settling, unsettled;
     uint32_t errors;  /* guest_error rate limit */
     int64_t errors_since;
 };
@@ -235,6 +232,9 @@ typedef struct DevEntry {
 /* ---- life ---- */
 const DevClass *dev_class_find(const char *name); /* aliases included */
 void dev_class_foreach(void (*fn)(const DevClass *c, void *arg), void *arg);
+void dev_entry_foreach(void (*fn)(const DevEntry *e, void *arg), void *arg);
+const char *dev_class_bus(const DevClass *c); /* base classes' too; NULL: none (System) */
+const char *prop_type_name(const Prop *p);    /* as -device X,help and device-list-properties spell it */
 /* Create, set properties (global overrides, then `props`: -device's, "driver"/"id"/"bus" excluded),
  * init, plug into `bus` (NULL: found by class.bus, or none), reset. parent: NULL means
  * /machine/unattached; else owns it. VM lock. */

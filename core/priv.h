@@ -68,9 +68,53 @@ struct VmPriv {
     void *eoi_chip;
     GHashTable *cpu_classes;
     bool powered;
+    GPtrArray *buses; /* of Bus *, in order of creation; NULL: none yet */
 };
 void core__cpus_stop(Vm *vm);   /* VM lock held: all vCPUs parked on return */
 void core__cpus_resume(Vm *vm);
 void core__cpu_start_threads(Vm *vm);
 void core__cpu_join(Vm *vm);
+
+/* obj.c, prop.c, dev.c */
+const ObjClass *core__class_parent(const ObjClass *c); /* explicit parent, or base of a device class */
+const char *core__type_alias(const char *name);        /* core/compat.def */
+const char *core__prop_alias(const ObjClass *cls, const char *name);
+void core__dev_classes(void (*fn)(const ObjClass *c, void *arg), void *arg);
+/* What o acquired with this release function. */
+void core__scope_foreach(Obj *o, void (*release)(void *), void (*fn)(void *p));
+void core__retire(void *p); /* g_free once no reader is left */
+bool core__is_dev(const ObjClass *c);
+bool core__is_bus(Vm *vm, const Obj *o);
+bool core__dev_may_enter(Dev *d); /* else busy or gone: guest_error said so */
+void core__prop_defaults(Obj *o);
+void core__prop_release(Obj *o);
+bool core__prop_apply(Obj *o, Opts *props, Error **err);
+/* obj_new with a step between the defaults and the properties. */
+Obj *core__obj_make(const ObjClass *cls, Obj *parent, const char *name, Opts *props,
+                    bool (*prepare)(Obj *o, void *arg, Error **err), void *arg, Error **err);
+
+/* layout.c: what a class's tables say about its instance, base classes first, each fact once. */
+typedef struct Slot { /* registers and fields alike */
+    char *name;          /* unique in the class: the key in streams */
+    uint32_t at, size, count, stride;
+    Kind kind;
+    const Field *field;  /* NULL: a register */
+    uint64_t reset;
+    bool keep;
+} Slot;
+typedef struct Layout {
+    Slot *v;
+    unsigned n;
+    GPtrArray *resets; /* of const Reg *: rows with a reset value whose bytes a field saves */
+    GPtrArray *banks;  /* of const Bank * */
+    GPtrArray *chain;  /* of const DevClass *, base first */
+    unsigned nout;
+} Layout;
+const Layout *core__layout(const DevClass *c);
+void core__reset_fields(Dev *d); /* state.c's neighbour: all slots to their reset values */
+void core__timers_init(Dev *d);
+void core__timers_stop(Dev *d);
+void core__state_free(Dev *d);   /* what fields own: buffers, custom queues */
+typedef struct BankIndex BankIndex;
+void core__unmap_owned(Obj *o); /* region.c: what o owns leaves its address spaces */
 #endif

@@ -24,6 +24,10 @@ static void region_release(void *p)
     rcu_retire(r, region_destroy);
 }
 
+static void unmap_one(void *p) { region_unmap(p); }
+
+void core__unmap_owned(Obj *o) { core__scope_foreach(o, region_release, unmap_one); }
+
 static Region *region_new(Obj *o, const char *name, RegionKind kind, uint64_t size)
 {
     Region *r = g_new0(Region, 1);

@@ -47,6 +47,8 @@ static void priv_free(VmPriv *p)
     g_ptr_array_free(p->listeners, TRUE);
     g_ptr_array_free(p->spaces, TRUE);
     g_ptr_array_free(p->rams, TRUE);
+    if (p->buses)
+        g_ptr_array_free(p->buses, TRUE);
     g_array_free(p->sections, TRUE);
     g_cond_clear(&p->parked);
     g_cond_clear(&p->resumed);

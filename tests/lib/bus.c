@@ -1,0 +1,4 @@
+/* tests/lib/bus.c - buses for devices under test: found by type, else made where this build can. */
+#include "tests/lib/t.h"
+
+Bus *t_bus(Vm *vm, const char *type) { return bus_find_type(vm, type); }
