@@ -116,5 +116,13 @@ void core__timers_init(Dev *d);
 void core__timers_stop(Dev *d);
 void core__state_free(Dev *d);   /* what fields own: buffers, custom queues */
 typedef struct BankIndex BankIndex;
+/* devstate.c: a load in two steps. */
+typedef struct Shadow Shadow;
+Shadow *core__shadow_new(Dev *d, const uint8_t *p, size_t n, Error **err); /* parsed and checked, or NULL */
+void core__shadow_commit(Shadow *w); /* then loaded and propagate, for each device of the load */
+void core__shadow_free(Shadow *w);
+Dev *core__shadow_dev(Shadow *w);
+void core__dev_loaded(Dev *d);
+void core__dev_propagate(Dev *d);
 void core__unmap_owned(Obj *o); /* region.c: what o owns leaves its address spaces */
 #endif

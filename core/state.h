@@ -34,6 +34,7 @@ bool dev_load(Dev *d, const uint8_t *p, size_t n, Error **err);
 /* The machine without RAM: header, config, clock, CPUs (CpuReg tables), devices by key. VM paused. */
 bool vm_save_state(Vm *vm, GByteArray *out, Error **err);
 bool vm_load_state(Vm *vm, const uint8_t *p, size_t n, Error **err); /* all or nothing */
+char *dev_state_key(const Dev *d); /* from topology; caller frees */
 void vm_dump_state(Vm *vm, GString *out); /* text, for diff */
 /* Further sections, written by others (block jobs, ..): key, save, load-into-shadow, commit. */
 typedef struct StateSection {

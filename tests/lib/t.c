@@ -94,16 +94,16 @@ unsigned t_guest_errors(void)
 }
 
 /* ---- runner ---- */
-static void run(const TestCase *t)
+static void run(void (*fn)(Vm *vm, const void *arg), const void *arg)
 {
     Vm *vm = t_vm();
 
     alarm(LIMIT_SECONDS);
-    t->fn(vm);
+    fn(vm, arg);
     vm_free(vm);
 }
 
-static bool run_forked(const TestCase *t)
+bool t_run(const char *name, void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet)
 {
     int status;
     pid_t pid;
@@ -111,18 +111,24 @@ static bool run_forked(const TestCase *t)
     fflush(NULL);
     pid = fork();
     if (pid == 0) {
-        run(t);
+        if (quiet && (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)))
+            exit(1);
+        run(fn, arg);
         exit(0);
     }
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return false;
-    printf("%s %s\n", status ? "FAIL" : "ok  ", t->name);
+    if (quiet)
+        return status == 0;
+    printf("%s %s\n", status ? "FAIL" : "ok  ", name);
     if (status && WIFSIGNALED(status))
         printf("     signal %d\n", WTERMSIG(status));
     return status == 0;
 }
 
-int main(int argc, char **argv)
+static void run_case(Vm *vm, const void *arg) { ((const TestCase *)arg)->fn(vm); }
+
+int __attribute__((weak)) t_main(int argc, char **argv)
 {
     const char *pattern = "*";
     bool list = false, fork_each = true, ok = true;
@@ -140,9 +146,11 @@ int main(int argc, char **argv)
         if (list)
             puts((*p)->name);
         else if (fork_each)
-            ok &= run_forked(*p);
+            ok &= t_run((*p)->name, run_case, *p, false);
         else
-            run(*p);
+            run(run_case, *p);
     }
     return ok ? 0 : 1;
 }
+
+int main(int argc, char **argv) { return t_main(argc, argv); }
