@@ -38,5 +38,22 @@ bool disk_eject(Disk *d, bool force, Error **err);                          /* m
 bool disk_change(Disk *d, const char *file, const char *format, Error **err); /* monitor */
 /* Small synchronous reads at configuration time (probing geometry). */
 int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len);
+typedef struct DiskStats {
+    uint64_t bytes[2], ops[2], failed[2]; /* read, write */
+    uint64_t flushes, discards;
+    uint64_t ns[2];
+} DiskStats;
+DiskStats disk_stats(const Disk *d);
+const char *disk_filename(const Disk *d); /* NULL without medium */
+const char *disk_format(const Disk *d);   /* "raw"; NULL without medium */
+const char *disk_node_name(const Disk *d);
+bool disk_removable(const Disk *d);       /* media=cdrom, or opened empty */
+bool disk_is_cdrom(const Disk *d);        /* media=cdrom */
+bool disk_tray_locked(const Disk *d);
+bool disk_io_error(const Disk *d, bool *nospace); /* stopped by the error policy */
+bool disk_resize(Disk *d, uint64_t bytes, Error **err); /* block_resize */
+/* -blockdev: a node registered as ("node", node-name) and as a ("drive", node-name) that a device may take. */
+bool disk_add_blockdev(Vm *vm, Opts *o, Error **err);
+bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err);
 /* Requests a device had in flight when saved are re-issued by it after load; nothing is kept here. */
 #endif

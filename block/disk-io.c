@@ -1,0 +1,236 @@
+/*
+ * block/disk-io.c - a device's requests: from the device's thread over the VM loop into coroutines
+ * and back; error policy, retry after cont, throttle.
+ *
+ *   submit -> queue -(kick, throttle)-> coroutine -> done -(report)-> device
+ *                ^                         | error, policy stop
+ *                +---------- cont -----  stopped
+ */
+#include "block/disk-priv.h"
+#include "block/iov.h"
+#include <errno.h>
+
+static const char *const actions[] = { [ON_ERROR_REPORT] = "report", [ON_ERROR_IGNORE] = "ignore", [ON_ERROR_STOP] = "stop" };
+
+static bool is_write(const BlkReq *r) { return r->op != BLK_READ && r->op != BLK_STATUS; }
+
+/* ---- back to the device ---- */
+static void report(void *arg)
+{
+    Disk *d = arg;
+    DiskItem *it;
+
+    d->reporting = false;
+    while ((it = g_queue_pop_head(&d->done))) { /* bounded: `done` callbacks queue, they do not add here */
+        bool w = is_write(it->r);
+
+        d->in_flight--;
+        d->stats.ns[w] += (uint64_t)(host_now() - it->since);
+        d->stats.failed[w] += it->ret != 0;
+        it->done(it->o, it->r, it->ret);
+        g_free(it);
+    }
+    if (!d->in_flight)
+        g_cond_broadcast(&d->idle);
+}
+
+static void finished(DiskItem *it, int ret)
+{
+    Disk *d = it->d;
+
+    it->ret = ret;
+    g_queue_push_tail(&d->done, it);
+    if (!d->reporting) {
+        d->reporting = true;
+        loop_post(d->vm->loop, report, d);
+    }
+}
+
+static OnError policy(const Disk *d, const BlkReq *r, int ret)
+{
+    OnError p = is_write(r) ? d->werror : d->rerror;
+
+    if (p == ON_ERROR_ENOSPC)
+        return ret == -ENOSPC ? ON_ERROR_STOP : ON_ERROR_REPORT;
+    return p;
+}
+
+static void failed(DiskItem *it, int ret)
+{
+    Disk *d = it->d;
+    OnError p = d->draining ? ON_ERROR_REPORT : policy(d, it->r, ret);
+
+    vm_event(d->vm, "BLOCK_IO_ERROR",
+             "{\"device\": \"%s\", \"node-name\": \"%s\", \"operation\": \"%s\", \"action\": \"%s\", \"nospace\": %s, \"reason\": \"%s\"}",
+             d->id, disk_node_name(d), is_write(it->r) ? "write" : "read", actions[p], ret == -ENOSPC ? "true" : "false",
+             g_strerror(-ret));
+    if (p != ON_ERROR_STOP) {
+        finished(it, p == ON_ERROR_IGNORE ? 0 : ret);
+        return;
+    }
+    d->failed = true;
+    d->nospace = ret == -ENOSPC;
+    g_queue_push_tail(&d->stopped, it);
+    vm_request(d->vm, VM_IO_ERROR, CAUSE_NONE);
+}
+
+/* ---- in a coroutine ---- */
+static CO_FN int perform(Disk *d, BlkReq *r)
+{
+    BlkReq zero;
+
+    if (!d->node || (d->removable && d->tray_open))
+        return -ENOMEDIUM;
+    if (is_write(r) && r->op != BLK_FLUSH && disk_readonly(d))
+        return -EACCES;
+    if (r->op == BLK_DISCARD && !d->unmap)
+        return 0;
+    if (r->op == BLK_WRITE || r->op == BLK_ZERO)
+        r->flags |= d->write_through ? BLK_FUA : 0;
+    if (r->op == BLK_ZERO && !d->unmap)
+        r->flags &= ~(unsigned)BLK_MAY_UNMAP;
+    if (r->op == BLK_WRITE && d->detect_zeroes != DETECT_OFF && iov_all_zero(r->iov, r->niov)) {
+        zero = (BlkReq){ .op = BLK_ZERO, .off = r->off, .len = r->len, .flags = r->flags };
+        if (d->detect_zeroes == DETECT_UNMAP)
+            zero.flags |= BLK_MAY_UNMAP;
+        return blk_submit(d->node, &zero);
+    }
+    return blk_submit(d->node, r);
+}
+
+static void body(void *arg)
+{
+    DiskItem *it = arg;
+    int ret = perform(it->d, it->r);
+
+    if (ret && ret != -ENOMEDIUM)
+        failed(it, ret);
+    else
+        finished(it, ret);
+}
+
+/* ---- from the device ---- */
+static void kick(void *arg);
+
+static bool unthrottle(void *arg)
+{
+    Disk *d = arg;
+
+    d->timer = 0;
+    kick(d);
+    return false;
+}
+
+static void kick(void *arg)
+{
+    Disk *d = arg;
+    DiskItem *it;
+
+    d->kicked = false;
+    while (!d->timer && (it = g_queue_peek_head(&d->queue))) {
+        bool moves = it->r->op == BLK_READ || it->r->op == BLK_WRITE;
+        int64_t wait = d->throttle.on && moves && !d->draining
+                           ? throttle_wait(&d->throttle, host_now(), is_write(it->r), it->r->len) : 0;
+
+        if (wait) {
+            d->timer = loop_after(d->vm->loop, wait, unthrottle, d);
+            break;
+        }
+        g_queue_pop_head(&d->queue);
+        co_enter(co_new(body, it));
+    }
+}
+
+static void post_kick(Disk *d)
+{
+    if (!d->kicked) {
+        d->kicked = true;
+        loop_post(d->vm->loop, kick, d);
+    }
+}
+
+void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), void *o)
+{
+    DiskItem *it = g_new0(DiskItem, 1);
+    bool w = is_write(r);
+
+    *it = (DiskItem){ .d = d, .r = r, .done = done, .o = o, .since = host_now() };
+    d->in_flight++;
+    if (r->op == BLK_READ || r->op == BLK_WRITE) {
+        d->stats.ops[w]++;
+        d->stats.bytes[w] += r->len;
+    }
+    d->stats.flushes += r->op == BLK_FLUSH;
+    d->stats.discards += r->op == BLK_DISCARD;
+    g_queue_push_tail(&d->queue, it);
+    post_kick(d);
+}
+
+unsigned disk_in_flight(const Disk *d) { return d->in_flight; }
+
+static void give_up_stopped(Disk *d)
+{
+    DiskItem *it;
+
+    while ((it = g_queue_pop_head(&d->stopped)))
+        finished(it, -ECANCELED);
+    d->failed = false;
+}
+
+void disk__drain(Disk *d)
+{
+    if (d->ops && d->ops->drain)
+        d->ops->drain(d->dev, true);
+    d->draining = true;
+    if (d->timer) {
+        loop_unwatch(d->vm->loop, d->timer);
+        d->timer = 0;
+        post_kick(d);
+    }
+    give_up_stopped(d);
+    while (d->in_flight || d->kicked || d->reporting) {
+        if (loop_is_mine(d->vm->loop))
+            loop_iterate(d->vm->loop, true);
+        else
+            lock_wait(&d->vm->lock, &d->idle, host_now() + 10 * MS);
+    }
+    d->draining = false;
+    if (d->ops && d->ops->drain)
+        d->ops->drain(d->dev, false);
+}
+
+void disk_cancel_all(Disk *d)
+{
+    if (d->in_flight)
+        disk__drain(d);
+}
+
+/* cont after an I/O error: once more, from the start of each request */
+static void on_state(void *self, RunState now)
+{
+    Disk *d = self;
+    DiskItem *it;
+
+    if (now != RUN_RUNNING || g_queue_is_empty(&d->stopped))
+        return;
+    d->failed = false;
+    while ((it = g_queue_pop_tail(&d->stopped)))
+        g_queue_push_head(&d->queue, it);
+    post_kick(d);
+}
+
+void disk__io_init(Disk *d)
+{
+    g_cond_init(&d->idle);
+    d->listener = (VmListener){ .state = on_state, .self = d };
+    vm_listen(d->vm, &d->listener);
+}
+
+void disk__io_fini(Disk *d)
+{
+    lock_take(&d->vm->lock);
+    disk__drain(d);
+    vm_unlisten(d->vm, &d->listener);
+    lock_drop(&d->vm->lock);
+    g_cond_clear(&d->idle);
+}

@@ -1,0 +1,173 @@
+/* block/disk-medium.c - tray, eject, change, resize, and -blockdev nodes as drives. VM lock, VM loop. */
+#include "block/disk-priv.h"
+#include <errno.h>
+
+static void tray_moved(Disk *d, bool open)
+{
+    if (d->tray_open == open)
+        return;
+    d->tray_open = open;
+    vm_event(d->vm, "DEVICE_TRAY_MOVED", "{\"device\": \"%s\", \"id\": \"%s\", \"tray-open\": %s}", d->id, d->id,
+             open ? "true" : "false");
+}
+
+void disk_set_tray(Disk *d, bool open)
+{
+    if (d->removable && !(open && d->tray_locked))
+        tray_moved(d, open);
+}
+
+void disk_lock_tray(Disk *d, bool locked) { d->tray_locked = locked; }
+
+static bool may_open(Disk *d, bool force, Error **err)
+{
+    bool device_agrees = !d->ops || !d->ops->eject || d->ops->eject(d->dev, force);
+
+    if (!d->removable)
+        return fail(err, "device '%s' is not removable", d->id);
+    if (force || d->tray_open || (device_agrees && !d->tray_locked))
+        return true;
+    fail(err, "device '%s' is locked and force was not specified, wait for tray to open and try again", d->id);
+    return error_hint(err, "unmount it in the guest, or eject with force");
+}
+
+static void take_out(Disk *d)
+{
+    if (!d->node)
+        return;
+    disk__drain(d);
+    node_permissions(d->node, 0, PERM_ALL, NULL);
+    node_unref(d->node);
+    d->node = NULL;
+    if (d->ops && d->ops->medium)
+        d->ops->medium(d->dev, false);
+}
+
+bool disk_eject(Disk *d, bool force, Error **err)
+{
+    if (!may_open(d, force, err))
+        return false;
+    tray_moved(d, true);
+    take_out(d);
+    return true;
+}
+
+static Node *open_new(Disk *d, const char *file, const char *format, Error **err)
+{
+    g_autoptr(Opts) o = opts_new();
+
+    opts_set(o, "filename", file);
+    if (format)
+        opts_set(o, "driver", format);
+    opts_set(o, "cache.direct", d->direct ? "on" : "off");
+    opts_set(o, "cache.no-flush", d->no_flush ? "on" : "off");
+    return node_open(d->vm->loop, o, d->readonly || d->cdrom, err);
+}
+
+bool disk_change(Disk *d, const char *file, const char *format, Error **err)
+{
+    Node *n;
+
+    if (!may_open(d, false, err))
+        return false;
+    n = open_new(d, file, format, err);
+    if (!n)
+        return false;
+    tray_moved(d, true);
+    take_out(d);
+    d->node = n;
+    if (d->attached && !disk__take_permissions(d, err)) {
+        node_unref(n);
+        d->node = NULL;
+        return false;
+    }
+    tray_moved(d, false);
+    if (d->ops && d->ops->medium)
+        d->ops->medium(d->dev, true);
+    return true;
+}
+
+bool disk_resize(Disk *d, uint64_t bytes, Error **err)
+{
+    BlkReq r = { .op = BLK_TRUNCATE, .off = bytes };
+    int ret;
+
+    if (!d->node)
+        return fail(err, "device '%s' has no medium", d->id);
+    if (bytes % 512)
+        return fail(err, "size %" PRIu64 " is not a multiple of 512", bytes);
+    disk__drain(d);
+    ret = blk_sync(d->node, &r);
+    if (ret)
+        return fail_errno_is(err, -ret, "cannot resize '%s'", d->id);
+    if (d->ops && d->ops->resized)
+        d->ops->resized(d->dev);
+    return true;
+}
+
+/* ---- -blockdev ---- */
+static Node *child_named(Vm *vm, Opts *o, const char *key, Error **err)
+{
+    g_autofree char *name = NULL;
+    Disk *d;
+
+    if (!opts_peek(o, key) || (!strcmp(key, "file") && opts_peek(o, "filename")))
+        return NULL;
+    name = opts_take(o, key);
+    d = vm_lookup(vm, "node", name);
+    if (!d)
+        fail(err, "cannot find a block node named '%s'", name);
+    return d ? d->node : NULL;
+}
+
+static void release(void *disk) { disk_free(disk); }
+
+bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
+{
+    const char *name = opts_peek(o, "node-name");
+    Node *file, *backing;
+    Error *why = NULL;
+    Disk *d;
+
+    if (!name)
+        return fail(err, "-blockdev needs node-name=");
+    if (vm_lookup(vm, "node", name) || vm_lookup(vm, "drive", name))
+        return fail(err, "there is a node or drive named '%s' already", name);
+    if (!opts_peek(o, "driver"))
+        return fail(err, "-blockdev %s needs driver=", name);
+    file = child_named(vm, o, "file", &why);
+    backing = why ? NULL : child_named(vm, o, "backing", &why);
+    if (why)
+        return error_pass(err, why);
+    d = g_new0(Disk, 1);
+    d->vm = vm;
+    d->id = g_strdup(name);
+    d->serial = g_strdup("");
+    d->werror = ON_ERROR_ENOSPC;
+    disk__io_init(d);
+    d->node = node_open_on(vm->loop, o, false, file, backing, err);
+    if (!d->node) {
+        disk_free(d);
+        return false;
+    }
+    d->readonly = d->node->readonly;
+    d->unmap = d->node->unmap;
+    d->detect_zeroes = d->node->detect_zeroes;
+    vm_register(vm, "node", d->id, d);
+    vm_register(vm, "drive", d->id, own(&vm->root, d, release));
+    return true;
+}
+
+bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err)
+{
+    Disk *d = vm_lookup(vm, "node", node_name);
+
+    if (!d)
+        return fail(err, "failed to find node with node-name='%s'", node_name);
+    if (d->attached || d->node->refs > 1)
+        return fail(err, "node %s is in use", node_name);
+    vm_unregister(vm, "node", node_name);
+    disown(&vm->root, d);
+    disk_free(d);
+    return true;
+}

@@ -1,0 +1,42 @@
+/* block/disk-priv.h - a Disk inside; disk.c, disk-io.c, disk-medium.c. VM lock. */
+#ifndef BLOCK_DISK_PRIV_H
+#define BLOCK_DISK_PRIV_H
+#include "block/disk.h"
+#include "block/throttle.h"
+#include "core/vm.h"
+
+typedef struct DiskItem { /* one request of the device */
+    Disk *d;
+    BlkReq *r;
+    void (*done)(void *o, BlkReq *r, int ret);
+    void *o;
+    int ret;
+    int64_t since;
+} DiskItem;
+struct Disk {
+    Vm *vm;
+    char *id, *serial;
+    Node *node; /* NULL: no medium */
+    const DiskOps *ops;
+    void *dev;
+    bool attached, want_write, share_rw;
+    bool cdrom, removable, readonly, snapshot, write_through, no_flush, direct, unmap;
+    uint8_t detect_zeroes;
+    OnError rerror, werror;
+    bool tray_open, tray_locked, failed, nospace;
+    char *aio, *locking;
+    GQueue queue, stopped, done; /* of DiskItem *: not started; waiting for cont; to be reported */
+    bool kicked, reporting, draining;
+    guint timer;        /* throttle */
+    unsigned in_flight; /* from submit to done */
+    GCond idle;
+    Throttle throttle;
+    DiskStats stats;
+    VmListener listener;
+};
+void disk__io_init(Disk *d);
+void disk__io_fini(Disk *d);
+void disk__drain(Disk *d);
+/* Attach's permissions on the present node. */
+bool disk__take_permissions(Disk *d, Error **err);
+#endif

@@ -1,0 +1,325 @@
+/*
+ * block/node.c - requests against a node: bounds, splitting to the driver's limits, bounce buffers
+ * for what is not aligned, fallbacks for what a driver cannot do; references, drain, permissions.
+ *
+ * Invariants: 1. r->iov of READ and WRITE describes exactly r->len bytes. 2. A driver sees only
+ * requests inside n->size (TRUNCATE apart), aligned to limits.align. 3. Unaligned writes hold n->rmw
+ * from the read of the block to its write, so two neighbours in one block do not undo each other.
+ */
+#include "block/priv.h"
+#include <errno.h>
+#include <stdlib.h>
+
+enum { BOUNCE_MAX = 1024 * 1024, ZERO_CHUNK = 256 * 1024 };
+
+/* ---- coroutines from outside ---- */
+typedef struct Run {
+    Loop *loop;
+    void (*fn)(void *arg);
+    void *arg;
+    bool done;
+    GMutex mutex;
+    GCond cond;
+} Run;
+
+static void run_body(void *arg)
+{
+    Run *r = arg;
+
+    r->fn(r->arg);
+    g_mutex_lock(&r->mutex);
+    r->done = true;
+    g_cond_signal(&r->cond);
+    g_mutex_unlock(&r->mutex);
+}
+
+static void run_there(void *arg) { co_enter(co_new(run_body, arg)); }
+
+void block__run(Loop *loop, void (*fn)(void *arg), void *arg)
+{
+    Run r = { .loop = loop, .fn = fn, .arg = arg };
+
+    if (co_self()) {
+        fn(arg);
+        return;
+    }
+    g_mutex_init(&r.mutex);
+    g_cond_init(&r.cond);
+    if (loop_is_mine(loop)) {
+        run_there(&r);
+        while (!r.done)
+            loop_iterate(loop, true);
+    } else { /* the caller holds no lock the loop needs */
+        loop_post(loop, run_there, &r);
+    }
+    g_mutex_lock(&r.mutex);
+    while (!r.done)
+        g_cond_wait(&r.cond, &r.mutex);
+    g_mutex_unlock(&r.mutex);
+    g_mutex_clear(&r.mutex);
+    g_cond_clear(&r.cond);
+}
+
+/* ---- limits ---- */
+void block__limits(Node *n)
+{
+    n->limits = (BlkLimits){ .align = 1, .max_iov = 1024, .max_transfer = GiB, .max_discard = 1ull << 40,
+                             .max_zero = 1ull << 40, .logical = 512, .physical = 512, .mem_align = 1 };
+    if (n->file) {
+        n->limits = n->file->limits;
+        n->limits.align = 1; /* the child bounces for itself */
+        n->limits.mem_align = 1;
+    }
+    if (n->drv->limits)
+        n->drv->limits(n, &n->limits);
+}
+
+/* ---- the request path ---- */
+static CO_FN int to_driver(Node *n, const BlkReq *r, uint64_t at, uint64_t len, struct iovec *iov)
+{
+    BlkReq part = *r;
+
+    part.off = r->off + at;
+    part.len = len;
+    if (r->niov) {
+        part.niov = iov_slice(r->iov, r->niov, at, len, iov);
+        part.iov = iov;
+    }
+    return n->drv->submit(n, &part);
+}
+
+/* A READ or WRITE that is not aligned: through a buffer of whole blocks, read first where needed. */
+static CO_FN int bounce_part(Node *n, const BlkReq *r, uint64_t at, uint64_t len)
+{
+    uint32_t align = MAX(n->limits.align, 1);
+    uint64_t lo = align_down(r->off + at, align), hi = MIN(align_up(r->off + at + len, align), align_up(n->size, align));
+    void *buf = NULL;
+    struct iovec one = { NULL, hi - lo };
+    BlkReq whole = { .op = BLK_READ, .off = lo, .len = hi - lo, .iov = &one, .niov = 1 };
+    bool partial = lo != r->off + at || hi != r->off + at + len;
+    int ret = 0;
+
+    if (posix_memalign(&buf, MAX(4096, align), hi - lo))
+        return -ENOMEM;
+    one.iov_base = buf;
+    if (r->op == BLK_READ) {
+        ret = n->drv->submit(n, &whole);
+        if (!ret)
+            iov_scatter(r->iov, r->niov, at, (char *)buf + (r->off + at - lo), len);
+    } else {
+        if (partial)
+            co_lock(&n->rmw);
+        if (partial)
+            ret = n->drv->submit(n, &whole);
+        iov_gather(r->iov, r->niov, at, (char *)buf + (r->off + at - lo), len);
+        whole.op = BLK_WRITE;
+        whole.flags = r->flags;
+        if (!ret)
+            ret = n->drv->submit(n, &whole);
+        if (partial)
+            co_unlock(&n->rmw);
+    }
+    free(buf);
+    return ret;
+}
+
+static CO_FN int transfer(Node *n, BlkReq *r)
+{
+    const BlkLimits *l = &n->limits;
+    uint64_t at = 0;
+    bool bounce = (l->align > 1 && ((r->off | r->len) % l->align)) || !iov_aligned(r->iov, r->niov, l->mem_align);
+    uint64_t max = MIN(l->max_transfer, bounce ? BOUNCE_MAX : GiB);
+    struct iovec *iov;
+    int ret = 0;
+
+    if (!bounce && r->len <= max && r->niov <= (int)l->max_iov)
+        return n->drv->submit(n, r);
+    if (r->niov > (int)l->max_iov && !bounce) { /* many small pieces: one copy is cheaper than many calls */
+        bounce = true;
+        max = MIN(max, BOUNCE_MAX);
+    }
+    iov = g_new(struct iovec, MAX(r->niov, 1));
+    while (at < r->len && !ret) {
+        uint64_t len = MIN(r->len - at, max);
+
+        ret = bounce ? bounce_part(n, r, at, len) : to_driver(n, r, at, len, iov);
+        at += len;
+    }
+    g_free(iov);
+    return ret;
+}
+
+static CO_FN int write_zeroes(Node *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    g_autofree uint8_t *zero = g_try_malloc0(MIN(len, ZERO_CHUNK));
+    int ret = 0;
+
+    if (!zero)
+        return -ENOMEM;
+    for (uint64_t at = 0; at < len && !ret;) {
+        struct iovec one = { zero, MIN(len - at, ZERO_CHUNK) };
+        BlkReq w = { .op = BLK_WRITE, .off = off + at, .len = one.iov_len, .iov = &one, .niov = 1, .flags = flags & BLK_FUA };
+
+        ret = transfer(n, &w);
+        at += one.iov_len;
+    }
+    return ret;
+}
+
+/* DISCARD and ZERO: whole blocks go to the driver, the edges are written (ZERO) or left (DISCARD). */
+static CO_FN int zero_or_discard(Node *n, const BlkReq *r)
+{
+    uint32_t align = MAX(n->limits.align, 1);
+    uint64_t lo = MIN(align_up(r->off, align), r->off + r->len), hi = MAX(align_down(r->off + r->len, align), lo);
+    bool zero = r->op == BLK_ZERO;
+    uint64_t max = zero ? n->limits.max_zero : n->limits.max_discard;
+    int ret = 0;
+
+    if (zero && lo > r->off)
+        ret = write_zeroes(n, r->off, lo - r->off, r->flags);
+    for (uint64_t at = lo; at < hi && !ret;) {
+        uint64_t len = MIN(hi - at, max);
+        BlkReq part = { .op = r->op, .off = at, .len = len, .flags = r->flags };
+
+        ret = n->drv->submit(n, &part);
+        if (ret == -ENOTSUP && !(r->flags & BLK_NO_FALLBACK))
+            ret = zero ? write_zeroes(n, at, len, r->flags) : 0;
+        at += len;
+    }
+    if (zero && !ret && r->off + r->len > hi)
+        ret = write_zeroes(n, hi, r->off + r->len - hi, r->flags);
+    return ret;
+}
+
+static CO_FN int by_op(Node *n, BlkReq *r)
+{
+    int ret;
+
+    switch (r->op) {
+    case BLK_READ:
+    case BLK_WRITE:
+        return r->len ? transfer(n, r) : 0;
+    case BLK_ZERO:
+    case BLK_DISCARD:
+        return zero_or_discard(n, r);
+    case BLK_FLUSH:
+        return n->no_flush ? 0 : n->drv->submit(n, r);
+    case BLK_STATUS:
+        r->allocated = true;
+        r->zero = false;
+        ret = n->drv->submit(n, r);
+        return ret == -ENOTSUP ? 0 : ret;
+    default:
+        return n->drv->submit(n, r);
+    }
+}
+
+static int check(const Node *n, const BlkReq *r)
+{
+    bool changes = r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD || r->op == BLK_TRUNCATE;
+
+    if (changes && n->readonly)
+        return -EACCES;
+    if (r->op == BLK_FLUSH || r->op == BLK_TRUNCATE)
+        return 0;
+    if (!in_range(r->off, r->len, n->size))
+        return -EIO;
+    if ((r->op == BLK_READ || r->op == BLK_WRITE) && iov_total(r->iov, r->niov) != r->len)
+        return -EINVAL;
+    return 0;
+}
+
+CO_FN int blk_submit(Node *n, BlkReq *r)
+{
+    int ret = check(n, r);
+
+    if (ret)
+        return ret;
+    g_atomic_int_inc(&n->in_flight);
+    ret = by_op(n, r);
+    g_atomic_int_add(&n->in_flight, -1);
+    return ret;
+}
+
+typedef struct Sync {
+    Node *n;
+    BlkReq *r;
+    int ret;
+} Sync;
+
+static void sync_body(void *arg)
+{
+    Sync *s = arg;
+
+    s->ret = blk_submit(s->n, s->r);
+}
+
+int blk_sync(Node *n, BlkReq *r)
+{
+    Sync s = { n, r, 0 };
+
+    block__run(n->loop, sync_body, &s);
+    return s.ret;
+}
+
+void node_drain(Node *n)
+{
+    while (g_atomic_int_get(&n->in_flight)) {
+        if (loop_is_mine(n->loop))
+            loop_iterate(n->loop, true);
+        else
+            g_usleep(100); /* another thread serves them; only at take-down */
+    }
+}
+
+/* ---- life ---- */
+Node *node_ref(Node *n)
+{
+    g_atomic_int_inc(&n->refs);
+    return n;
+}
+
+static void close_body(void *arg)
+{
+    Node *n = arg;
+
+    n->drv->close(n);
+}
+
+void node_unref(Node *n)
+{
+    if (!n || !g_atomic_int_dec_and_test(&n->refs))
+        return;
+    node_drain(n);
+    if (n->drv->close)
+        block__run(n->loop, close_body, n);
+    node_unref(n->file);
+    node_unref(n->backing);
+    g_free(n->opaque);
+    g_free(n->name);
+    g_free(n->filename);
+    g_free(n);
+}
+
+/* One parent per node asks; a child gets what its parent asks, a backing file is only read. */
+bool node_permissions(Node *n, unsigned want, unsigned share, Error **err)
+{
+    unsigned read_only_share = PERM_ALL & ~(PERM_WRITE | PERM_RESIZE);
+
+    if (n->force_share)
+        share = PERM_ALL;
+    if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly) {
+        fail(err, "'%s' is read-only", n->filename ? n->filename : n->name);
+        return error_hint(err, "drop readonly=on, or use snapshot=on to keep what is written apart");
+    }
+    if (n->drv->permissions && !n->drv->permissions(n, NULL, want, share, err))
+        return false;
+    if (!n->drv->permissions && n->file && !node_permissions(n->file, want, share, err))
+        return false;
+    if (!n->drv->permissions && n->backing &&
+        !node_permissions(n->backing, want & PERM_CONSISTENT_READ, share & read_only_share, err))
+        return false;
+    n->perm = want;
+    n->shared = share;
+    return true;
+}

@@ -1,0 +1,249 @@
+/*
+ * block/open.c - building the graph from options: driver look-up, protocol prefixes, probing of the
+ * format, children by name or by nested options.
+ */
+#include "block/priv.h"
+#include <errno.h>
+
+extern const BlkDriver *const __start_blkdrivers[], *const __stop_blkdrivers[];
+enum { PROBE_BYTES = 2048 };
+
+const BlkDriver *blk_driver_find(const char *name)
+{
+    for (const BlkDriver *const *d = __start_blkdrivers; d < __stop_blkdrivers; d++)
+        if (!strcmp((*d)->name, name))
+            return *d;
+    return NULL;
+}
+
+void blk_driver_foreach(void (*fn)(const BlkDriver *d, void *arg), void *arg)
+{
+    for (const BlkDriver *const *d = __start_blkdrivers; d < __stop_blkdrivers; d++)
+        fn(*d, arg);
+}
+
+/* Formats we know by sight but cannot open: better one clear line than a disk of garbage. */
+static const struct {
+    unsigned at;
+    const char *magic;
+    unsigned len;
+    const char *name;
+} foreign[] = {
+    { 0, "QFI\xfb", 4, "qcow2" },     { 0, "KDMV", 4, "vmdk" },         { 0, "vhdxfile", 8, "vhdx" },
+    { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" }, { 0, "conectix", 8, "vpc" }, { 0, "QED\0", 4, "qed" },
+    { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
+};
+
+static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filename, Error **err)
+{
+    const BlkDriver *best = NULL;
+    int score = 0;
+
+    for (const BlkDriver *const *d = __start_blkdrivers; d < __stop_blkdrivers; d++) {
+        int s = (*d)->probe ? (*d)->probe(head, n) : 0;
+
+        if (s > score) {
+            best = *d;
+            score = s;
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(foreign) && score < 2; i++) {
+        if (foreign[i].at + foreign[i].len > n || memcmp(head + foreign[i].at, foreign[i].magic, foreign[i].len))
+            continue;
+        fail(err, "'%s' looks like a %s image, a format that is not supported", filename, foreign[i].name);
+        error_hint(err, "convert it: qemu-img convert -O raw '%s' NEW.img, or say format=raw if it is a plain disk", filename);
+        return NULL;
+    }
+    return best ? best : &block__raw;
+}
+
+static Node *node_alloc(Loop *loop, const BlkDriver *drv, bool readonly)
+{
+    Node *n = g_new0(Node, 1);
+
+    n->loop = loop;
+    n->drv = drv;
+    n->readonly = readonly;
+    n->refs = 1;
+    n->opaque = g_malloc0(MAX(drv->size, 1));
+    g_queue_init(&n->rmw.waiters);
+    return n;
+}
+
+static bool onoff(Opts *o, const char *key, bool *out, Error **err) { return opts_get_bool(o, key, *out, out, err); }
+
+static bool detect_zeroes(Node *n, const char *v, Error **err)
+{
+    static const char *const names[] = { "off", "on", "unmap" };
+
+    for (unsigned i = 0; v && i < G_N_ELEMENTS(names); i++) {
+        if (!strcmp(v, names[i])) {
+            n->detect_zeroes = (uint8_t)i;
+            return true;
+        }
+    }
+    return !v || fail(err, "detect-zeroes=%s: must be off, on or unmap", v);
+}
+
+static bool common(Node *n, Opts *o, Error **err)
+{
+    const char *v;
+    bool fallback = false;
+
+    n->name = g_strdup(opts_get(o, "node-name"));
+    if ((v = opts_get(o, "discard"))) {
+        if (strcmp(v, "ignore") && strcmp(v, "off") && strcmp(v, "unmap") && strcmp(v, "on"))
+            return fail(err, "discard=%s: must be ignore or unmap", v);
+        n->unmap = !strcmp(v, "unmap") || !strcmp(v, "on");
+    }
+    return detect_zeroes(n, opts_get(o, "detect-zeroes"), err) && onoff(o, "read-only", &n->readonly, err) &&
+           onoff(o, "auto-read-only", &fallback, err) && onoff(o, "cache.direct", &n->direct, err) &&
+           onoff(o, "cache.no-flush", &n->no_flush, err) && onoff(o, "force-share", &n->force_share, err);
+}
+
+/* "file:PATH", "json:{..}", "null-co://": what the name itself says. */
+static bool split_protocol(Opts *o, Error **err)
+{
+    const char *f = opts_peek(o, "filename"), *colon = f ? strchr(f, ':') : NULL;
+    g_autofree char *copy = NULL, *proto = NULL;
+
+    if (!colon || memchr(f, '/', (size_t)(colon - f)))
+        return true;
+    copy = g_strdup(f);
+    proto = g_strndup(f, (gsize)(colon - f));
+    if (!strcmp(proto, "file")) {
+        opts_set(o, "filename", copy + 5);
+    } else if (!strcmp(proto, "json")) {
+        Opts *more = opts_parse_any(copy + 5, NULL, err);
+
+        if (!more)
+            return false;
+        g_free(opts_take(o, "filename"));
+        for (guint i = 0; i < more->v->len; i++)
+            opts_set(o, ((Opt *)more->v->pdata[i])->key, ((Opt *)more->v->pdata[i])->value);
+        opts_free(more);
+    } else if (!strcmp(proto, "null-co") || !strcmp(proto, "null-aio")) {
+        g_free(opts_take(o, "filename"));
+        opts_set(o, "driver", proto);
+    } else if (!g_file_test(f, G_FILE_TEST_EXISTS)) {
+        fail(err, "unknown protocol '%s' in '%s'", proto, copy);
+        return error_hint(err, "for a file of that name write file=./%s", copy);
+    }
+    return true;
+}
+
+static Node *open_inner(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err);
+
+/* The child "file": given, by nested options, or by our own filename. */
+static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
+{
+    g_autoptr(Opts) sub = opts_sub(o, "file");
+    g_autofree char *filename = opts_take(o, "filename");
+    static const char *const inherited[] = { "cache.direct", "cache.no-flush", "read-only", "auto-read-only", "aio", "locking" };
+
+    if (filename)
+        opts_set(sub, "filename", filename);
+    for (size_t i = 0; i < G_N_ELEMENTS(inherited); i++) {
+        const char *v = opts_peek(o, inherited[i]);
+
+        if (v && !opts_peek(sub, inherited[i]))
+            opts_set(sub, inherited[i], v);
+    }
+    g_free(opts_take(o, "aio"));
+    g_free(opts_take(o, "locking"));
+    if (!opts_peek(sub, "driver") && !split_protocol(sub, err))
+        return NULL;
+    if (!opts_peek(sub, "driver"))
+        opts_set(sub, "driver", "file");
+    return open_inner(loop, sub, readonly, NULL, NULL, err);
+}
+
+static const BlkDriver *choose(Loop *loop, Node *file, Error **err)
+{
+    g_autofree uint8_t *head = g_malloc0(PROBE_BYTES);
+    size_t n = MIN(PROBE_BYTES, file->size);
+    struct iovec one = { head, n };
+    BlkReq r = { .op = BLK_READ, .len = n, .iov = &one, .niov = 1 };
+    int ret = n ? blk_submit(file, &r) : 0;
+
+    if (ret) {
+        fail_errno_is(err, -ret, "cannot read '%s' to find its format", file->filename);
+        return NULL;
+    }
+    return probe(head, n, file->filename ? file->filename : "the image", err);
+}
+
+static const BlkDriver *named(const char *name, Error **err)
+{
+    const BlkDriver *d = blk_driver_find(name);
+
+    if (d)
+        return d;
+    fail(err, "format or driver '%s' is not supported", name);
+    error_hint(err, "convert the image with qemu-img convert -O raw, then use format=raw");
+    return NULL;
+}
+
+static Node *open_inner(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err)
+{
+    g_autofree char *driver = NULL;
+    const BlkDriver *d = NULL;
+    Node *n, *child = file ? node_ref(file) : NULL;
+
+    if (!split_protocol(o, err))
+        return NULL;
+    driver = opts_take(o, "driver");
+    if (driver && !(d = named(driver, err))) {
+        node_unref(child);
+        return NULL;
+    }
+    if (!d || !d->protocol) {
+        if (!child && !(child = open_file_child(loop, o, readonly, err)))
+            return NULL;
+        if (!d && !(d = choose(loop, child, err))) {
+            node_unref(child);
+            return NULL;
+        }
+    }
+    n = node_alloc(loop, d, readonly);
+    n->file = child;
+    n->backing = backing ? node_ref(backing) : NULL;
+    if (child)
+        n->filename = g_strdup(child->filename);
+    if (!common(n, o, err) || !d->open(n, o, err)) {
+        n->drv = &block__raw; /* nothing of the driver's to close */
+        node_unref(n);
+        return NULL;
+    }
+    block__limits(n);
+    if (!opts_all_used(o, driver ? driver : "the drive", err)) {
+        node_unref(n);
+        return NULL;
+    }
+    return n;
+}
+
+typedef struct Opening {
+    Loop *loop;
+    Opts *o;
+    bool readonly;
+    Node *file, *backing, *made;
+    Error **err;
+} Opening;
+
+static void open_body(void *arg)
+{
+    Opening *p = arg;
+
+    p->made = open_inner(p->loop, p->o, p->readonly, p->file, p->backing, p->err);
+}
+
+Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err)
+{
+    Opening p = { loop, o, readonly, file, backing, NULL, err };
+
+    block__run(loop, open_body, &p);
+    return p.made;
+}
+
+Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err) { return node_open_on(loop, o, readonly, NULL, NULL, err); }
