@@ -32,6 +32,10 @@ void chr_cancel_write(Chr *c, guint id);
 bool chr_is_open(const Chr *c);
 const char *chr_id(const Chr *c);
 char *chr_describe(const Chr *c);  /* "filename" of query-chardev; caller frees */
+const char *chr_backend(const Chr *c); /* "socket" */
+bool chr_in_use(const Chr *c);         /* somebody is attached */
+void chr_help(GString *out);           /* -chardev help */
+const char *chr_pty_path(const Chr *c); /* pty; NULL: not one */
 /* fds passed with SCM_RIGHTS to a socket: taken one by one; -1 none */
 int chr_take_fd(Chr *c);
 GByteArray *chr_ring_read(Chr *c, size_t max); /* ringbuf; NULL: not one */

@@ -1,0 +1,150 @@
+/*
+ * chr/mux.c - several users of one character device; Ctrl-A is the escape. What is typed goes to
+ * the user that has the focus, what any of them writes comes out.
+ *
+ *   Ctrl-A h  help      Ctrl-A x  quit      Ctrl-A c  next user     Ctrl-A b  break
+ *   Ctrl-A t  time stamps   Ctrl-A s  save (nothing to do)   Ctrl-A Ctrl-A  Ctrl-A itself
+ */
+#include "chr/priv.h"
+
+enum { ESCAPE = 1, FIFO = 256 };
+struct Mux {
+    Chr *c;
+    guint focus;
+    bool escaped, stamps, line_start;
+    uint8_t fifo[FIFO]; /* typed, not taken yet */
+    unsigned used;
+    int64_t since;
+};
+
+Mux *chr__mux_new(Chr *c)
+{
+    Mux *m = g_new0(Mux, 1);
+
+    m->c = c;
+    m->line_start = true;
+    m->since = host_now();
+    return m;
+}
+
+void chr__mux_free(Mux *m) { g_free(m); }
+guint chr__mux_focused(const Mux *m) { return m->focus; }
+size_t chr__mux_room(Mux *m) { return FIFO - m->used; }
+
+static ChrUser *focused(Mux *m)
+{
+    return m->focus < m->c->users->len ? &g_array_index(m->c->users, ChrUser, m->focus) : NULL;
+}
+
+static void tell(Mux *m, ChrEvent e)
+{
+    ChrUser *u = focused(m);
+
+    if (u && u->event)
+        u->event(u->o, e);
+}
+
+void chr__mux_focus(Mux *m, guint user)
+{
+    tell(m, CHR_MUX_OUT);
+    m->focus = user;
+    tell(m, CHR_MUX_IN);
+    chr__mux_flush(m);
+}
+
+void chr__mux_flush(Mux *m)
+{
+    for (;;) { /* ends when the fifo is empty or nobody takes */
+        ChrUser *u = focused(m);
+        size_t room = u && u->can_take && m->used ? u->can_take(u->o) : 0;
+        uint8_t part[FIFO];
+        unsigned n = (unsigned)MIN(room, m->used);
+
+        if (!n)
+            return;
+        memcpy(part, m->fifo, n);
+        memmove(m->fifo, m->fifo + n, m->used - n);
+        m->used -= n;
+        u->take(u->o, part, n);
+    }
+}
+
+static void help(Mux *m)
+{
+    static const char text[] = "\r\nCtrl-A h    print this help\r\n"
+                               "Ctrl-A x    end the machine\r\n"
+                               "Ctrl-A s    save disk data (always saved)\r\n"
+                               "Ctrl-A t    switch time stamps\r\n"
+                               "Ctrl-A b    send a break\r\n"
+                               "Ctrl-A c    switch between console and monitor\r\n"
+                               "Ctrl-A Ctrl-A  send Ctrl-A\r\n";
+
+    chr_write_all(m->c, text, sizeof(text) - 1);
+}
+
+static void command(Mux *m, uint8_t ch)
+{
+    switch (ch) {
+    case 'h':
+    case '?':
+        help(m);
+        break;
+    case 'x':
+        chr_write_all(m->c, "\r\nterminated\r\n", 14);
+        vm_exit_code(m->c->vm, 0);
+        break;
+    case 'b':
+        tell(m, CHR_BREAK);
+        break;
+    case 'c':
+        if (m->c->users->len)
+            chr__mux_focus(m, (m->focus + 1) % m->c->users->len);
+        break;
+    case 't':
+        m->stamps = !m->stamps;
+        m->line_start = true;
+        m->since = host_now();
+        break;
+    default: /* 's' has nothing to do: writes are never held back */
+        break;
+    }
+}
+
+void chr__mux_take(Mux *m, const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool was = m->escaped;
+
+        m->escaped = !was && p[i] == ESCAPE;
+        if (m->escaped)
+            continue;
+        if (was && p[i] != ESCAPE) {
+            chr__mux_flush(m);
+            command(m, p[i]);
+        } else if (m->used < FIFO) {
+            m->fifo[m->used++] = p[i];
+        }
+    }
+    chr__mux_flush(m);
+}
+
+GByteArray *chr__mux_stamp(Mux *m, const uint8_t *p, size_t n)
+{
+    GByteArray *out;
+
+    if (!m->stamps)
+        return NULL;
+    out = g_byte_array_new();
+    for (size_t i = 0; i < n; i++) {
+        if (m->line_start) {
+            int64_t ms = (host_now() - m->since) / MS;
+            g_autofree char *t = g_strdup_printf("[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000), (int)(ms / 60000 % 60),
+                                                 (int)(ms / 1000 % 60), (int)(ms % 1000));
+
+            g_byte_array_append(out, (const uint8_t *)t, (guint)strlen(t));
+        }
+        m->line_start = p[i] == '\n';
+        g_byte_array_append(out, p + i, 1);
+    }
+    return out;
+}
