@@ -61,6 +61,11 @@ int ui_key_to_set1(uint16_t key);         /* 0xe0xx for extended; -1 none */
 int ui_key_to_set2(uint16_t key);
 int ui_key_to_usb(uint16_t key);
 int ui_key_from_set1(unsigned scancode);
+int ui_key_by_number(unsigned scancode);  /* send-key's {"type":"number"}: set 1, 0x80 set or 0xe0xx for extended; -1 */
+/* Press the keys in order, release them in reverse after hold_ns of VM time; queued behind what is being typed. */
+void ui_send_keys(Vm *vm, const uint16_t *keys, unsigned n, int64_t hold_ns);
+bool ui_type(Vm *vm, const char *text, Error **err); /* ASCII on a US keyboard; paced like send-key */
+void ui_release_all(Vm *vm);                         /* focus was lost: no key or button stays down */
 /* LEDs: caps 1, num 2, scroll 4 */
 void ui_set_leds(Vm *vm, unsigned leds);
 #endif
