@@ -1,0 +1,291 @@
+/*
+ * target/x86/decode.c - bytes to Insn, driven by the maps that tools/gen/decode.py makes of decode.tbl.
+ * Source: Intel SDM vol. 2, chapter 2 and appendix A.
+ */
+#include "target/x86/decode.h"
+#include "tcg/ir.h"
+#define WITH_ROWS
+#include "x86-decode.inc"
+#undef WITH_ROWS
+
+
+typedef struct Cursor {
+    const uint8_t *p, *end;
+    bool bad;
+} Cursor;
+
+static uint8_t next(Cursor *c)
+{
+    if (c->p < c->end)
+        return *c->p++;
+    c->bad = true;
+    return 0;
+}
+
+static int64_t next_sx(Cursor *c, unsigned bytes)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        v |= (uint64_t)next(c) << (8 * i);
+    return bytes == 8 ? (int64_t)v : (int64_t)(v << (64 - 8 * bytes)) >> (64 - 8 * bytes);
+}
+
+typedef struct Prefix {
+    uint8_t pfx, rex, map, vvvv; /* rex: 0100WRXB, pfx: 0 none 1 66 2 F3 3 F2 */
+    bool o16, a67, vex;
+} Prefix;
+
+/* C4/C5: the fields are stored inverted. */
+static void vex(Cursor *c, Prefix *x, uint8_t lead, Insn *in)
+{
+    uint8_t b1 = next(c), b2 = b1;
+
+    x->vex = true;
+    x->map = 4;
+    x->rex = 0x40 | (~b1 >> 5 & 4);
+    if (lead == 0xc4) {
+        b2 = next(c);
+        x->rex = 0x40 | (~b1 >> 5 & 7) | (b2 >> 4 & 8);
+        x->map = (uint8_t)(3 + (b1 & 31));
+    }
+    x->vvvv = ~b2 >> 3 & 15;
+    x->pfx = b2 & 3;
+    in->vex_l = b2 & 4;
+    if (x->map < 4 || x->map > 6)
+        c->bad = true;
+}
+
+static int segment_prefix(uint8_t b)
+{
+    switch (b) {
+    case 0x26: return SEG_ES;
+    case 0x2e: return SEG_CS;
+    case 0x36: return SEG_SS;
+    case 0x3e: return SEG_DS;
+    case 0x64: return SEG_FS;
+    case 0x65: return SEG_GS;
+    default: return -1;
+    }
+}
+
+static bool legacy_prefix(Insn *in, Prefix *x, uint8_t b, CodeSize mode)
+{
+    int seg = segment_prefix(b);
+
+    if (b == 0x66)
+        x->o16 = true;
+    else if (b == 0x67)
+        x->a67 = true;
+    else if (b == 0xf2 || b == 0xf3)
+        in->repne = b == 0xf2, in->rep = b == 0xf3;
+    else if (b == 0xf0)
+        in->lock = true;
+    else if (seg < 0)
+        return false;
+    else if (mode != CODE64 || seg >= SEG_FS) /* in long mode the four old ones do nothing */
+        in->seg = (uint8_t)seg, in->seg_override = true;
+    return true;
+}
+
+static uint8_t prefixes(Cursor *c, Insn *in, Prefix *x, CodeSize mode)
+{
+    for (;;) {
+        uint8_t b = next(c);
+
+        if (c->bad)
+            return 0;
+        if (legacy_prefix(in, x, b, mode)) {
+            x->rex = 0;
+            continue;
+        }
+        if (mode == CODE64 && (b & 0xf0) == 0x40) {
+            x->rex = b; /* counts only right before the opcode */
+            continue;
+        }
+        x->pfx = in->rep ? 2 : in->repne ? 3 : x->o16 ? 1 : 0;
+        if ((b == 0xc4 || b == 0xc5) && (mode == CODE64 || (c->p < c->end && *c->p >= 0xc0))) {
+            if (x->pfx || x->rex || in->lock)
+                c->bad = true, c->p = c->end + 1; /* #UD, not a short fetch */
+            vex(c, x, b, in);
+            return next(c);
+        }
+        if (b != 0x0f)
+            return b;
+        b = next(c);
+        x->map = b == 0x38 ? 2 : b == 0x3a ? 3 : 1;
+        return x->map == 1 ? b : next(c);
+    }
+}
+
+static void modrm16(Cursor *c, Insn *in, unsigned mod, unsigned rm)
+{
+    static const uint8_t base[] = { 3, 3, 5, 5, 6, 7, 5, 3 }, index[] = { 6, 7, 6, 7 };
+
+    in->base = base[rm];
+    in->index = rm < 4 ? index[rm] : V_NONE;
+    if (rm == 6 && mod == 0) {
+        in->base = V_NONE;
+        mod = 2;
+    }
+    if (!in->seg_override)
+        in->seg = in->base == 5 ? SEG_SS : SEG_DS;
+    if (mod)
+        in->disp = next_sx(c, mod);
+}
+
+static void modrm(Cursor *c, Insn *in, const Prefix *x, uint8_t m, CodeSize mode)
+{
+    unsigned mod = m >> 6, rm = m & 7;
+
+    in->modrm = m;
+    in->reg = (uint8_t)((m >> 3 & 7) | (x->rex & 4) << 1);
+    in->rm = (uint8_t)(rm | (x->rex & 1) << 3);
+    in->base = in->index = V_NONE;
+    in->mem = mod != 3;
+    if (!in->mem)
+        return;
+    if (in->asize == 1) {
+        modrm16(c, in, mod, rm);
+        return;
+    }
+    in->base = in->rm;
+    if (rm == 4) {
+        uint8_t s = next(c);
+        unsigned index = (s >> 3 & 7) | (x->rex & 2) << 2;
+
+        in->scale = s >> 6;
+        in->index = index == 4 ? V_NONE : (uint8_t)index;
+        in->base = (uint8_t)((s & 7) | (x->rex & 1) << 3);
+        if ((s & 7) == 5 && mod == 0)
+            in->base = V_NONE, mod = 4;
+    } else if (rm == 5 && mod == 0) {
+        in->base = V_NONE;
+        in->rip = mode == CODE64;
+        mod = 4;
+    }
+    if (!in->seg_override)
+        in->seg = in->base == 4 || in->base == 5 ? SEG_SS : SEG_DS;
+    if (mod)
+        in->disp = next_sx(c, mod == 1 ? 1 : 4);
+}
+
+static void constant(Cursor *c, Insn *in, const Opr *o)
+{
+    unsigned v = in->size;
+
+    switch (o->kind) {
+    case O_I: in->imm = next_sx(c, v == 3 ? 4 : 1u << v); break;
+    case O_IV: in->imm = next_sx(c, 1u << v); break;
+    case O_IB:
+    case O_J8: in->imm = next_sx(c, 1); break;
+    case O_UB: in->imm = in->row->nopr > 2 && o > in->row->opr && o[-1].kind == O_UW ? in->imm | next(c) << 16 : next(c); break;
+    case O_UW: in->imm = next_sx(c, 2) & 0xffff; break;
+    case O_JZ: in->imm = next_sx(c, in->size == 1 ? 2 : 4); break;
+    case O_AP:
+        in->imm = (int64_t)((uint64_t)next_sx(c, in->size == 1 ? 2 : 4) & bytes_mask(in->size == 1 ? 2 : 4));
+        in->sel = (uint16_t)next_sx(c, 2);
+        break;
+    case O_O:
+        in->disp = next_sx(c, 1u << in->asize);
+        in->base = in->index = V_NONE;
+        in->mem = true;
+        if (!in->seg_override)
+            in->seg = SEG_DS;
+        break;
+    default: break;
+    }
+}
+
+static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
+{
+    uint64_t t = in->row->traits;
+    bool mandatory66 = in->row->pfx == 1 || x->vex, o66 = x->o16 && !mandatory66;
+
+    in->o66 = o66;
+    in->size = mode == CODE16 ? (o66 ? 2 : 1) : o66 ? 1 : 2;
+    if (x->rex & 8)
+        in->size = 3;
+    if (mode == CODE64) {
+        if (t & R_D64 && in->size == 2)
+            in->size = 3;
+        if (t & R_Q)
+            in->size = 3;
+    }
+    if (t & R_BYTE || (t & R_W && !(opc & 1)))
+        in->size = 0;
+}
+
+static const Row *find_row(const Prefix *x, uint8_t opc, uint8_t m, CodeSize mode)
+{
+    bool l = mode == CODE64;
+    unsigned leaf = (l ? leaf_1 : leaf_0)[x->map][opc];
+
+    if (leaf & 0x8000)
+        leaf = (l ? group_1 : group_0)[leaf & 0x7fff][(x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)];
+    return leaf ? &x86_rows[leaf] : NULL;
+}
+
+static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv)
+{
+    if (x->vvvv && !takes_vvvv)
+        return false;
+    if (in->lock && !(in->row->traits & R_LOCK && in->mem))
+        return false;
+    for (unsigned i = 0; i < in->row->nopr; i++)
+        if (in->row->opr[i].kind == O_M && !in->mem)
+            return false;
+    return true;
+}
+
+Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
+{
+    Cursor c = { p, p + MIN(n, 15), false };
+    Prefix x = { 0 };
+    bool takes_vvvv = false;
+    uint8_t opc, m;
+
+    memset(in, 0, sizeof(*in));
+    in->seg = SEG_DS;
+    in->base = in->index = V_NONE;
+    opc = prefixes(&c, in, &x, mode);
+    if (c.bad)
+        return c.p > c.end ? DEC_UD : n < 15 ? DEC_SHORT : DEC_LONG;
+    if (c.p == c.end) /* whether a ModRM byte is needed is known only with it */
+        m = 0;
+    else
+        m = *c.p;
+    in->row = find_row(&x, opc, m, mode);
+    if (!in->row)
+        return DEC_UD;
+    in->rex = x.rex != 0;
+    in->rexw = x.rex & 8;
+    in->pfx = x.pfx;
+    in->vvvv = x.vvvv;
+    in->opcode = opc;
+    in->cond = opc & 15;
+    in->opc_reg = (uint8_t)((opc & 7) | (x.rex & 1) << 3);
+    in->asize = mode == CODE64 ? (x.a67 ? 2 : 3) : (mode == CODE32) != x.a67 ? 2 : 1;
+    size_of(in, &x, opc, mode);
+    if (in->row->traits & R_MODRM) {
+        m = next(&c);
+        modrm(&c, in, &x, m, mode);
+    }
+    for (unsigned i = 0; i < in->row->nopr; i++) {
+        takes_vvvv |= in->row->opr[i].kind == O_B;
+        constant(&c, in, &in->row->opr[i]);
+    }
+    if (c.bad)
+        return n < 15 ? DEC_SHORT : DEC_LONG;
+    if (!allowed(in, &x, takes_vvvv))
+        return DEC_UD;
+    in->len = (uint8_t)(c.p - p);
+    return DEC_OK;
+}
+
+unsigned x86_insn_reads(const Insn *in)
+{
+    return in->row->reads | (in->row->traits & R_CC ? ir_cond_reads(in->cond) : 0);
+}
+
+unsigned x86_insn_writes(const Insn *in) { return in->row->traits & R_MAYBE ? 0 : in->row->writes | in->row->undef; }

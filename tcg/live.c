@@ -1,0 +1,101 @@
+/*
+ * tcg/live.c - one backward pass: which flags and temps are still wanted.
+ *
+ * A flag setter whose flags nobody reads loses its F bit; a pure op whose temp nobody reads goes
+ * away; the last use of a temp is marked so that T1 can free its register in one forward pass.
+ * Flags are NOT kept alive by ops that may fault: a flag that every path overwrites before reading
+ * it is allowed to be stale in a fault frame.  What is live is always exact there, and live means
+ * at the start of the instruction, because that is where execution resumes.
+ */
+#include "tcg/ir.h"
+#include <string.h>
+
+typedef struct Live {
+    uint64_t temps[4]; /* bit set over value numbers */
+    unsigned flags;
+} Live;
+
+static bool is_live(const Live *l, unsigned v) { return l->temps[v >> 6] >> (v & 63) & 1; }
+static void set_live(Live *l, unsigned v) { l->temps[v >> 6] |= 1ull << (v & 63); }
+static void clear_live(Live *l, unsigned v) { l->temps[v >> 6] &= ~(1ull << (v & 63)); }
+static bool is_temp(unsigned v) { return v >= V_TEMP && v <= V_LAST; }
+
+static bool use(Live *l, unsigned v)
+{
+    bool last = is_temp(v) && !is_live(l, v);
+
+    if (is_temp(v))
+        set_live(l, v);
+    return last;
+}
+
+static void flow_flags(const IrBlock *b, IrOp *o, Live *l)
+{
+    const IrInfo *k = &ir_info[IR_KIND(o->op)];
+    unsigned writes = o->op & IR_F ? k->writes : 0;
+
+    if (!(writes & l->flags))
+        o->op &= (uint16_t)~IR_F;
+    else if (!(k->traits & T_MAYBE) || (o->op & IR_I && o->imm & (IR_SIZE(o->op) == 3 ? 63 : 31)))
+        l->flags &= ~writes;
+    if (IR_KIND(o->op) == IR_brcc || IR_KIND(o->op) == IR_brz)
+        l->flags |= b->slot[o->c].live;
+    if (IR_KIND(o->op) == IR_jump)
+        l->flags = b->slot[o->c].live;
+    l->flags |= k->reads == FX ? ir_cond_reads(o->x) : k->reads;
+}
+
+/* A fault restarts the instruction: what its earlier ops have read must still be there. */
+static unsigned read_again(const IrBlock *b, unsigned i)
+{
+    unsigned flags = 0;
+
+    for (unsigned j = i; j-- > 0 && b->at[j] == b->at[i];) {
+        unsigned r = ir_info[IR_KIND(b->ops[j].op)].reads;
+        flags |= r == FX ? ir_cond_reads(b->ops[j].x) : r;
+    }
+    return flags;
+}
+
+/* Returns false if the op is dead. */
+static bool flow(IrBlock *b, unsigned i, Live *l)
+{
+    IrOp *o = &b->ops[i];
+    const IrInfo *k = &ir_info[IR_KIND(o->op)];
+    bool keeps_d = k->args[0] == 'D' || (k->args[0] == 'd' && IR_SIZE(o->op) < 2);
+
+    if (k->traits & T_FAULT)
+        l->flags |= read_again(b, i);
+    b->live[i] = (uint8_t)l->flags;
+    flow_flags(b, o, l);
+    if (!(k->traits & T_SIDE) && !(o->op & IR_F) &&
+        (o->d == V_NONE || (is_temp(o->d) && !is_live(l, o->d))))
+        return false;
+    if (is_temp(o->d) && !keeps_d)
+        clear_live(l, o->d);
+    b->kill[i] = (uint8_t)(use(l, o->a) | use(l, o->b) << 1 | use(l, o->c) << 2);
+    return true;
+}
+
+void ir_live(IrBlock *b, bool all_flags)
+{
+    Live l = { { 0 }, FALL };
+    unsigned keep = b->nops;
+
+    for (unsigned i = b->nops; i-- > 0;) {
+        if (all_flags)
+            l.flags = FALL;
+        if (flow(b, i, &l)) { /* compact towards the end, then move down once */
+            keep--;
+            b->ops[keep] = b->ops[i];
+            b->at[keep] = b->at[i];
+            b->kill[keep] = b->kill[i];
+            b->live[keep] = b->live[i];
+        }
+    }
+    b->nops -= keep;
+    memmove(b->ops, b->ops + keep, b->nops * sizeof(b->ops[0]));
+    memmove(b->at, b->at + keep, b->nops);
+    memmove(b->kill, b->kill + keep, b->nops);
+    memmove(b->live, b->live + keep, b->nops);
+}

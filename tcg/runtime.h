@@ -1,0 +1,117 @@
+/*
+ * tcg/runtime.h - what interp.c (and generated code, later) shares with its surroundings: the common
+ * front of a vCPU's register memory, the views and their xor-TLB, blocks. Slow paths are implemented by
+ * accel/tcg, guest specifics by target/. All of it belongs to one vCPU thread, except Block contents
+ * (immutable once published, apart from links of the same vCPU).
+ */
+#ifndef TCG_RUNTIME_H
+#define TCG_RUNTIME_H
+#include "tcg/ir.h"
+
+typedef struct Env Env;
+typedef struct Block Block;
+struct Cpu;
+
+/* d = fn(e, a, b, c). An exception: set e->fault and return anything. */
+typedef uint64_t (*HelperFn)(Env *e, uint64_t a, uint64_t b, uint64_t c);
+/* d and s: 32-byte vector registers; imm8 in imm. May set e->fault when called by vopx. */
+typedef void (*VecFn)(Env *e, void *d, const void *s, unsigned imm);
+
+/* How to recover the six flags: a token, not their values. */
+typedef struct Cc {
+    uint64_t res, a, b;
+    uint8_t kind, size, carry;
+} Cc;
+
+/* What stops a block. Guest exceptions are FAULT_EXC + vector; the rest is the engine's. */
+enum { FAULT_NONE, FAULT_POLL, FAULT_RETRY /* run this one instruction alone */, FAULT_AGAIN /* run it again */,
+       FAULT_HALT, FAULT_DEBUG, FAULT_EXIT /* state changed: leave run() soon */, FAULT_SHUTDOWN, FAULT_EXC = 0x100 };
+typedef struct Fault {
+    uint32_t kind, err;
+    uint64_t addr;
+} Fault;
+
+/*
+ * xor-TLB: `va ^ tag` is the page offset on a hit, so one unsigned compare with 4096 - size checks
+ * tag, page crossing and validity. An invalid tag must differ from every va of its slot: tlb_none()
+ * gives it the index of the neighbour. A constant such as ~0 would make the last page of the address
+ * space hit, and that is where guests put error pointers.
+ */
+enum { TLB_N = 2048, JC_N = 4096, PAGE = 4096 };
+typedef struct TlbEnt {
+    uint64_t tag, addend; /* host - guest */
+} TlbEnt;
+typedef struct View { /* one per privilege class */
+    TlbEnt r[TLB_N], w[TLB_N];
+    Block *jb[JC_N]; /* jump cache, by virtual pc */
+    uint16_t used[2][TLB_N]; /* fill lists: a flush costs O(entries used) */
+    unsigned nused[2];
+    uint64_t gen; /* bumped by every flush, of a page too: links across pages hold only within one */
+    unsigned fills;
+} View;
+
+static inline uint64_t tlb_none(unsigned slot) { return (uint64_t)(slot ^ 1) << 12; }
+static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
+{
+    const TlbEnt *e = &side[(va >> 12) & (TLB_N - 1)];
+
+    return LIKELY((va ^ e->tag) <= PAGE - bytes) ? (uint8_t *)(uintptr_t)(va + e->addend) : NULL;
+}
+static inline unsigned jc_slot(uint64_t pc) { return (unsigned)(pc ^ pc >> 12) & (JC_N - 1); }
+
+struct Env {
+    uint64_t v[256]; /* guest registers, other globals, temps, dump; v[V_NONE] is always zero */
+    uint8_t vec[VEC_N][32] __attribute__((aligned(32)));
+    uint64_t pc;
+    View *view;
+    Cc cc;
+    uint32_t exit_req; /* atomic: set by other threads and timers, makes the next poll stop */
+    uint32_t mode;     /* the target's mode word: part of a block's key */
+    Fault fault;
+    uint64_t icount;   /* guest instructions, added per block */
+    Block *cur;        /* block being executed */
+    uint8_t a20_off;
+    struct Cpu *cpu;
+};
+
+typedef struct Link {
+    Block *to;
+    uint64_t gen; /* view generation it holds for; in-page links: ~0 */
+} Link;
+struct Block {
+    uint64_t pc, pa; /* virtual pc baked in; physical address of the first byte */
+    uint32_t mode;
+    uint16_t bytes, nops;
+    uint8_t ninsns, nslots;
+    bool dead, crosses;
+    IrOp *ops; /* lowered */
+    uint8_t *at;
+    uint64_t *insn_pc;
+    IrExit slot[MAX_SLOTS];
+    Link link[MAX_SLOTS];
+    Block *next, *next_in_page; /* hash chain; page list */
+    uint64_t pa2;   /* crosses: physical page of the rest */
+};
+
+/* tcg/interp.c */
+void interp_lower(Block *blk, const IrBlock *b);
+void interp_run(Env *e); /* until e->fault is set; e->pc is then exact */
+void flags_fold(Env *e); /* token -> CC_RAW */
+
+/* accel/tcg: slow paths. false: e->fault is set. n is 1..16. for_write: checks W, the value will be stored back. */
+bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write);
+bool mem_store(Env *e, uint64_t va, unsigned n, const void *in);
+/* Compare-and-swap of n bytes (1, 2, 4, 8, 16); *ok says whether it swapped; old gets the value seen. */
+bool mem_cas(Env *e, uint64_t va, unsigned n, void *old, const void *new_, bool *ok);
+/* Host address of va in RAM for `len` bytes of the page, or NULL: e->fault set, or MMIO (fault none). */
+uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left);
+Block *block_get(Env *e, uint64_t pc); /* NULL: e->fault is set (fetch fault, or flush asked) */
+
+/* target: implemented by target/x86 */
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, bool one, IrBlock *out);
+bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
+bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */
+bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);
+void target_multiply(Env *e, bool is_signed, unsigned size, uint64_t src, unsigned *flags);
+uint64_t target_eflags6(unsigned f);                  /* FC.. -> the guest's positions */
+#endif
