@@ -8,7 +8,7 @@ const IrInfo ir_info[IR_KINDS] = {
 #include "tcg/ops.def"
 };
 
-void ir_begin(IrBlock *b, uint64_t pc, uint32_t mode)
+void ir_begin(IrBlock *b, uint64_t pc, uint64_t mode)
 {
     b->pc = pc;
     b->mode = mode;

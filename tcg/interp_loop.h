@@ -181,6 +181,10 @@ jump: {
         goto run;
     }
     pc = e->pc = x->pc;
+    if (UNLIKELY(blk->mode & ENV_MODE_ONE)) {
+        e->fault = (Fault){ FAULT_POLL, 0, 0 };
+        return;
+    }
     to = block_get(e, pc);
     if (UNLIKELY(!to))
         return;
@@ -194,7 +198,7 @@ jump: {
 brind:
     e->icount += blk->ninsns;
     pc = v[o->a];
-    if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
+    if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED) || blk->mode & ENV_MODE_ONE)) {
         e->pc = pc;
         if (!target_brind_ok(e, pc))
             goto fault_here;
@@ -207,7 +211,7 @@ leave:
     if (!o->x)
         e->pc = (uint64_t)o->imm;
     pc = e->pc;
-    if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
+    if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED) || blk->mode & ENV_MODE_ONE)) {
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
     }

@@ -62,7 +62,7 @@ typedef struct IrExit {
 
 typedef struct IrBlock {
     uint64_t pc;
-    uint32_t mode;
+    uint64_t mode;
     unsigned nops, ninsns, nslots, next_temp;
     uint16_t bytes;   /* of guest code, counted in its first page */
     bool crosses;     /* its (only) instruction continues on the next page */
@@ -84,7 +84,7 @@ static inline Val val_reg(unsigned v) { return (Val){ (uint8_t)v, false, 0 }; }
 static inline Val val_const(int64_t k) { return (Val){ V_NONE, true, k }; }
 
 /* build.c: one forward pass, folding as it goes */
-void ir_begin(IrBlock *b, uint64_t pc, uint32_t mode);
+void ir_begin(IrBlock *b, uint64_t pc, uint64_t mode);
 Val ir_temp(IrBlock *b);
 Val ir_reg(IrBlock *b, Val v); /* materialise a constant */
 void ir_alu(IrBlock *b, IrKind k, unsigned size, unsigned flag, Val d, Val a, Val src);

@@ -59,6 +59,7 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
 }
 static inline unsigned jc_slot(uint64_t pc) { return (unsigned)(pc ^ pc >> 12) & (JC_N - 1); }
 
+enum { ENV_MODE_ONE = 1 << 7 }; /* the one bit of the mode word the engine knows: blocks of one instruction, unlinked */
 struct Env {
     uint64_t v[256]; /* guest registers, other globals, temps, dump; v[V_NONE] is always zero */
     uint8_t vec[VEC_N][32] __attribute__((aligned(32)));
@@ -66,7 +67,7 @@ struct Env {
     View *view;
     Cc cc;
     uint32_t exit_req; /* atomic: set by other threads and timers, makes the next poll stop */
-    uint32_t mode;     /* the target's mode word: part of a block's key */
+    uint64_t mode;     /* the target's mode word: part of a block's key */
     Fault fault;
     uint64_t icount;   /* guest instructions, added per block */
     Block *cur;        /* block being executed */
@@ -80,7 +81,7 @@ typedef struct Link {
 } Link;
 struct Block {
     uint64_t pc, pa; /* virtual pc baked in; physical address of the first byte */
-    uint32_t mode;
+    uint64_t mode;
     uint16_t bytes, nops;
     uint8_t ninsns, nslots;
     bool dead, crosses;
@@ -108,7 +109,9 @@ uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left);
 Block *block_get(Env *e, uint64_t pc); /* NULL: e->fault is set (fetch fault, or flush asked) */
 
 /* target: implemented by target/x86 */
-bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, bool one, IrBlock *out);
+/* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows).
+ * `page_left`: bytes of them in the first page. one: a single instruction. */
+void target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *out);
 bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
 bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */
 bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);

@@ -1,0 +1,52 @@
+/* target/x86/tr.h - what the translators share: one instruction on its way to micro-ops. */
+#ifndef TARGET_X86_TR_H
+#define TARGET_X86_TR_H
+#include "target/x86/cpu.h"
+#include "tcg/interp.h"
+
+typedef struct Addr { /* linear address as an addressing triple */
+    Val a, b;
+    unsigned scale;
+    int64_t imm;
+} Addr;
+typedef struct Tr {
+    X86 *s;
+    IrBlock *b;
+    Insn in;
+    uint64_t pc, next; /* linear */
+    uint64_t mode, cs_base;
+    CodeSize code;
+    bool polls; /* the block can close a loop: it polls at its entry */
+    bool done, addr_ready;
+    Addr addr;
+} Tr;
+#define NOVAL val_reg(V_NONE)
+void tr_push(Tr *t); /* every row function is declared by the generated tables */
+extern void (*const x86_row_fn[])(Tr *t);
+
+unsigned tr_size(const Tr *t, unsigned n);          /* log2 bytes of operand n */
+unsigned tr_reg(const Tr *t, unsigned n);
+IrOp *tr_mem(Tr *t, IrKind k, unsigned size, Val d, bool write); /* the memory operand, segment checked */
+Val tr_ea(Tr *t, unsigned size);                    /* offset in its segment: lea */
+Val tr_linear(Tr *t, unsigned log_bytes, bool write); /* linear address in a temp */
+IrOp *tr_at(Tr *t, IrKind k, unsigned size, Val d, Val offset, unsigned seg, bool write); /* [seg:offset] */
+Val tr_rd(Tr *t, unsigned n, bool for_write);
+Val tr_get_reg(Tr *t, unsigned size, unsigned reg);
+void tr_set_reg(Tr *t, unsigned size, unsigned reg, Val v);
+void tr_wr(Tr *t, unsigned n, Val v);               /* plain store into operand n */
+void tr_to_none(Tr *t, IrKind k, unsigned flag, Val a, Val src);
+Val tr_to_temp(Tr *t, IrKind k, unsigned flag, Val a, Val src);
+void tr_to_operand(Tr *t, unsigned n, IrKind k, unsigned flag, Val a, Val src);
+Val tr_call(Tr *t, IrKind k, Val d, HelperFn fn, Val a, Val b, Val c); /* IR_call or IR_callf */
+Val tr_row_call(Tr *t, IrKind k, Val d, Val a, Val b, Val c);          /* the row's helper */
+void tr_push_val(Tr *t, unsigned size, Val v);
+void tr_jump_to(Tr *t, uint64_t linear);
+void tr_jump_ind(Tr *t, unsigned size, Val eip);
+void tr_leave(Tr *t, bool pc_set);                  /* end of block, mode may change; pc = next unless set */
+void tr_exc(Tr *t, unsigned vector);
+uint64_t tr_eip(const Tr *t, uint64_t linear);
+uint64_t tr_target(const Tr *t, int64_t disp);      /* linear target of a relative branch */
+static inline unsigned tr_stack_size(const Tr *t) { return t->code == CODE64 ? 3 : t->mode & MODE_SS32 ? 2 : 1; }
+static inline Val tr_next(Tr *t) { return ir_reg(t->b, val_const((int64_t)t->next)); }
+static inline HelperFn tr_helper(const Tr *t) { return (HelperFn)x86_row_arg[t->in.row - x86_rows]; }
+#endif
