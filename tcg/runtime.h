@@ -111,7 +111,8 @@ Block *block_get(Env *e, uint64_t pc); /* NULL: e->fault is set (fetch fault, or
 /* target: implemented by target/x86 */
 /* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows).
  * `page_left`: bytes of them in the first page. one: a single instruction. */
-void target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *out);
+/* False: the first instruction is not whole in n bytes. */
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *out);
 bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
 bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */
 bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);

@@ -340,23 +340,6 @@ void tr_exc(Tr *t, unsigned vector)
 #include "x86-decode.inc"
 #undef WITH_TEMPLATES
 
-static uint64_t refetch(Env *e, uint64_t pc, uint64_t b, uint64_t c)
-{
-    X86 *s = x86(e);
-    unsigned left;
-
-    /* The fetch is made again so that address and error code of the fault are right. */
-    for (unsigned i = 0; i < 15; i++) {
-        Walk w;
-
-        if (!x86_page_walk(s, pc + i, ACC_X | (s->cpl == 3 ? ACC_USER : 0), &w))
-            return x86_raise_pf(s, pc + i, w.fault);
-        left = 4096 - ((pc + i) & 4095);
-        i += MIN(left - 1, 15u);
-    }
-    return x86_raise(s, EXC_UD, 0);
-}
-
 static bool feature_on(const Tr *t, const Row *r) { return !r->feature || t->s->features[r->feature / 64] >> (r->feature % 64) & 1; }
 
 /* FPU and SSE availability, in the manuals' order: #UD before #NM. */
@@ -381,11 +364,7 @@ static bool fetch(Tr *t, uint64_t pc, const uint8_t *code, unsigned n)
     t->addr_ready = false;
     switch (x86_decode(code, n, t->code, &t->in)) {
     case DEC_OK: break;
-    case DEC_SHORT:
-        t->next = pc + 1;
-        tr_call(t, IR_callf, NOVAL, refetch, val_const((int64_t)pc), NOVAL, NOVAL);
-        tr_leave(t, false);
-        return false;
+    case DEC_SHORT: t->next = pc; return false; /* target_translate sees that it did not move */
     case DEC_LONG: t->next = pc + 1; tr_exc(t, EXC_GP); return false;
     case DEC_UD:
         t->next = pc + 1;
@@ -441,40 +420,52 @@ static unsigned flags_live_at(const Tr *t, uint64_t pc, uint64_t base, const uin
     return live | open;
 }
 
-void target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *b)
+/* Take back what the last instruction emitted: it belongs to the next block. */
+static void cut(IrBlock *b)
+{
+    while (b->nops && b->at[b->nops - 1] == b->ninsns)
+        b->nops--;
+    while (b->nslots && b->slot[b->nslots - 1].insns > b->ninsns)
+        b->nslots--;
+}
+
+static void end_at(IrBlock *b, uint64_t pc)
+{
+    ir_emit(b, IR_jump, 3, NOVAL, NOVAL, NOVAL)->c = (uint8_t)ir_slot(b, pc);
+}
+
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *b)
 {
     X86 *s = x86(e);
     Tr t = { .s = s, .b = b, .mode = e->mode, .code = (CodeSize)(e->mode & MODE_CODE), .cs_base = e->mode >> 32 };
     unsigned reach = 0;
 
-    one |= e->mode & (MODE_ONE | MODE_SHADOW);
+    one |= !!(e->mode & (MODE_ONE | MODE_SHADOW));
     ir_begin(b, pc, e->mode);
     ir_emit(b, IR_poll, 3, NOVAL, NOVAL, NOVAL);
     if (e->mode & MODE_SHADOW)
         tr_call(&t, IR_call, NOVAL, shadow_off, NOVAL, NOVAL, NOVAL);
     for (t.next = pc;; b->ninsns++) {
         unsigned off = (unsigned)(t.next - pc);
+        uint64_t at = t.next;
 
-        b->insn_pc[b->ninsns] = t.next;
-        if (fetch(&t, t.next, code + off, n - off))
+        b->insn_pc[b->ninsns] = at;
+        if (fetch(&t, at, code + off, n - off))
             x86_row_fn[t.in.row - x86_rows](&t);
-        off = (unsigned)(t.next - pc);
-        if (off > page_left && b->ninsns) { /* belongs to the next block: take it back */
-            t.next = t.pc;
-            t.done = false;
-            while (b->nops && b->at[b->nops - 1] == b->ninsns)
-                b->nops--;
-            while (b->nslots && b->slot[b->nslots - 1].insns > b->ninsns)
-                b->nslots--;
+        if (t.next == at) { /* cut short by the end of the page */
+            if (!b->ninsns)
+                return false;
+            cut(b);
             b->ninsns--;
-            ir_emit(b, IR_jump, 3, NOVAL, NOVAL, NOVAL)->c = (uint8_t)ir_slot(b, t.next);
+            end_at(b, at);
             break;
         }
+        off = (unsigned)(t.next - pc);
         b->crosses = off > page_left;
         if (t.done)
             break;
         if (one || !room(b) || off >= page_left) { /* blocks end with their page */
-            ir_emit(b, IR_jump, 3, NOVAL, NOVAL, NOVAL)->c = (uint8_t)ir_slot(b, t.next);
+            end_at(b, t.next);
             break;
         }
     }
@@ -485,4 +476,5 @@ void target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsi
     for (unsigned i = 0; i < b->nslots && !one; i++)
         b->slot[i].live = (uint8_t)flags_live_at(&t, b->slot[i].pc, pc, code, MIN(n, page_left), &reach);
     b->bytes = (uint16_t)MIN(reach, page_left);
+    return true;
 }

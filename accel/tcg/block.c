@@ -1,0 +1,320 @@
+/*
+ * accel/tcg/block.c - translated blocks: found by where their code lies in RAM, the virtual pc baked in, and the
+ * mode word; dropped when their page is written.
+ * Invariants: a block's memory stays until the whole arena is flushed, so links and jump caches may point to
+ * dead blocks, never to freed ones; a page with blocks has its DIRTY_CODE bit clear and its granules set.
+ */
+#include "accel/tcg/tcg.h"
+
+enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512 };
+
+void tcg_blocks_init(TcgCpu *t)
+{
+    t->pages = g_hash_table_new(g_int64_hash, g_int64_equal);
+    t->chunks = g_ptr_array_new_with_free_func(g_free);
+    t->todo = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_mutex_init(&t->todo_lock);
+}
+
+void tcg_blocks_free(TcgCpu *t)
+{
+    g_hash_table_destroy(t->pages);
+    g_ptr_array_free(t->chunks, TRUE);
+    g_array_free(t->todo, TRUE);
+    g_mutex_clear(&t->todo_lock);
+}
+
+static void *arena(TcgCpu *t, size_t n)
+{
+    void *p;
+
+    n = (n + 15) & ~(size_t)15;
+    if (!t->chunk || t->chunk_used + n > CHUNK) {
+        t->chunk = g_malloc(CHUNK);
+        t->chunk_used = 0;
+        g_ptr_array_add(t->chunks, t->chunk);
+    }
+    p = t->chunk + t->chunk_used;
+    t->chunk_used += n;
+    t->arena_used += n;
+    return p;
+}
+
+void tcg_blocks_flush(TcgCpu *t)
+{
+    memset(t->hash, 0, sizeof(t->hash));
+    g_hash_table_remove_all(t->pages);
+    g_ptr_array_set_size(t->chunks, 0);
+    t->chunk = NULL;
+    t->arena_used = 0;
+    t->flush_code = false;
+    t->s->env.cur = NULL;
+    tcg_flush_all(t->s);
+}
+
+static Block **bucket(TcgCpu *t, uint64_t ram, uint64_t pc)
+{
+    uint64_t h = (ram ^ pc << 7) * 0x9e3779b97f4a7c15ull;
+
+    return &t->hash[h >> 48];
+}
+
+void tcg_blocks_drop_page(TcgCpu *t, uint64_t ram_page)
+{
+    PageBlocks *p = g_hash_table_lookup(t->pages, &ram_page);
+    bool any = false;
+
+    for (Block *b = p ? p->first : NULL; b; b = b->next_in_page) {
+        Block **at = bucket(t, b->pa, b->pc);
+
+        b->dead = any = true;
+        while (*at && *at != b)
+            at = &(*at)->next;
+        if (*at)
+            *at = b->next;
+    }
+    if (p)
+        p->first = NULL;
+    if (any) /* blocks of this page that cross into it from the page before, and links: by generation */
+        for (unsigned k = 0; k < VIEWS; k++)
+            t->view[k].gen++;
+}
+
+void tcg_todo(TcgCpu *t)
+{
+    cpu_request_clear(t->cpu, REQ_CODE);
+    g_mutex_lock(&t->todo_lock);
+    for (guint i = 0; i < t->todo->len; i++)
+        tcg_blocks_drop_page(t, g_array_index(t->todo, uint64_t, i));
+    g_array_set_size(t->todo, 0);
+    g_mutex_unlock(&t->todo_lock);
+}
+
+/* Code of this page is no more, on any vCPU; self may be NULL. */
+static void drop_everywhere(TcgVm *v, uint64_t page, TcgCpu *self)
+{
+    for (unsigned i = 0; i < v->vm->ncpus; i++) {
+        X86 *s = v->vm->cpus[i]->regs;
+        TcgCpu *t = s->tcg;
+
+        if (!t)
+            continue;
+        if (t == self) {
+            tcg_blocks_drop_page(t, page);
+            continue;
+        }
+        g_mutex_lock(&t->todo_lock);
+        g_array_append_val(t->todo, page);
+        g_mutex_unlock(&t->todo_lock);
+        cpu_request(t->cpu, REQ_CODE);
+    }
+}
+
+static uint64_t granules(uint64_t off, uint64_t len)
+{
+    unsigned first = (unsigned)(off % 4096 / 64), last = (unsigned)MIN((off % 4096 + len - 1) / 64, 63);
+
+    return ones(last - first + 1) << first;
+}
+
+void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu *self)
+{
+    for (uint64_t at = off & ~4095ull; at < off + len; at += 4096) {
+        uint64_t page = (b->ram_addr + at) / 4096, from = MAX(off, at), to = MIN(off + len, at + 4096);
+
+        if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(from, to - from)))
+            continue;
+        __atomic_store_n(&v->granule[page], 0, __ATOMIC_RELAXED);
+        drop_everywhere(v, page, self);
+        __atomic_fetch_or(&b->dirty[DIRTY_CODE][at / 4096 / 64], 1ul << (at / 4096 % 64), __ATOMIC_RELAXED);
+    }
+}
+
+bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len)
+{
+    TcgVm *v = tcg_vm(t->cpu->vm);
+    uint64_t page = (b->ram_addr + off) / 4096;
+    const Block *cur = t->s->env.cur;
+    bool own;
+
+    if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(off, len)))
+        return true;
+    own = cur && !cur->dead && cur->ninsns > 1 && (cur->pa / 4096 == page || (cur->crosses && cur->pa2 == page));
+    tcg_code_written(v, b, off, len, t);
+    if (own) {
+        t->one_shot = true;
+        t->s->env.fault = (Fault){ FAULT_RETRY, 0, 0 };
+    }
+    return !own;
+}
+
+void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
+{
+    TcgVm *v = tcg_vm(t->cpu->vm);
+    uint64_t page = (b->ram_addr + off) / 4096, bit = 1ull << (off / 4096 % 64);
+
+    if (page >= v->npages)
+        return;
+    __atomic_fetch_or(&v->granule[page], granules(off, bytes), __ATOMIC_SEQ_CST);
+    if (!(__atomic_fetch_and(&b->dirty[DIRTY_CODE][off / 4096 / 64], ~bit, __ATOMIC_SEQ_CST) & bit))
+        return;
+    for (unsigned i = 0; i < v->vm->ncpus; i++) { /* nobody may have it writable from now on */
+        Cpu *c = v->vm->cpus[i];
+
+        if (c == t->cpu) {
+            tcg_flush_w(t);
+            continue;
+        }
+        cpu_request(c, CPU_REQ_TLB);
+        while (__atomic_load_n(&c->running, __ATOMIC_ACQUIRE) && cpu_requests(c) & CPU_REQ_TLB) {
+            if (cpu_requests(t->cpu) & CPU_REQ_TLB) { /* the other waits for us as well */
+                cpu_request_clear(t->cpu, CPU_REQ_TLB);
+                tcg_flush_all(t->s);
+            }
+            g_thread_yield();
+        }
+    }
+}
+
+/* Where the code at va is; NULL: fault set. */
+static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
+{
+    X86 *s = t->s;
+    unsigned k = (unsigned)(s->env.view - t->view);
+    FetchEnt *f = &t->fetch[k][(va >> 12) & (XTLB_N - 1)];
+    Walk w;
+
+    if (f->vpage == va >> 12 && f->gen == t->view[k].gen)
+        return f;
+    if (code64(s) && !canonical(s, va)) {
+        x86_raise(s, EXC_GP, 0);
+        return NULL;
+    }
+    if (!x86_page_walk(s, va, ACC_X | (s->cpl == 3 ? ACC_USER : 0), &w)) {
+        x86_raise_pf(s, va, w.fault);
+        return NULL;
+    }
+    f->host = as_ram(t->cpu->mem[s->smm], w.pa & ~4095ull, &f->block, &f->off, NULL);
+    f->ram = f->host ? f->block->ram_addr + f->off : w.pa & ~4095ull;
+    f->vpage = va >> 12;
+    f->gen = t->view[k].gen;
+    t->bloom[k][0] |= 0;
+    unsigned b = (unsigned)(va >> 12 ^ va >> 24) & (BLOOM - 1);
+
+    t->bloom[k][b / 64] |= 1ull << (b % 64);
+    return f;
+}
+
+static void list_in_page(TcgCpu *t, Block *b, uint64_t page)
+{
+    PageBlocks *p = g_hash_table_lookup(t->pages, &page);
+
+    if (!p) {
+        p = arena(t, sizeof(*p));
+        *p = (PageBlocks){ .ram_page = page };
+        g_hash_table_insert(t->pages, &p->ram_page, p);
+    }
+    b->next_in_page = p->first;
+    p->first = b;
+}
+
+static Block *make_block(TcgCpu *t, IrBlock *ir)
+{
+    Block *b = arena(t, sizeof(*b));
+    Block tmp = { 0 };
+
+    ir_live(ir, false);
+    interp_lower(&tmp, ir);
+    *b = (Block){ .pc = ir->pc, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
+                  .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
+    b->ops = arena(t, tmp.nops * sizeof(IrOp));
+    memcpy(b->ops, tmp.ops, tmp.nops * sizeof(IrOp));
+    b->at = arena(t, tmp.nops);
+    memcpy(b->at, tmp.at, tmp.nops);
+    b->insn_pc = arena(t, (ir->ninsns + 1) * sizeof(uint64_t));
+    memcpy(b->insn_pc, ir->insn_pc, (ir->ninsns + 1) * sizeof(uint64_t));
+    memcpy(b->slot, ir->slot, sizeof(b->slot));
+    g_free(tmp.ops);
+    g_free(tmp.at);
+    t->translated += ir->ninsns;
+    return b;
+}
+
+/* Bytes at pc into buf: from RAM, or through the bus when the code is not in RAM. */
+static unsigned read_code(TcgCpu *t, const FetchEnt *f, uint64_t pc, uint8_t *buf, unsigned n)
+{
+    unsigned off = pc & 4095, left = MIN(4096 - off, n);
+
+    if (f->host)
+        memcpy(buf, f->host + off, left);
+    else
+        as_read(t->cpu->mem[t->s->smm], f->ram + off, buf, left, MEM_CPU);
+    return left;
+}
+
+static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
+{
+    static _Thread_local IrBlock ir;
+    uint8_t code[BYTES_MAX + 16];
+    unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left;
+    bool one = t->one_shot || !f->host;
+    FetchEnt first = *f, *second = NULL;
+    Block *b;
+
+    if (!target_translate(&t->s->env, pc, code, n, left, one, &ir)) { /* the first instruction goes on in the next page */
+        second = fetch_page(t, pc + left);
+        if (!second)
+            return NULL;
+        n += read_code(t, second, pc + left, code + left, 15);
+        target_translate(&t->s->env, pc, code, n, left, true, &ir);
+    }
+    t->one_shot = false;
+    b = make_block(t, &ir);
+    b->pa = first.ram + (pc & 4095);
+    if (one) {
+        b->dead = true; /* runs once; never found again */
+        return b;
+    }
+    tcg_protect(t, first.block, first.off + (pc & 4095), MAX(b->bytes, 1));
+    list_in_page(t, b, b->pa / 4096);
+    if (b->crosses && second && second->host) {
+        b->pa2 = second->ram / 4096;
+        tcg_protect(t, second->block, second->off, 15);
+    } else {
+        b->crosses = false;
+    }
+    Block **at = bucket(t, b->pa, pc);
+
+    b->next = *at;
+    *at = b;
+    return b;
+}
+
+Block *block_get(Env *e, uint64_t pc)
+{
+    TcgCpu *t = x86(e)->tcg;
+    FetchEnt *f = fetch_page(t, pc), *second;
+
+    e->pc = pc;
+    if (!f)
+        return NULL;
+    if (UNLIKELY(t->arena_used > ARENA_MAX)) {
+        t->flush_code = true;
+        e->fault = (Fault){ FAULT_EXIT, 0, 0 };
+        return NULL;
+    }
+    if (f->host && !t->one_shot)
+        for (Block *b = *bucket(t, f->ram + (pc & 4095), pc); b; b = b->next) {
+            if (b->pc != pc || b->pa != f->ram + (pc & 4095) || b->mode != e->mode)
+                continue;
+            if (b->crosses) {
+                second = fetch_page(t, (pc & ~4095ull) + 4096);
+                if (!second)
+                    return NULL;
+                if (second->ram / 4096 != b->pa2)
+                    continue;
+            }
+            return b;
+        }
+    return translate(t, f, pc);
+}
