@@ -12,6 +12,7 @@ void tcg_blocks_init(TcgCpu *t)
 {
     t->pages = g_hash_table_new(g_int64_hash, g_int64_equal);
     t->chunks = g_ptr_array_new_with_free_func(g_free);
+    t->crossers = g_ptr_array_new();
     t->todo = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_mutex_init(&t->todo_lock);
 }
@@ -20,6 +21,7 @@ void tcg_blocks_free(TcgCpu *t)
 {
     g_hash_table_destroy(t->pages);
     g_ptr_array_free(t->chunks, TRUE);
+    g_ptr_array_free(t->crossers, TRUE);
     g_array_free(t->todo, TRUE);
     g_mutex_clear(&t->todo_lock);
 }
@@ -45,6 +47,7 @@ void tcg_blocks_flush(TcgCpu *t)
     memset(t->hash, 0, sizeof(t->hash));
     g_hash_table_remove_all(t->pages);
     g_ptr_array_set_size(t->chunks, 0);
+    g_ptr_array_set_size(t->crossers, 0);
     t->chunk = NULL;
     t->arena_used = 0;
     t->flush_code = false;
@@ -59,25 +62,35 @@ static Block **bucket(TcgCpu *t, uint64_t ram, uint64_t pc)
     return &t->hash[h >> 48];
 }
 
+static void drop(TcgCpu *t, Block *b)
+{
+    Block **at = bucket(t, b->pa, b->pc);
+
+    b->dead = true;
+    while (*at && *at != b)
+        at = &(*at)->next;
+    if (*at)
+        *at = b->next;
+}
+
 void tcg_blocks_drop_page(TcgCpu *t, uint64_t ram_page)
 {
     PageBlocks *p = g_hash_table_lookup(t->pages, &ram_page);
-    bool any = false;
 
-    for (Block *b = p ? p->first : NULL; b; b = b->next_in_page) {
-        Block **at = bucket(t, b->pa, b->pc);
-
-        b->dead = any = true;
-        while (*at && *at != b)
-            at = &(*at)->next;
-        if (*at)
-            *at = b->next;
-    }
+    for (Block *b = p ? p->first : NULL; b; b = b->next_in_page)
+        drop(t, b);
     if (p)
         p->first = NULL;
-    if (any) /* blocks of this page that cross into it from the page before, and links: by generation */
-        for (unsigned k = 0; k < VIEWS; k++)
-            t->view[k].gen++;
+    for (guint i = 0; i < t->crossers->len;) {
+        Block *b = t->crossers->pdata[i];
+
+        if (b->pa2 == ram_page)
+            drop(t, b);
+        if (b->dead)
+            g_ptr_array_remove_index_fast(t->crossers, i);
+        else
+            i++;
+    }
 }
 
 void tcg_todo(TcgCpu *t)
@@ -198,7 +211,6 @@ static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
     f->ram = f->host ? f->block->ram_addr + f->off : w.pa & ~4095ull;
     f->vpage = va >> 12;
     f->gen = t->view[k].gen;
-    t->bloom[k][0] |= 0;
     unsigned b = (unsigned)(va >> 12 ^ va >> 24) & (BLOOM - 1);
 
     t->bloom[k][b / 64] |= 1ull << (b % 64);
@@ -280,6 +292,7 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
     if (b->crosses && second && second->host) {
         b->pa2 = second->ram / 4096;
         tcg_protect(t, second->block, second->off, 15);
+        g_ptr_array_add(t->crossers, b);
     } else {
         b->crosses = false;
     }

@@ -30,6 +30,7 @@ typedef struct TcgCpu {
     uint64_t bloom[VIEWS][BLOOM / 64]; /* virtual pages with entries in the jump cache */
     Block *hash[BLOCK_HASH];
     GHashTable *pages; /* ram page -> PageBlocks */
+    GPtrArray *crossers; /* blocks whose instruction goes on in a second page */
     GPtrArray *chunks; /* arena of blocks */
     uint8_t *chunk;
     size_t chunk_used, arena_used;

@@ -5,8 +5,6 @@
  */
 #include "accel/tcg/tcg.h"
 
-static TcgCpu *tc(Env *e) { return x86(e)->tcg; }
-
 void tcg_views_init(TcgCpu *t)
 {
     for (unsigned k = 0; k < VIEWS; k++) {

@@ -1,0 +1,279 @@
+/*
+ * accel/tcg/tcg.c - the software CPU as an accelerator: one host thread per vCPU runs blocks until something
+ * has to be decided, which is done here: requests, interrupts, exceptions, halts, single steps.
+ */
+#include "accel/tcg/tcg.h"
+#include "util/rcu.h"
+
+static void kick(Cpu *c)
+{
+    X86 *s = c->regs;
+
+    __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Take an interrupt if one waits and may come now. */
+static void take_irq(X86 *s, Cpu *c)
+{
+    int vector;
+
+    if (!(cpu_requests(c) & CPU_REQ_IRQ) || !(s->eflags & EF_IF) || s->shadow || !c->intc)
+        return;
+    cpu_request_clear(c, CPU_REQ_IRQ);
+    vector = c->intc->ack(c->intc_chip);
+    if (c->intc->pending(c->intc_chip))
+        __atomic_fetch_or(&c->request, CPU_REQ_IRQ, __ATOMIC_SEQ_CST);
+    if (vector < 0)
+        return;
+    if (log_on(LOG_INT))
+        log_print("x86: interrupt %#x pc %#" PRIx64 "\n", (unsigned)vector, s->env.pc);
+    if (!x86_interrupt(s, (unsigned)vector, false, s->env.pc) && s->env.fault.kind >= FAULT_EXC)
+        return; /* delivered as an exception by the caller */
+}
+
+static void take_nmi_smi(X86 *s, Cpu *c)
+{
+    if (cpu_requests(c) & CPU_REQ_SMI && !s->smm && !s->shadow) {
+        cpu_request_clear(c, CPU_REQ_SMI);
+        x86_smi(s);
+    }
+    if (cpu_requests(c) & CPU_REQ_NMI && !s->nmi_blocked && !s->shadow) {
+        cpu_request_clear(c, CPU_REQ_NMI);
+        s->nmi_blocked = 1;
+        x86_interrupt(s, EXC_NMI, false, s->env.pc);
+    }
+}
+
+/* False: leave run(). */
+static bool serve(X86 *s, Cpu *c)
+{
+    uint32_t r;
+
+    __atomic_store_n(&s->env.exit_req, 0, __ATOMIC_SEQ_CST);
+    r = cpu_requests(c);
+    if (r & CPU_REQ_TLB) {
+        cpu_request_clear(c, CPU_REQ_TLB);
+        tcg_flush_all(s);
+    }
+    if (r & REQ_CODE)
+        tcg_todo(s->tcg);
+    if (s->tcg->flush_code)
+        tcg_blocks_flush(s->tcg);
+    if (r & (CPU_REQ_STOP | CPU_REQ_INIT | CPU_REQ_SIPI))
+        return false;
+    if (r & CPU_REQ_DEBUG)
+        cpu_request_clear(c, CPU_REQ_DEBUG);
+    if (r & (CPU_REQ_SMI | CPU_REQ_NMI))
+        take_nmi_smi(s, c);
+    if (r & CPU_REQ_IRQ)
+        take_irq(s, c);
+    return true;
+}
+
+/* After one instruction with TF: the trap. */
+static void single_step(X86 *s)
+{
+    s->dr[6] |= 1 << 14;
+    x86_raise(s, EXC_DB, 0);
+}
+
+static bool breakpoint_here(const X86 *s)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if (s->dr[7] >> (2 * i) & 3 && !(s->dr[7] >> (16 + 4 * i) & 15) && s->dr[i] == s->env.pc)
+            return true;
+    return false;
+}
+
+/* Guest's own instruction breakpoints: before the instruction, unless RF. */
+static bool guest_break(X86 *s)
+{
+    if (!s->dr7_points || s->eflags & EF_RF || !breakpoint_here(s))
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        if (s->dr[7] >> (2 * i) & 3 && s->dr[i] == s->env.pc)
+            s->dr[6] |= 1u << i;
+    return true;
+}
+
+/* True: run() returns *e. */
+static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
+{
+    Env *e = &s->env;
+    Fault f = e->fault;
+
+    e->fault.kind = FAULT_NONE;
+    switch (f.kind) {
+    case FAULT_NONE:
+    case FAULT_RETRY:
+    case FAULT_AGAIN:
+    case FAULT_EXIT: return false;
+    case FAULT_POLL:
+        if (tf)
+            single_step(s);
+        return false;
+    case FAULT_HALT:
+        e->pc = f.addr;
+        *x = (Exit){ .kind = EXIT_HALT };
+        return true;
+    case FAULT_DEBUG:
+        *x = (Exit){ .kind = EXIT_DEBUG, .addr = e->pc };
+        return true;
+    default: e->fault = f; return false;
+    }
+}
+
+static Exit run_locked(Cpu *c)
+{
+    X86 *s = c->regs;
+    Exit x = { .kind = EXIT_KICKED };
+
+    for (;;) {
+        bool tf;
+
+        if (s->env.fault.kind >= FAULT_EXC && !x86_deliver(s)) {
+            s->env.fault.kind = FAULT_NONE;
+            return (Exit){ .kind = EXIT_SHUTDOWN };
+        }
+        if (!serve(s, c))
+            return x;
+        if (s->env.fault.kind)
+            continue;
+        tf = s->eflags & EF_TF;
+        if (guest_break(s)) {
+            x86_raise(s, EXC_DB, 0);
+            continue;
+        }
+        s->eflags &= ~(uint64_t)EF_RF;
+        interp_run(&s->env);
+        if (stopped(s, c, tf, &x))
+            return x;
+    }
+}
+
+static Exit run(Cpu *c)
+{
+    Exit x;
+
+    rcu_lock(); /* host pointers in the TLB stay good meanwhile */
+    x86_update_mode(c->regs);
+    x = run_locked(c);
+    rcu_unlock();
+    tcg_flush_all(c->regs); /* what was retired while we ran may go now */
+    return x;
+}
+
+/* ---- memory listeners ---- */
+static void view_changed(void *self)
+{
+    TcgVm *v = self;
+
+    for (unsigned i = 0; i < v->vm->ncpus; i++) {
+        Cpu *c = v->vm->cpus[i];
+
+        if (c == cpu_self())
+            tcg_flush_all(c->regs);
+        else
+            cpu_request(c, CPU_REQ_TLB);
+    }
+}
+
+static void log_changed(void *self, RamBlock *b) { view_changed(self); }
+static void log_cleared(void *self, RamBlock *b, uint64_t off, uint64_t len) { view_changed(self); }
+
+static void code_written(void *self, RamBlock *b, uint64_t off, uint64_t len)
+{
+    X86 *s = cpu_self() ? cpu_self()->regs : NULL;
+
+    tcg_code_written(self, b, off, len, s ? s->tcg : NULL);
+}
+
+static bool vm_init(Vm *vm, Error **err)
+{
+    TcgVm *v = g_new0(TcgVm, 1);
+
+    v->vm = vm;
+    v->npages = 1ull << 24; /* 64 GiB of RAM, pages of zeroes until used */
+    v->granule = g_try_malloc0(v->npages * sizeof(uint64_t));
+    if (!v->granule) {
+        g_free(v);
+        return fail(err, "no memory for the software CPU's page table");
+    }
+    vm->accel_data = v;
+    v->listen[0] = (MemListener){ .commit = view_changed, .log_start = log_changed, .log_clear = log_cleared,
+                                  .code_written = code_written, .self = v };
+    v->listen[1] = (MemListener){ .commit = view_changed, .self = v };
+    as_listen(vm->mem, &v->listen[0]);
+    as_listen(vm->smm, &v->listen[1]);
+    return true;
+}
+
+static void vm_exit(Vm *vm)
+{
+    TcgVm *v = vm->accel_data;
+
+    if (!v)
+        return;
+    as_unlisten(vm->mem, &v->listen[0]);
+    as_unlisten(vm->smm, &v->listen[1]);
+    g_free(v->granule);
+    g_free(v);
+    vm->accel_data = NULL;
+}
+
+static bool cpu_init(Cpu *c, Error **err)
+{
+    X86 *s = c->regs;
+    TcgCpu *t = g_try_new0(TcgCpu, 1);
+
+    if (!t)
+        return fail(err, "no memory for a virtual CPU");
+    t->cpu = c;
+    t->s = s;
+    s->tcg = t;
+    s->env.cpu = c;
+    tcg_views_init(t);
+    tcg_blocks_init(t);
+    s->env.view = &t->view[VIEW_KERNEL];
+    c->engine = t;
+    return true;
+}
+
+static void cpu_exit(Cpu *c)
+{
+    TcgCpu *t = c->engine;
+
+    tcg_blocks_free(t);
+    ((X86 *)c->regs)->tcg = NULL;
+    g_free(t);
+    c->engine = NULL;
+}
+
+static void cpu_was_reset(Cpu *c)
+{
+    X86 *s = c->regs;
+
+    s->env.cpu = c;
+    s->tcg = c->engine;
+    x86_update_mode(s);
+    tcg_flush_all(s);
+}
+
+
+static void stats(Vm *vm, GString *out)
+{
+    for (unsigned i = 0; i < vm->ncpus; i++) {
+        X86 *s = vm->cpus[i]->regs;
+        TcgCpu *t = s->tcg;
+
+        g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions executed, %" PRIu64 " translated, %zu KiB of blocks, %" PRIu64
+                               " TLB fills, %" PRIu64 " flushes\n", i, s->env.icount, t->translated, t->arena_used / 1024,
+                               t->fills, t->flushes);
+    }
+}
+
+static const Accel tcg = {
+    .name = "tcg", .desc = "software CPU (portable interpreter)", .vm_init = vm_init, .vm_exit = vm_exit,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .cpu_reset = cpu_was_reset, .stats = stats,
+};
+ACCEL(tcg);
