@@ -4,6 +4,7 @@
  */
 #include "accel/tcg/tcg.h"
 #include "util/rcu.h"
+#include "util/trace.h"
 
 static void kick(Cpu *c)
 {

@@ -239,7 +239,7 @@ static bool interrupt(X86 *s, unsigned vector, bool soft, uint64_t next, const u
 {
     Gate g;
     uint64_t d;
-    unsigned cpl;
+    unsigned cpl = 0;
 
     if (!(s->cr0 & CR0_PE))
         return real_interrupt(s, vector, next);
