@@ -40,6 +40,9 @@ Region *as_root(AddrSpace *as) { return as->root; }
 
 static const FlatView *view_of(const AddrSpace *as) { return __atomic_load_n(&as->view, __ATOMIC_ACQUIRE); }
 
+/* Not MAX: a macro would make the access twice. */
+static MemResult worse(MemResult a, MemResult b) { return a > b ? a : b; }
+
 /* How the guest may use the region: the piece of an access it takes at once. */
 static unsigned piece(const RegionOps *ops, uint64_t off, uint64_t len)
 {
@@ -79,7 +82,7 @@ static MemResult io_read(Region *r, uint64_t off, unsigned size, uint64_t *val, 
         MemResult x = ops->read(r->opaque, off + i, n, &v, at);
 
         *val |= swap(v & bytes_mask(n), n, ops) << (8 * i);
-        worst = MAX(worst, x);
+        worst = worse(worst, x);
     }
     return worst;
 }
@@ -98,7 +101,7 @@ static MemResult io_write(Region *r, uint64_t off, unsigned size, uint64_t val, 
         return ops->write(r->opaque, base, min, swap(val << (8 * (off - base)), min, ops), at);
     }
     for (unsigned i = 0, n = MIN(size, max); i < size; i += n)
-        worst = MAX(worst, ops->write(r->opaque, off + i, n, swap(val >> (8 * i) & bytes_mask(n), n, ops), at));
+        worst = worse(worst, ops->write(r->opaque, off + i, n, swap(val >> (8 * i) & bytes_mask(n), n, ops), at));
     return worst;
 }
 
@@ -195,7 +198,7 @@ MemResult as_read(AddrSpace *as, uint64_t addr, void *buf, size_t len, MemAttrs 
     while (len) {
         size_t n = len;
 
-        worst = MAX(worst, read_some(as, addr, p, &n, at));
+        worst = worse(worst, read_some(as, addr, p, &n, at));
         p += n;
         addr += n;
         len -= n;
@@ -236,7 +239,7 @@ MemResult as_write(AddrSpace *as, uint64_t addr, const void *buf, size_t len, Me
     while (len) {
         size_t n = len;
 
-        worst = MAX(worst, write_some(as, addr, p, &n, at));
+        worst = worse(worst, write_some(as, addr, p, &n, at));
         p += n;
         addr += n;
         len -= n;
