@@ -445,7 +445,7 @@ Region *dev_region_bank(Dev *d, const Bank *b)
 
     io->d = d;
     io->x = index_of(b);
-    io->ops = (RegionOps){ .read = io_read, .write = io_write, .peek = io_peek, .endian = LITTLE };
+    io->ops = (RegionOps){ .read = io_read, .write = io_write, .peek = io_peek, .endian = b->endian };
     io->ops.takes.min = b->min;
     io->ops.takes.max = b->max;
     io->ops.takes.unaligned = true;

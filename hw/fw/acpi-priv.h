@@ -1,0 +1,10 @@
+/* hw/fw/acpi-priv.h - between the files that build ACPI tables. */
+#ifndef HW_FW_ACPI_PRIV_H
+#define HW_FW_ACPI_PRIV_H
+#include "hw/fw/fw.h"
+
+void fw__dsdt(GByteArray *a, const FwPlatform *p); /* the AML only */
+uint16_t fw__pm_base(const FwPlatform *p);         /* what the chipset decodes now, else where we shall put it */
+uint64_t fw__ecam(const FwPlatform *p);
+unsigned fw__pin_wire(const FwPlatform *p, unsigned slot, unsigned pin); /* PIRQ number */
+#endif
