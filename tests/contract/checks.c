@@ -67,8 +67,8 @@ static unsigned behave_alike(const DevClass *c, Dev *a, Dev *b, Rng *r)
     GByteArray *sa, *sb;
     unsigned bad = 0;
 
-    contract_poke(a, r, 10);
-    contract_poke(b, &twin, 10);
+    contract_poke(a, r, 40);
+    contract_poke(b, &twin, 40);
     sa = dev_save(a);
     sb = dev_save(b);
     if (!same_bytes(sa, sb)) {
@@ -122,7 +122,7 @@ static unsigned state(Vm *vm, const DevEntry *e, Rng *r)
     for (unsigned i = 0; i < ROUNDS && !bad; i++) {
         contract_poke(a, r, POKES);
         bad += save_load_save(a, b, r);
-        if (!bad && i % 8 == 0 && !dev_class_bus(e->cls)) {
+        if (!bad && i % 4 == 0 && !dev_class_bus(e->cls)) {
             same_memory(vm, other);
             bad += behave_alike(e->cls, a, b, r);
         }
