@@ -52,7 +52,9 @@ static const char *const script =
     "for i in $(seq 100); do W=$(xdotool search --name 'Menura' | head -1); [ -n \"$W\" ] && break; sleep 0.05; done; sleep 0.5;"
     "xdotool windowfocus $W; sleep 0.2; xdotool mousemove --window $W 80 100; sleep 0.2; xdotool key a; sleep 0.1;"
     "xdotool keydown shift; sleep 0.1; xdotool click 1; sleep 0.1; xdotool mousemove --window $W 319 199; sleep 0.2;"
-    "command -v import >/dev/null && import -window $W -scale 2x1! -depth 8 rgb:$XSHOT; xdotool getwindowgeometry $W; xdotool getwindowname $W;"
+    "command -v import >/dev/null && eval $(xdotool getwindowgeometry --shell $W) && import -window root "
+    "-crop 320x200+$X+$Y +repage -depth 8 rgb:$XSHOT; "
+    "xdotool getwindowgeometry $W; xdotool getwindowname $W;"
     "xdotool windowfocus $(xdotool search --maxdepth 0 '.*' | head -1); sleep 0.2;";
 
 static bool have(const char *program)
@@ -78,7 +80,7 @@ static int fail_with(const char *why)
     return 1;
 }
 
-/* The window shrunk to two pixels: red, green. Without ImageMagick there is no picture to judge. */
+/* Red on the left, green on the right. Without ImageMagick there is no picture to judge. */
 static bool right_colours(void)
 {
     g_autofree char *rgb = NULL;
@@ -86,7 +88,8 @@ static bool right_colours(void)
 
     if (!have("import"))
         return true;
-    return g_file_get_contents(g_getenv("XSHOT"), &rgb, &len, NULL) && len == 6 && !memcmp(rgb, "\xff\0\0\0\xff\0", 6);
+    return g_file_get_contents(g_getenv("XSHOT"), &rgb, &len, NULL) && len == 320 * 200 * 3 &&
+           !memcmp(rgb, "\xff\0\0", 3) && !memcmp(rgb + 319 * 3, "\0\xff\0", 3) && !memcmp(rgb + len - 960, "\xff\0\0", 3);
 }
 
 static int judge(int status)
