@@ -14,8 +14,8 @@ struct Cpu;
 
 /* d = fn(e, a, b, c). An exception: set e->fault and return anything. */
 typedef uint64_t (*HelperFn)(Env *e, uint64_t a, uint64_t b, uint64_t c);
-/* d and s: 32-byte vector registers; imm8 in imm. May set e->fault when called by vopx. */
-typedef void (*VecFn)(Env *e, void *d, const void *s, unsigned imm);
+/* d and s: 32-byte vector registers; imm8 in imm. May set e->fault when called by vopx; the answer is for tests. */
+typedef unsigned (*VecFn)(Env *e, void *d, const void *s, unsigned imm);
 
 /* How to recover the six flags: a token, not their values. */
 typedef struct Cc {

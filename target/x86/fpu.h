@@ -1,29 +1,9 @@
 /*
- * target/x86/fpu.h - the state of x87, MMX, SSE and AVX, and the calls that work on it. Part of the
- * CPU's registers (cpu.h embeds one X86Fpu). Only the vCPU's own thread touches it.
+ * target/x86/fpu.h - the calls that work on the state of x87, MMX and SSE (cpu.h). Only the vCPU's own thread touches it.
  */
 #ifndef TARGET_X86_FPU_H
 #define TARGET_X86_FPU_H
-#include "util/util.h"
-
-typedef union X86Vec {
-    uint8_t b[32];
-    uint16_t w[16];
-    uint32_t d[8];
-    uint64_t q[4];
-} X86Vec; /* b[0..15] is XMM, b[16..31] the upper half of YMM */
-
-typedef struct X86Fpu {
-    _Alignas(32) X86Vec v[16];
-    _Alignas(16) uint8_t st[8][16]; /* physical registers R0..R7 (MM0..MM7 are their low 8 bytes) */
-    uint16_t fcw, fsw;              /* fsw with TOP */
-    uint16_t fop;
-    uint16_t fcs, fds;
-    uint8_t ftw;                    /* bit i: Ri holds something (FXSAVE's form of the tags) */
-    uint32_t mxcsr;
-    uint64_t fip, fdp;
-    uint64_t xcr0, xinuse;          /* xinuse: components that XRSTOR/execution took out of INIT */
-} X86Fpu;
+#include "target/x86/cpu.h"
 
 /* FSW and MXCSR bits. */
 enum {
@@ -33,33 +13,33 @@ enum {
     XSTATE_X87 = 1, XSTATE_SSE = 2, XSTATE_YMM = 4, XSTATE_ALL = 7, XSTATE_SIZE = 832,
 };
 
-/* Reset (FNINIT's values plus MXCSR and XMM of power-up). */
-void x86_fpu_reset(X86Fpu *f);
-
 /* What an operation asks of its caller. Bits 0..11 may be EFLAGS (CF PF AF ZF SF OF). */
 enum { FPU_XM = 1u << 31, FPU_MF = 1u << 30, FPU_UD = 1u << 29, FPU_GP = 1u << 28 };
 
 /*
  * A vector operation: d is the destination (also first source), s the second source: an XMM
  * register, or 16 readable bytes of which a narrow memory operand fills the first. General
- * registers are passed as uint64_t. Nothing is written when the answer has FPU_XM.
+ * registers are passed as uint64_t. It sets the six flags or raises #XM by itself; the answer (the
+ * flags, or FPU_XM: nothing was written) is for tests.
  */
-typedef unsigned X86VopFn(X86Fpu *f, void *d, const void *s, unsigned imm);
+typedef unsigned VopFn(Env *e, void *d, const void *s, unsigned imm);
+unsigned vop_flags(Env *e, unsigned eflags);
 typedef enum X86VopId {
 #define VOP(name, kind, insn, feature) VOP_##name,
 #include "target/x86/vops.def"
     VOP_COUNT
 } X86VopId;
 typedef enum X86VopFeature { VF_sse2, VF_ssse3, VF_sse41, VF_sse42, VF_aes, VF_pclmul, VF_sha } X86VopFeature;
+extern const bool x86_vop_faults[VOP_COUNT]; /* may raise, or sets flags */
 typedef struct X86Vop {
     const char *name;
-    X86VopFn *fn;
+    VopFn *fn;
     uint8_t feature;
 } X86Vop;
 extern const X86Vop x86_vop_ref[VOP_COUNT];  /* plain C; NULL fn: not written in C */
 extern const X86Vop x86_vop_host[VOP_COUNT]; /* host instructions; on other hosts all NULL */
 /* The one to use on this host; NULL when neither exists. Any thread. */
-X86VopFn *x86_vop(X86VopId id);
+VopFn *x86_vop(X86VopId id);
 bool x86_host_vec_has(X86VopFeature f);
 
 /*
@@ -73,7 +53,7 @@ unsigned x87_op(X86Fpu *f, unsigned op11, void *mem, bool *stored);
 int x87_mem(unsigned op11);
 /* EFLAGS of FCOMI and its like are answered in *eflags; FCMOV reads it. NULL is allowed elsewhere. */
 unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags);
-static inline bool x87_pending(const X86Fpu *f) { return f->fsw & FSW_ES; }
+static inline bool x87_pending(const X86Fpu *f) { return f->sw & FSW_ES; }
 void x87_init(X86Fpu *f); /* FNINIT */
 void x87_clex(X86Fpu *f); /* FNCLEX */
 void x87_set_cw(X86Fpu *f, uint16_t cw);
@@ -87,23 +67,23 @@ void x87_rstor(X86Fpu *f, X87Env e, const uint8_t *in);
 uint16_t x87_full_tag(const X86Fpu *f);
 
 /* MMX: call before an MMX instruction reads its registers and x86_mmx_wrote() for its destination. */
-static inline unsigned x86_top(const X86Fpu *f) { return f->fsw >> 11 & 7; }
+static inline unsigned x86_top(const X86Fpu *f) { return f->sw >> 11 & 7; }
 static inline void x86_mmx_enter(X86Fpu *f)
 {
-    f->fsw &= (uint16_t)~FSW_TOP;
-    f->ftw = 0xff;
+    f->sw &= (uint16_t)~FSW_TOP;
+    f->tags = 0xff;
 }
 static inline void x86_mmx_wrote(X86Fpu *f, unsigned n) { f->st[n][8] = f->st[n][9] = 0xff; }
 static inline void x86_emms(X86Fpu *f)
 {
-    f->ftw = 0;
-    f->fsw &= (uint16_t)~FSW_TOP;
+    f->tags = 0;
+    f->sw &= (uint16_t)~FSW_TOP;
 }
 
 /* FXSAVE area, 512 bytes (bytes 464..511 are left alone). xmm: how many XMM registers (0, 8, 16). */
-void x86_fxsave(const X86Fpu *f, uint8_t out[512], bool rexw, unsigned xmm);
+void x86_fxsave(X86 *s, uint8_t out[512], bool rexw, unsigned xmm);
 /* False: #GP (MXCSR with reserved bits), nothing loaded. */
-bool MUST x86_fxrstor(X86Fpu *f, const uint8_t in[512], bool rexw, unsigned xmm);
+bool MUST x86_fxrstor(X86 *s, const uint8_t in[512], bool rexw, unsigned xmm);
 
 /*
  * XSAVE family. area: the XSAVE area as loaded from memory (size bytes; what is not saved keeps its
@@ -111,8 +91,8 @@ bool MUST x86_fxrstor(X86Fpu *f, const uint8_t in[512], bool rexw, unsigned xmm)
  */
 typedef enum X86XsaveKind { XS_SAVE, XS_OPT, XS_C, XS_S } X86XsaveKind;
 unsigned x86_xsave_size(uint64_t components, bool compact);
-void x86_xsave(X86Fpu *f, uint8_t *area, X86XsaveKind kind, uint64_t rfbm, bool rexw, bool long_mode);
+void x86_xsave(X86 *s, uint8_t *area, X86XsaveKind kind, uint64_t rfbm, bool rexw, bool long_mode);
 /* 0 or FPU_GP. s_form: XRSTORS. */
-unsigned x86_xrstor(X86Fpu *f, const uint8_t *area, uint64_t rfbm, bool s_form, bool rexw,
+unsigned x86_xrstor(X86 *s, const uint8_t *area, uint64_t rfbm, bool s_form, bool rexw,
                     bool long_mode);
 #endif

@@ -6,7 +6,7 @@
  */
 #include "target/x86/vec-c.h"
 
-#define C(name) unsigned vec_c_##name(X86Fpu *f, void *d, const void *s, unsigned imm)
+#define C(name) unsigned vec_c_##name(Env *e, void *d, const void *s, unsigned imm)
 
 C(movss) { memcpy(d, s, 4); return 0; }
 C(movsd) { memcpy(d, s, 8); return 0; }
@@ -318,47 +318,50 @@ static void answer_index(void *d, unsigned r, unsigned imm)
     memcpy(d, &v, 8);
 }
 
-static void answer_mask(X86Fpu *f, unsigned r, unsigned imm)
+static void answer_mask(Env *e, unsigned r, unsigned imm)
 {
-    X86Vec v = { { 0 } };
+    union {
+        uint8_t b[16];
+        uint16_t w[8];
+    } v = { { 0 } };
 
     if (!(imm & 64))
         v.w[0] = (uint16_t)r;
     for (unsigned i = 0; i < 16 && imm & 64; i++)
         v.b[i] = r >> (imm & 1 ? i / 2 : i) & 1 ? 0xff : 0;
-    memcpy(f->v[0].b, v.b, 16);
+    memcpy(e->vec[0], v.b, 16);
 }
 
 /* The index forms take their first operand in f->v[imm >> 24] since d is a general register. */
 C(pcmpestri)
 {
-    unsigned fl, r = compare(f->v[imm >> 24 & 15].b, imm >> 8 & 255, s, imm >> 16 & 255, imm, &fl);
+    unsigned fl, r = compare(e->vec[imm >> 24 & 15], imm >> 8 & 255, s, imm >> 16 & 255, imm, &fl);
 
     answer_index(d, r, imm);
-    return fl;
+    return vop_flags(e, fl);
 }
 
 C(pcmpestrm)
 {
     unsigned fl, r = compare(d, imm >> 8 & 255, s, imm >> 16 & 255, imm, &fl);
 
-    answer_mask(f, r, imm);
-    return fl;
+    answer_mask(e, r, imm);
+    return vop_flags(e, fl);
 }
 
 C(pcmpistri)
 {
-    const uint8_t *a = f->v[imm >> 24 & 15].b;
+    const uint8_t *a = e->vec[imm >> 24 & 15];
     unsigned fl, r = compare(a, implicit_len(a, imm), s, implicit_len(s, imm), imm, &fl);
 
     answer_index(d, r, imm);
-    return fl;
+    return vop_flags(e, fl);
 }
 
 C(pcmpistrm)
 {
     unsigned fl, r = compare(d, implicit_len(d, imm), s, implicit_len(s, imm), imm, &fl);
 
-    answer_mask(f, r, imm);
-    return fl;
+    answer_mask(e, r, imm);
+    return vop_flags(e, fl);
 }

@@ -2,7 +2,7 @@
 #ifndef TARGET_X86_VEC_C_H
 #define TARGET_X86_VEC_C_H
 #include "target/x86/fpu.h"
-#define DECL_C(name) X86VopFn vec_c_##name;
+#define DECL_C(name) VopFn vec_c_##name;
 /* clang-format off */
 DECL_C(movss) DECL_C(movsd) DECL_C(movdup) DECL_C(movsldup) DECL_C(movshdup) DECL_C(movq)
 DECL_C(movlps) DECL_C(movhps) DECL_C(movhlps) DECL_C(movlhps) DECL_C(movdqa) DECL_C(maskmov)

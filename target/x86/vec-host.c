@@ -12,22 +12,23 @@
 static inline __m128i load(const void *p) { return _mm_loadu_si128(p); }
 static inline void store(void *p, __m128i v) { _mm_storeu_si128(p, v); }
 
-static inline void csr_in(const X86Fpu *f)
+static inline void csr_in(Env *e)
 {
-    uint32_t c = (f->mxcsr & 0xffc0) | MXCSR_RESET;
+    uint32_t c = (x86(e)->mxcsr & 0xffc0) | MXCSR_RESET;
 
     __asm__ volatile("ldmxcsr %0" ::"m"(c));
 }
 
-static unsigned csr_raise(X86Fpu *f, uint32_t flags)
+static unsigned csr_raise(Env *e, uint32_t flags)
 {
-    if (flags & ~(f->mxcsr >> 7) & (FPE_I | FPE_D | FPE_Z))
+    if (flags & ~(x86(e)->mxcsr >> 7) & (FPE_I | FPE_D | FPE_Z))
         flags &= FPE_I | FPE_D | FPE_Z; /* found before the operation: nothing was computed */
-    f->mxcsr |= flags;
+    x86(e)->mxcsr |= flags;
+    x86_raise(x86(e), x86(e)->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
     return FPU_XM;
 }
 
-static inline unsigned csr_out(X86Fpu *f)
+static inline unsigned csr_out(Env *e)
 {
     const uint32_t normal = MXCSR_RESET;
     uint32_t c;
@@ -36,13 +37,13 @@ static inline unsigned csr_out(X86Fpu *f)
     if ((c & 0xffc0) != MXCSR_RESET)
         __asm__ volatile("ldmxcsr %0" ::"m"(normal));
     c &= FPE_ALL;
-    if (UNLIKELY(c & ~(f->mxcsr >> 7)))
-        return csr_raise(f, c);
-    f->mxcsr |= c;
+    if (UNLIKELY(c & ~(x86(e)->mxcsr >> 7)))
+        return csr_raise(e, c);
+    x86(e)->mxcsr |= c;
     return 0;
 }
 
-#define FN(name) static unsigned h_##name(X86Fpu *f, void *d, const void *s, unsigned imm)
+#define FN(name) static unsigned h_##name(Env *e, void *d, const void *s, unsigned imm)
 #define IMPL_C(name, insn)
 #define IMPL_VEC(name, insn)                                                                       \
     FN(name)                                                                                       \
@@ -65,7 +66,7 @@ static inline unsigned csr_out(X86Fpu *f)
     FN(name)                                                                                       \
     {                                                                                              \
         __m128i a = load(d), b = load(s);                                                          \
-        register __m128i x0 __asm__("xmm0") = load(f->v[0].b);                                     \
+        register __m128i x0 __asm__("xmm0") = load(e->vec[0]);                                     \
         __asm__(#insn " %1, %0" : "+x"(a) : "x"(b), "x"(x0));                                      \
         store(d, a);                                                                               \
         return 0;                                                                                  \
@@ -75,9 +76,9 @@ static inline unsigned csr_out(X86Fpu *f)
     {                                                                                              \
         __m128i a = load(d), b = load(s);                                                          \
         unsigned r;                                                                                \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %1, %0" : "+x"(a) : "x"(b));                                      \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (LIKELY(!r))                                                                            \
             store(d, a);                                                                           \
         return r;                                                                                  \
@@ -88,9 +89,9 @@ static inline unsigned csr_out(X86Fpu *f)
     {                                                                                              \
         __m128i a = load(d), b = load(s);                                                          \
         uint64_t fl;                                                                               \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %2, %1\n\tpushfq\n\tpopq %0" : "=r"(fl) : "x"(a), "x"(b) : "cc"); \
-        return csr_out(f) | (unsigned)(fl & 0x8d5);                                                \
+        return csr_out(e) ? FPU_XM : vop_flags(e, (unsigned)fl & 0x8d5);                                                \
     }
 #define IMPL_TEST(name, insn)                                                                      \
     FN(name)                                                                                       \
@@ -98,7 +99,7 @@ static inline unsigned csr_out(X86Fpu *f)
         __m128i a = load(d), b = load(s);                                                          \
         uint64_t fl;                                                                               \
         __asm__ volatile(#insn " %2, %1\n\tpushfq\n\tpopq %0" : "=r"(fl) : "x"(a), "x"(b) : "cc"); \
-        return (unsigned)(fl & 0x8d5);                                                             \
+        return vop_flags(e, (unsigned)fl & 0x8d5);                                                             \
     }
 #define TO_GPR(name, insn, T, mod)                                                                 \
     FN(name)                                                                                       \
@@ -106,9 +107,9 @@ static inline unsigned csr_out(X86Fpu *f)
         __m128i b = load(s);                                                                       \
         uint64_t v = 0;                                                                            \
         unsigned r;                                                                                \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %1, %" mod "0" : "+r"(v) : "x"(b));                               \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (!r) {                                                                                  \
             v = (T)v;                                                                              \
             memcpy(d, &v, 8);                                                                      \
@@ -124,9 +125,9 @@ static inline unsigned csr_out(X86Fpu *f)
         uint64_t v;                                                                                \
         unsigned r;                                                                                \
         memcpy(&v, s, 8);                                                                          \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %" mod "1, %0" : "+x"(a) : "r"(v));                               \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (!r)                                                                                    \
             store(d, a);                                                                           \
         return r;                                                                                  \
@@ -139,9 +140,9 @@ static inline unsigned csr_out(X86Fpu *f)
     {                                                                                              \
         __m128i a, b = LOAD(s);                                                                    \
         unsigned r;                                                                                \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %1, %0" : "=x"(a) : "x"(b));                                      \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (!r)                                                                                    \
             _mm_storel_epi64(d, a);                                                                \
         return r;                                                                                  \
@@ -180,11 +181,11 @@ static inline unsigned csr_out(X86Fpu *f)
     {                                                                                              \
         __m128i a = load(d), b = load(s);                                                          \
         unsigned r;                                                                                \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         switch (imm & mask) {                                                                      \
             cases                                                                                  \
         }                                                                                          \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (!r)                                                                                    \
             store(d, a);                                                                           \
         return r;                                                                                  \
@@ -214,9 +215,9 @@ static inline unsigned csr_out(X86Fpu *f)
             if (!(imm >> (4 + i) & 1))                                                             \
                 a[i] = b[i] = 0;                                                                   \
         x = load(a);                                                                               \
-        csr_in(f);                                                                                 \
+        csr_in(e);                                                                                 \
         __asm__ volatile(text ", %1, %0" : "+x"(x) : "x"(load(b)));                                \
-        r = csr_out(f);                                                                            \
+        r = csr_out(e);                                                                            \
         if (r)                                                                                     \
             return r;                                                                              \
         store(a, x);                                                                               \

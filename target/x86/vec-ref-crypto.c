@@ -4,7 +4,7 @@
  */
 #include "target/x86/vec-ref.h"
 
-#define REF(name) unsigned vec_ref_##name(X86Fpu *f, void *d, const void *s, unsigned imm)
+#define REF(name) unsigned vec_ref_##name(Env *e, void *d, const void *s, unsigned imm)
 
 static uint8_t gmul(uint8_t a, uint8_t b)
 {
@@ -159,15 +159,15 @@ REF(sha1rnds4)
     static const uint32_t k[4] = { 0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6 };
     GET(x, d);
     GET(w, s);
-    uint32_t a = x[3], b = x[2], c = x[1], e = 0, q = x[0];
+    uint32_t a = x[3], b = x[2], c = x[1], v = 0, q = x[0];
 
     for (unsigned i = 0; i < 4; i++) {
         uint32_t fn = (imm & 3) == 0   ? (b & c) ^ (~b & q)
                       : (imm & 3) == 2 ? (b & c) ^ (b & q) ^ (c & q)
                                        : b ^ c ^ q;
-        uint32_t t = fn + rol(a, 5) + w[3 - i] + e + k[imm & 3];
+        uint32_t t = fn + rol(a, 5) + w[3 - i] + v + k[imm & 3];
 
-        e = q;
+        v = q;
         q = c;
         c = rol(b, 30);
         b = a;
@@ -210,23 +210,23 @@ REF(sha256rnds2)
 {
     GET(x, d); /* C D G H from the top: x[3]=C x[2]=D x[1]=G x[0]=H */
     GET(y, s); /* A B E F */
-    GET(wk, f->v[0].b);
-    uint32_t a = y[3], b = y[2], c = x[3], q = x[2], e = y[1], g2 = y[0], g = x[1], h = x[0];
+    GET(wk, e->vec[0]);
+    uint32_t a = y[3], b = y[2], c = x[3], q = x[2], v = y[1], g2 = y[0], g = x[1], h = x[0];
 
     for (unsigned i = 0; i < 2; i++) {
-        uint32_t t = ((e & g2) ^ (~e & g)) + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + wk[i] + h;
+        uint32_t t = ((v & g2) ^ (~v & g)) + (ror(v, 6) ^ ror(v, 11) ^ ror(v, 25)) + wk[i] + h;
         uint32_t u = ((a & b) ^ (a & c) ^ (b & c)) + (ror(a, 2) ^ ror(a, 13) ^ ror(a, 22));
 
         h = g;
         g = g2;
-        g2 = e;
-        e = q + t;
+        g2 = v;
+        v = q + t;
         q = c;
         c = b;
         b = a;
         a = t + u;
     }
-    uint32_t r[4] = { g2, e, b, a };
+    uint32_t r[4] = { g2, v, b, a };
     memcpy(d, r, 16);
     return 0;
 }

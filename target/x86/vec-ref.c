@@ -24,12 +24,12 @@ static s64 satu16(s64 v) { return clamp(v, 0, 65535); }
 
 #define ID(v) (v)
 #define WRAP(name)                                                                                 \
-    static unsigned r_##name(X86Fpu *f, void *d, const void *s, unsigned imm)                      \
+    static unsigned r_##name(Env *e, void *d, const void *s, unsigned imm)                      \
     {                                                                                              \
         g_##name(d, s, 16);                                                                        \
         return 0;                                                                                  \
     }                                                                                              \
-    static unsigned r_m_##name(X86Fpu *f, void *d, const void *s, unsigned imm)                    \
+    static G_GNUC_UNUSED unsigned r_m_##name(Env *e, void *d, const void *s, unsigned imm)                    \
     {                                                                                              \
         g_##name(d, s, 8);                                                                         \
         return 0;                                                                                  \
@@ -240,7 +240,7 @@ static void g_pshufb(u8 *d, const u8 *s, unsigned n)
 }
 WRAP(pshufb)
 
-#define REF(name) static unsigned r_##name(X86Fpu *f, void *d, const void *s, unsigned imm)
+#define REF(name) static unsigned r_##name(Env *e, void *d, const void *s, unsigned imm)
 REF(phminposuw)
 {
     u16 a[8], r[8] = { 0 };
@@ -281,18 +281,18 @@ EXTEND(pmovzxwd, u16, u32)
 EXTEND(pmovzxwq, u16, u64)
 EXTEND(pmovzxdq, u32, u64)
 
-static void blend_by_x0(X86Fpu *f, u8 *d, const u8 *s, unsigned size)
+static void blend_by_x0(Env *e, u8 *d, const u8 *s, unsigned size)
 {
     u8 m[16];
 
-    memcpy(m, f->v[0].b, 16);
+    memcpy(m, e->vec[0], 16);
     for (unsigned i = 0; i < 16; i += size)
         if (m[i + size - 1] & 0x80)
             memmove(d + i, s + i, size);
 }
-REF(pblendvb) { blend_by_x0(f, d, s, 1); return 0; }
-REF(blendvps) { blend_by_x0(f, d, s, 4); return 0; }
-REF(blendvpd) { blend_by_x0(f, d, s, 8); return 0; }
+REF(pblendvb) { blend_by_x0(e, d, s, 1); return 0; }
+REF(blendvps) { blend_by_x0(e, d, s, 4); return 0; }
+REF(blendvpd) { blend_by_x0(e, d, s, 8); return 0; }
 
 REF(ptest)
 {
@@ -300,7 +300,7 @@ REF(ptest)
 
     memcpy(a, d, 16);
     memcpy(b, s, 16);
-    return ((a[0] & b[0]) | (a[1] & b[1]) ? 0 : 0x40u) | ((~a[0] & b[0]) | (~a[1] & b[1]) ? 0 : 1u);
+    return vop_flags(e, ((a[0] & b[0]) | (a[1] & b[1]) ? 0 : 0x40u) | ((~a[0] & b[0]) | (~a[1] & b[1]) ? 0 : 1u));
 }
 
 static void signs(void *d, const u8 *s, unsigned n, unsigned size)

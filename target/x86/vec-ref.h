@@ -8,7 +8,7 @@
     X(aesenc) X(aesenclast) X(aesdec) X(aesdeclast) X(aesimc) X(aeskeygen) X(pclmulqdq)            \
     X(sha1nexte) X(sha1msg1) X(sha1msg2) X(sha1rnds4) X(sha256msg1) X(sha256msg2) X(sha256rnds2)
 /* clang-format on */
-#define VEC_REF_DECL(name) X86VopFn vec_ref_##name;
+#define VEC_REF_DECL(name) VopFn vec_ref_##name;
 VEC_REF_OTHERS(VEC_REF_DECL)
 #undef VEC_REF_DECL
 #endif

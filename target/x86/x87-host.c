@@ -38,9 +38,9 @@ static unsigned whole(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
     unsigned now;
 
     memset(area, 0, sizeof(area));
-    memcpy(area, &f->fcw, 2);
-    memcpy(area + 2, &f->fsw, 2);
-    area[4] = f->ftw;
+    memcpy(area, &f->cw, 2);
+    memcpy(area + 2, &f->sw, 2);
+    area[4] = (uint8_t)f->tags;
     memcpy(area + 24, &mxcsr, 4);
     for (unsigned i = 0; i < 8; i++)
         memcpy(area + 32 + 16 * i, f->st[(top + i) & 7], 10);
@@ -53,26 +53,26 @@ static unsigned whole(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
     } else {
         menura_x87_run(area, menura_x87_reg + 4 * (op * 64 + (rm & 63)), mem, &fl);
     }
-    memcpy(&f->fsw, area + 2, 2);
-    f->ftw = area[4];
+    memcpy(&f->sw, area + 2, 2);
+    f->tags = area[4];
     now = x86_top(f);
     for (unsigned i = 0; i < 8; i++)
         memcpy(f->st[(now + i) & 7], area + 32 + 16 * i, 10);
-    if (f->fsw & FSW_ES)
-        f->fop = (uint16_t)op11;
-    *stored = !(f->fsw & ~f->fcw & (FPE_ALL & ~FPE_P));
+    if (f->sw & FSW_ES)
+        f->op = (uint16_t)op11;
+    *stored = !(f->sw & ~f->cw & (FPE_ALL & ~FPE_P));
     return 0;
 }
 
 static inline uint8_t *reg(X86Fpu *f, unsigned i) { return f->st[(x86_top(f) + i) & 7]; }
-static inline bool used(const X86Fpu *f, unsigned i) { return f->ftw >> ((x86_top(f) + i) & 7) & 1; }
+static inline bool used(const X86Fpu *f, unsigned i) { return f->tags >> ((x86_top(f) + i) & 7) & 1; }
 static inline void set_top(X86Fpu *f, unsigned top)
 {
-    f->fsw = (uint16_t)((f->fsw & ~FSW_TOP) | (top & 7) << 11);
+    f->sw = (uint16_t)((f->sw & ~FSW_TOP) | (top & 7) << 11);
 }
 static inline void pop(X86Fpu *f)
 {
-    f->ftw &= (uint8_t)~(1u << x86_top(f));
+    f->tags &= (uint16_t)~(1u << x86_top(f));
     set_top(f, x86_top(f) + 1);
 }
 
@@ -82,17 +82,17 @@ static const uint16_t plain_cw = 0x37f;
 /* Begin and end a short run under the guest's control word; the host's flags are clear outside. */
 #define ENTER(f)                                                                                   \
     do {                                                                                           \
-        if (UNLIKELY((f)->fcw != plain_cw))                                                        \
-            __asm__ volatile("fldcw %0" ::"m"((f)->fcw));                                          \
+        if (UNLIKELY((f)->cw != plain_cw))                                                        \
+            __asm__ volatile("fldcw %0" ::"m"((f)->cw));                                          \
     } while (0)
 
 static inline void leave(X86Fpu *f, uint16_t sw)
 {
     if (sw & FPE_ALL)
         __asm__ volatile("fnclex");
-    if (UNLIKELY(f->fcw != plain_cw))
+    if (UNLIKELY(f->cw != plain_cw))
         __asm__ volatile("fldcw %0" ::"m"(plain_cw));
-    f->fsw = (uint16_t)((f->fsw & ~C1) | (sw & (FPE_ALL | C1)));
+    f->sw = (uint16_t)((f->sw & ~C1) | (sw & (FPE_ALL | C1)));
 }
 
 /* a = a op b; the operand order of the NaN rule is that of the instruction. */
@@ -103,7 +103,7 @@ static void arith(X86Fpu *f, unsigned kind, uint8_t *d, const uint8_t *a, const 
     ENTER(f);
 #define RUN(insn)                                                                                  \
     __asm__ volatile("fldt %2\n\tfldt %3\n\t" insn "\n\tfnstsw %0\n\tfstpt %1"                     \
-                     : "=am"(sw), "=m"(*(uint8_t(*)[10])d)                                         \
+                     : "=&a"(sw), "=m"(*(uint8_t(*)[10])d)                                         \
                      : "m"(*(const uint8_t(*)[10])a), "m"(*(const uint8_t(*)[10])b))
     switch (kind) { /* st1 = a, st0 = b */
     case 0:
@@ -140,7 +140,7 @@ static bool push_mem(X86Fpu *f, unsigned what, const void *mem)
     ENTER(f);
 #define LOAD(insn, T)                                                                              \
     __asm__ volatile(insn " %2\n\tfnstsw %0\n\tfstpt %1"                                           \
-                     : "=am"(sw), "=m"(r)                                                          \
+                     : "=&a"(sw), "=m"(r)                                                          \
                      : "m"(*(const T *)mem))
     switch (what) {
     case 0x100:
@@ -160,7 +160,7 @@ static bool push_mem(X86Fpu *f, unsigned what, const void *mem)
     leave(f, sw);
     set_top(f, x86_top(f) - 1);
     memcpy(reg(f, 0), r, 10);
-    f->ftw |= (uint8_t)(1u << x86_top(f));
+    f->tags |= (uint16_t)(1u << x86_top(f));
     return true;
 }
 
@@ -174,11 +174,11 @@ static bool store_mem(X86Fpu *f, bool wide, bool pops, void *mem)
     ENTER(f);
     if (wide)
         __asm__ volatile("fldt %2\n\tfstpl %1\n\tfnstsw %0"
-                         : "=am"(sw), "=m"(*(uint64_t *)mem)
+                         : "=&a"(sw), "=m"(*(uint64_t *)mem)
                          : "m"(*(const uint8_t(*)[10])s));
     else
         __asm__ volatile("fldt %2\n\tfstps %1\n\tfnstsw %0"
-                         : "=am"(sw), "=m"(*(uint32_t *)mem)
+                         : "=&a"(sw), "=m"(*(uint32_t *)mem)
                          : "m"(*(const uint8_t(*)[10])s));
     leave(f, sw);
     if (pops)
@@ -198,7 +198,7 @@ static bool arith_mem(X86Fpu *f, unsigned op11, const void *mem)
     ENTER(f);
 #define RUN(insn, T)                                                                               \
     __asm__ volatile("fldt %1\n\t" insn " %2\n\tfnstsw %0\n\tfstpt %1"                             \
-                     : "=am"(sw), "+m"(*(uint8_t(*)[10])d)                                         \
+                     : "=&a"(sw), "+m"(*(uint8_t(*)[10])d)                                         \
                      : "m"(*(const T *)mem))
     switch (kind | (op11 & 0x400) >> 7) {
     /* clang-format off */
@@ -269,7 +269,7 @@ static bool quick_reg(X86Fpu *f, unsigned op11)
         memcpy(t, reg(f, i), 10);
         set_top(f, x86_top(f) - 1);
         memcpy(reg(f, 0), t, 10);
-        f->ftw |= (uint8_t)(1u << x86_top(f));
+        f->tags |= (uint16_t)(1u << x86_top(f));
     } else if (op == 1 && kind == 1 && used(f, i)) { /* fxch */
         memcpy(t, reg(f, i), 10);
         memcpy(reg(f, i), reg(f, 0), 10);
@@ -277,13 +277,13 @@ static bool quick_reg(X86Fpu *f, unsigned op11)
     } else if (op == 5 && (kind == 2 || kind == 3)) { /* fst, fstp st(i) */
         memcpy(t, reg(f, 0), 10);
         memcpy(reg(f, i), t, 10);
-        f->ftw |= (uint8_t)(1u << ((x86_top(f) + i) & 7));
+        f->tags |= (uint16_t)(1u << ((x86_top(f) + i) & 7));
         if (kind == 3)
             pop(f);
     } else {
         return false;
     }
-    f->fsw &= (uint16_t)~C1;
+    f->sw &= (uint16_t)~C1;
     return true;
 }
 
@@ -294,7 +294,7 @@ unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
         return FPU_MF;
     if (x87_mem(op11) == -128)
         return FPU_UD;
-    if (LIKELY((f->fcw & FPE_ALL) == FPE_ALL && !eflags))
+    if (LIKELY((f->cw & FPE_ALL) == FPE_ALL && !eflags))
         if ((op11 & 0xc0) == 0xc0 ? quick_reg(f, op11) : quick_mem(f, op11, mem))
             return 0;
     return whole(f, op11, mem, stored, eflags);

@@ -28,23 +28,22 @@ static void show(const char *what, const uint8_t *p)
     printf("\n");
 }
 
-static bool compare(Rng *r, unsigned id, unsigned n)
+static bool compare(X86 *cpu, Rng *r, unsigned id, unsigned n)
 {
     const X86Vop *h = &x86_vop_host[id], *c = &x86_vop_ref[id];
 
     for (unsigned i = 0; i < n; i++) {
-        X86Fpu f;
         uint8_t a[16], s[16], d1[16], d2[16];
         unsigned r1, r2;
 
-        x86_fpu_reset(&f);
-        random_vec(r, f.v[0].b);
+        cpu->env.cc = (Cc){ 0 };
+        random_vec(r, cpu->env.vec[0]);
         random_vec(r, a);
         random_vec(r, s);
         memcpy(d1, a, 16);
         memcpy(d2, a, 16);
-        r1 = h->fn(&f, d1, s, i);
-        r2 = c->fn(&f, d2, s, i);
+        r1 = h->fn(&cpu->env, d1, s, i);
+        r2 = c->fn(&cpu->env, d2, s, i);
         if (r1 != r2 || memcmp(d1, d2, 16)) {
             printf("%s imm %u: silicon %x, C %x\n", h->name, i & 255, r1, r2);
             show("first  ", a);
@@ -60,8 +59,11 @@ static bool compare(Rng *r, unsigned id, unsigned n)
 int main(int argc, char **argv)
 {
     Rng r = { argc > 1 ? strtoull(argv[1], NULL, 0) : 1 };
+    X86 *cpu = calloc(1, sizeof(X86) + 64);
     unsigned ran = 0, wrong = 0, lacks = 0, onlyhost = 0;
 
+    cpu = (X86 *)(((uintptr_t)cpu + 31) & ~31ull);
+    cpu->mxcsr = MXCSR_RESET;
     for (unsigned id = 0; id < VOP_COUNT; id++) {
         const X86Vop *h = &x86_vop_host[id];
 
@@ -71,7 +73,7 @@ int main(int argc, char **argv)
             lacks++;
         else if (!x86_vop_ref[id].fn)
             onlyhost++;
-        else if (compare(&r, id, 2000))
+        else if (compare(cpu, &r, id, 2000))
             ran++;
         else
             wrong++;
