@@ -34,6 +34,9 @@ typedef struct FwPlatform {
     Vm *vm;
     FwCfg *fw_cfg;
     PciBus *root;
+    /* pci_host_read, pci_host_write; bdf: bus << 8 | devfn */
+    uint32_t (*pci_read)(PciBus *root, uint32_t bdf, unsigned reg, unsigned size);
+    void (*pci_write)(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size);
     bool q35;              /* else i440FX/PIIX3 */
     uint64_t below_4g, above_4g; /* bytes of RAM */
     uint16_t pm_base;      /* where direct boot puts it; tables follow what the chipset says */
@@ -60,6 +63,12 @@ bool fw_platform_install(const FwPlatform *p, Error **err);
 bool fw_direct_install(const FwPlatform *p, Error **err);
 /* What direct boot does to a PCI tree: bus numbers, BARs, bridge windows, interrupt lines. */
 void fw_pci_setup(const FwPlatform *p);
+/* The machine's map, sorted; acpi_at: RAM from there to below_4g is for tables (0: none). Returns the count, at most 8. */
+typedef struct FwE820 {
+    uint64_t addr, len;
+    uint32_t type; /* 1 RAM, 2 reserved, 3 ACPI */
+} FwE820;
+unsigned fw_e820(const FwPlatform *p, uint64_t acpi_at, FwE820 *out /* 8 */);
 
 /* ---- tables (tests look at them too) ---- */
 typedef struct FwLinker {
@@ -70,8 +79,4 @@ void fw_linker_free(FwLinker *l);
 /* Apply the loader's commands: tables at `at`, RSDP at `rsdp_at`, pointers and checksums done. False: bad script. */
 bool fw_linker_apply(FwLinker *l, uint64_t at, uint64_t rsdp_at);
 void fw_smbios_build(const FwPlatform *p, GByteArray *tables, GByteArray *anchor /* 2.8, address not filled */);
-typedef struct FwE820 {
-    uint64_t addr, len;
-    uint32_t type; /* 1 RAM, 2 reserved, 3 ACPI */
-} FwE820;
 #endif
