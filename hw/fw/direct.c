@@ -267,7 +267,7 @@ static void set_segment(Cpu *c, const char *seg, uint16_t sel, uint32_t limit, u
     const struct {
         const char *part;
         uint64_t v;
-    } v[] = { { "", sel }, { "_base", 0 }, { "_limit", limit }, { "_attr", attr } };
+    } v[] = { { "", sel }, { ".base", 0 }, { ".limit", limit }, { ".attr", attr } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(v); i++) {
         g_autofree char *name = g_strconcat(seg, v[i].part, NULL);
@@ -276,30 +276,42 @@ static void set_segment(Cpu *c, const char *seg, uint16_t sel, uint32_t limit, u
     }
 }
 
+/* Write-back by default; uncached: the VGA window by fixed range 2, the PCI hole by variable range 0. */
+static void set_memory_types(const Direct *d, Cpu *c)
+{
+    enum { UC = 0, WB = 6, ENABLE = 0x800, ENABLE_FIXED = 0x400 };
+    uint64_t hole = align_down(d->p.hole, 1 * GiB); /* a power of two below 4 GiB */
+
+    for (unsigned i = 0; i <= 10; i++) {
+        g_autofree char *name = g_strdup_printf("mtrr_fix%u", i);
+
+        set(c, name, i == 2 ? UC : 0x0101010101010101ull * WB);
+    }
+    set(c, "mtrr_base0", MAX(hole, 2 * GiB) | UC);
+    set(c, "mtrr_mask0", (~((hole <= 2 * GiB ? 2 * GiB : 1 * GiB) - 1) & 0xfffffff000ull) | ENABLE);
+    set(c, "mtrr_def", ENABLE | ENABLE_FIXED | WB);
+}
+
 static void set_cpu(const Direct *d, Cpu *c)
 {
     static const char *const data[] = { "ds", "es", "fs", "gs", "ss" };
 
-    set(c, "rip", d->entry);
+    set(c, "pc", d->entry);
     set(c, "rsi", d->elf ? 0 : ZERO_PAGE);
     set(c, "rbx", d->elf ? START_INFO : 0);
     set(c, "rbp", 0);
     set(c, "rdi", 0);
     set(c, "rsp", ZERO_PAGE - 16);
-    set(c, "rflags", 2);
+    set(c, "eflags", 2);
     set(c, "cr0", 0x11); /* protected mode, no paging, caches on */
     set(c, "cr4", 0);
-    set(c, "gdtr_base", GDT);
-    set(c, "gdtr_limit", 5 * 8 - 1);
+    set(c, "gdtr.base", GDT);
+    set(c, "gdtr.limit", 5 * 8 - 1);
     set_segment(c, "cs", 0x10, UINT32_MAX, 0xc09b);
     for (size_t i = 0; i < G_N_ELEMENTS(data); i++)
         set_segment(c, data[i], 0x18, UINT32_MAX, 0xc093);
     set_segment(c, "tr", 0x20, 0x67, 0x008b);
-    /* memory types: write-back but for the fixed VGA range and the hole, which are uncached by the default of
-     * variable range 0 */
-    cpu_set_reg(c, "mtrr_physbase0", d->p.hole & ~0xfffull);
-    cpu_set_reg(c, "mtrr_physmask0", (~(align_up((1ull << 32) - d->p.hole, 4096) - 1) & 0xfffffff000ull) | 0x800);
-    cpu_set_reg(c, "mtrr_deftype", 0x806);
+    set_memory_types(d, c);
 }
 
 static void at_reset(void *self)
