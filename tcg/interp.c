@@ -220,11 +220,13 @@ static bool vector_memory(Env *e, const IrOp *o)
         memcpy(p, e->vec[o->d], n);
         return true;
     }
-    if (n < 16)
-        memset(e->vec[o->d], 0, 16);
-    if (UNLIKELY(!p))
-        return mem_load(e, va, n, e->vec[o->d], false);
-    memcpy(e->vec[o->d], p, n);
+    uint8_t got[16] = { 0 }; /* a fault leaves the register as it was */
+
+    if (LIKELY(p))
+        memcpy(got, p, n);
+    else if (!mem_load(e, va, n, got, false))
+        return false;
+    memcpy(e->vec[o->d], got, 16);
     return true;
 }
 

@@ -5,6 +5,7 @@
  * part of the mode word, so both may be baked into a block.
  */
 #include "target/x86/tr.h"
+#include "target/x86/fpu.h"
 #include "util/trace.h"
 
 unsigned tr_size(const Tr *t, unsigned n)

@@ -202,6 +202,7 @@ static void extract(void *d, const uint8_t *s, unsigned size, unsigned i)
 
 C(pextrb) { extract(d, s, 1, imm & 15); return 0; }
 C(pextrw) { extract(d, s, 2, imm & 7); return 0; }
+C(extractps) { extract(d, s, 4, imm & 3); return 0; }
 C(pextrd) { extract(d, s, 4, imm & 3); return 0; }
 C(pextrq) { extract(d, s, 8, imm & 1); return 0; }
 C(m_pextrw) { extract(d, s, 2, imm & 3); return 0; }

@@ -12,7 +12,7 @@ DECL_C(psllwi) DECL_C(pslldi) DECL_C(psllqi) DECL_C(psrlwi) DECL_C(psrldi) DECL_
 DECL_C(psrawi) DECL_C(psradi) DECL_C(pslldq) DECL_C(psrldq)
 DECL_C(m_psllwi) DECL_C(m_pslldi) DECL_C(m_psllqi) DECL_C(m_psrlwi) DECL_C(m_psrldi)
 DECL_C(m_psrlqi) DECL_C(m_psrawi) DECL_C(m_psradi)
-DECL_C(pextrb) DECL_C(pextrw) DECL_C(pextrd) DECL_C(pextrq) DECL_C(pinsrb) DECL_C(pinsrw)
+DECL_C(extractps) DECL_C(pextrb) DECL_C(pextrw) DECL_C(pextrd) DECL_C(pextrq) DECL_C(pinsrb) DECL_C(pinsrw)
 DECL_C(pinsrd) DECL_C(pinsrq) DECL_C(m_pextrw) DECL_C(m_pinsrw) DECL_C(mpsadbw)
 DECL_C(pcmpestri) DECL_C(pcmpestrm) DECL_C(pcmpistri) DECL_C(pcmpistrm)
 /* clang-format on */

@@ -346,7 +346,7 @@ const X86Vop x86_vop_ref[VOP_COUNT] = {
     C(palignr) C(m_palignr) C(pblendw) C(blendps) C(blendpd) C(insertps)
     C(psllwi) C(pslldi) C(psllqi) C(psrlwi) C(psrldi) C(psrlqi) C(psrawi) C(psradi)
     C(pslldq) C(psrldq) C(m_psllwi) C(m_pslldi) C(m_psllqi) C(m_psrlwi) C(m_psrldi) C(m_psrlqi)
-    C(m_psrawi) C(m_psradi) C(pextrb) C(pextrw) C(pextrd) C(pextrq) C(pinsrb) C(pinsrw) C(pinsrd)
+    C(m_psrawi) C(m_psradi) C(extractps) C(pextrb) C(pextrw) C(pextrd) C(pextrq) C(pinsrb) C(pinsrw) C(pinsrd)
     C(pinsrq) C(m_pextrw) C(m_pinsrw) C(mpsadbw) C(pcmpestri) C(pcmpestrm) C(pcmpistri)
     C(pcmpistrm)
     VEC_REF_OTHERS(X)

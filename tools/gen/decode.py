@@ -65,7 +65,7 @@ def parse(cols, where):
             vex = True
         elif tok in PREFIX and r['map'] == 0 and r['pfx'] == ANY and r['opc'] is None:
             r['pfx'] = PREFIX[tok]
-        elif tok in ('0F', '0F38', '0F3A'):
+        elif tok in ('0F', '0F38', '0F3A') and r['map'] == 0:
             r['map'] = MAPS.index(tok) + (3 if vex else 0)
         elif tok in ('w', 'byte'):
             r['traits'].add(tok)
@@ -176,7 +176,8 @@ def emit_code(rows, f):
         decl += [r['fn']] if r['fn'] not in decl else []
         if len(words) > 1:
             r['arg'] = f'(uintptr_t){words[1]}'
-            helpers += [words[1]] if words[1] not in helpers else []
+            if not words[1].startswith('VOP_'):  # a number: target/x86/vops.def
+                helpers += [words[1]] if words[1] not in helpers else []
     f.write('#ifdef WITH_TEMPLATES\n')
     f.writelines(f'void {d}(Tr *t);\n' for d in decl)
     for sem, fn in fns.items():

@@ -1,0 +1,259 @@
+/*
+ * target/x86/tr-x87.c - x87, FXSAVE and the XSAVE family: one helper call each. SDM volume 1, 8 and 13.
+ * With CR0.NE clear an unmasked exception is not reported: FERR# and IRQ 13 are left out (as if IGNNE#
+ * were asserted).
+ */
+#include "target/x86/fpu.h"
+#include "target/x86/tr.h"
+#include "tcg/flags.h"
+
+enum { HOW_O16 = 1 << 16, HOW_REAL = 1 << 17 };
+
+static bool get_bytes(Env *e, uint64_t at, uint8_t *p, unsigned n)
+{
+    for (unsigned i = 0; i < n; i += 16)
+        if (!mem_load(e, at + i, MIN(16, n - i), p + i, false))
+            return false;
+    return true;
+}
+
+/* All of it or nothing: the last byte is tried first, then pieces from the start. */
+static bool put_bytes(Env *e, uint64_t at, const uint8_t *p, unsigned n)
+{
+    uint8_t last;
+
+    if (n > 16 && !mem_load(e, at + n - 1, 1, &last, true))
+        return false;
+    for (unsigned i = 0; i < n; i += 16)
+        if (!mem_store(e, at + i, MIN(16, n - i), p + i))
+            return false;
+    return true;
+}
+
+static X87Env env_kind(unsigned how)
+{
+    return how & HOW_O16 ? (how & HOW_REAL ? X87_R16 : X87_P16) : how & HOW_REAL ? X87_R32 : X87_P32;
+}
+
+/* 0: pending exceptions are to be reported before this instruction. */
+static bool not_waiting(unsigned op11)
+{
+    unsigned k = op11 & 0x738;
+
+    if ((op11 & 0xc0) == 0xc0)
+        return (op11 >= 0x3e0 && op11 <= 0x3e4) || op11 == 0x7e0;
+    return k == 0x130 || k == 0x138 || k == 0x530 || k == 0x538;
+}
+
+static bool env_op(X86 *s, unsigned op11, unsigned how, uint64_t at)
+{
+    const X87Env k = env_kind(how);
+    const unsigned n = x87_env_size(k) + (op11 & 0x400 ? 80 : 0);
+    X86Fpu old = s->fpu;
+    uint8_t buf[112];
+
+    if (!(op11 & 0x10)) { /* fldenv, frstor */
+        if (get_bytes(&s->env, at, buf, n))
+            (n > 28 ? x87_rstor : x87_ldenv)(&s->fpu, k, buf);
+        return true;
+    }
+    (n > 28 ? x87_save : x87_stenv)(&s->fpu, k, buf);
+    if (!put_bytes(&s->env, at, buf, n))
+        s->fpu = old;
+    return true;
+}
+
+/* Instructions of control state; false: not one of them. */
+static bool control(X86 *s, unsigned op11, unsigned how, uint64_t at)
+{
+    Env *e = &s->env;
+    uint16_t v;
+
+    if ((op11 & 0xc0) == 0xc0) {
+        if (op11 == 0x3e2)
+            x87_clex(&s->fpu);
+        else if (op11 == 0x3e3)
+            x87_init(&s->fpu);
+        else if (op11 == 0x7e0)
+            e->v[RAX] = (e->v[RAX] & ~0xffffull) | s->fpu.sw;
+        else
+            return op11 == 0x3e0 || op11 == 0x3e1 || op11 == 0x3e4; /* FENI FDISI FSETPM: nothing */
+        return true;
+    }
+    switch (op11 & 0x738) {
+    case 0x128:
+        if (mem_load(e, at, 2, &v, false))
+            x87_set_cw(&s->fpu, v);
+        return true;
+    case 0x138:
+    case 0x538:
+        v = op11 & 0x400 ? s->fpu.sw : s->fpu.cw;
+        if (!mem_store(e, at, 2, &v))
+            return true;
+        return true;
+    case 0x120:
+    case 0x130:
+    case 0x520:
+    case 0x530: return env_op(s, op11, how, at);
+    default: return false;
+    }
+}
+
+static bool with_flags(unsigned op11)
+{
+    return (op11 & 0x6e0) == 0x2c0 || (op11 & 0x3f8) == 0x3e8 || (op11 & 0x3f8) == 0x3f0;
+}
+
+static unsigned compute(X86 *s, unsigned op11, uint64_t at)
+{
+    Env *e = &s->env;
+    uint8_t buf[16] = { 0 };
+    int n = x87_mem(op11);
+    uint32_t fl;
+    bool stored;
+    unsigned r;
+
+    if ((op11 & 0xc0) == 0xc0 && with_flags(op11)) {
+        fl = (uint32_t)target_eflags6(flags_of(&e->cc));
+        r = x87_op_flags(&s->fpu, op11, NULL, &stored, &fl);
+        vop_flags(e, fl);
+        return r;
+    }
+    if (n > 0 && !mem_load(e, at, (unsigned)n, buf, false))
+        return 0;
+    if (n >= 0)
+        return x87_op(&s->fpu, op11, buf, &stored);
+    X86Fpu old = s->fpu;
+    r = x87_op(&s->fpu, op11, buf, &stored);
+    if (stored && !mem_store(e, at, (unsigned)-n, buf))
+        s->fpu = old;
+    return r;
+}
+
+static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
+{
+    X86 *s = x86(e);
+    const unsigned op11 = how & 0x7ff;
+
+    if (!not_waiting(op11) && x87_pending(&s->fpu)) {
+        if (s->cr0 & CR0_NE) {
+            x86_raise(s, EXC_MF, 0);
+            return 0;
+        }
+        s->fpu.sw &= (uint16_t)~(FSW_ES | FSW_B);
+    }
+    if (control(s, op11, (unsigned)how, at))
+        return 0;
+    compute(s, op11, at);
+    if (!e->fault.kind) {
+        s->fpu.ip = ip;
+        if ((op11 & 0xc0) != 0xc0)
+            s->fpu.dp = at;
+    }
+    return 0;
+}
+
+void tr_x87(Tr *t)
+{
+    unsigned op11 = (t->in.opcode & 7u) << 8 | t->in.modrm, how = op11;
+    int n = t->in.mem ? x87_mem(op11) : 0;
+    Val at = NOVAL;
+
+    if (x87_mem(op11) == -128) {
+        tr_exc(t, EXC_UD);
+        return;
+    }
+    if (t->in.mem) { /* an upper bound of the size, for the segment's limit */
+        unsigned bytes = n < 0 ? (unsigned)-n : (unsigned)n;
+
+        at = tr_linear(t, bytes == 2 ? 1 : bytes == 4 ? 2 : bytes == 10 ? 4 : 3, n < 0);
+    }
+    how |= t->in.size == 1 ? HOW_O16 : 0;
+    how |= !(t->mode & MODE_PE) || t->mode & MODE_VM ? HOW_REAL : 0;
+    tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how), at,
+            val_const((int64_t)tr_eip(t, t->pc)));
+}
+
+/* ---- FXSAVE, XSAVE */
+enum { XS_REXW = 1, XS_64 = 2, XS_LOAD = 4, XS_S_FORM = 8, XS_KIND_SHIFT = 4 };
+
+static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
+{
+    X86 *s = x86(e);
+    uint8_t area[512];
+    bool fast = s->efer & EFER_FFXSR && s->cpl == 0 && how & XS_64;
+    unsigned xmm = fast ? 0 : how & XS_64 ? 16 : 8;
+
+    if (at & 15) {
+        x86_raise(s, EXC_GP, 0);
+        return 0;
+    }
+    if (how & XS_LOAD) {
+        if (get_bytes(e, at, area, 512) && !x86_fxrstor(s, area, how & XS_REXW, xmm))
+            x86_raise(s, EXC_GP, 0);
+        return 0;
+    }
+    x86_fxsave(s, area, how & XS_REXW, xmm);
+    put_bytes(e, at, area, 160 + 16 * xmm);
+    return 0;
+}
+
+static unsigned area_how(const Tr *t)
+{
+    return (t->in.rexw ? XS_REXW : 0) | (t->code == CODE64 ? XS_64 : 0);
+}
+
+void tr_fxsave(Tr *t)
+{
+    unsigned load = (t->in.modrm >> 3 & 7) == 1 ? XS_LOAD : 0;
+
+    if (t->mode & (MODE_EM | MODE_TS)) {
+        tr_exc(t, EXC_NM);
+        return;
+    }
+    tr_call(t, IR_call, NOVAL, fxsave, tr_linear(t, 9, !load), val_const((int64_t)(area_how(t) | load)), NOVAL);
+}
+
+static uint64_t xsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
+{
+    X86 *s = x86(e);
+    const bool rexw = how & XS_REXW, l64 = how & XS_64;
+    uint64_t rfbm = ((uint32_t)e->v[RAX] | e->v[RDX] << 32) & s->xcr0 & XSTATE_ALL;
+    unsigned n = x86_xsave_size(s->xcr0, false);
+    uint8_t area[XSTATE_SIZE] = { 0 };
+
+    if (at & 63) {
+        x86_raise(s, EXC_GP, 0);
+        return 0;
+    }
+    if (!get_bytes(e, at, area, n))
+        return 0;
+    if (how & XS_LOAD) {
+        if (x86_xrstor(s, area, rfbm, how & XS_S_FORM, rexw, l64))
+            x86_raise(s, EXC_GP, 0);
+        return 0;
+    }
+    x86_xsave(s, area, (X86XsaveKind)(how >> XS_KIND_SHIFT), rfbm, rexw, l64);
+    put_bytes(e, at, area, n);
+    return 0;
+}
+
+void tr_xsave(Tr *t)
+{
+    unsigned reg = t->in.modrm >> 3 & 7, how = area_how(t);
+    bool c7 = t->in.opcode == 0xc7;
+
+    if (!(t->mode & MODE_XSAVE)) {
+        tr_exc(t, EXC_UD);
+        return;
+    }
+    if (t->mode & MODE_TS) {
+        tr_exc(t, EXC_NM);
+        return;
+    }
+    if (c7)
+        how |= reg == 3 ? XS_LOAD | XS_S_FORM : (unsigned)(reg == 4 ? XS_C : XS_S) << XS_KIND_SHIFT;
+    else
+        how |= reg == 5 ? XS_LOAD : (unsigned)(reg == 6 ? XS_OPT : XS_SAVE) << XS_KIND_SHIFT;
+    tr_call(t, IR_call, NOVAL, xsave, tr_linear(t, 9, !(how & XS_LOAD)), val_const((int64_t)how), NOVAL);
+}
