@@ -154,6 +154,10 @@ static void vcont(Gdb *g, const char *p)
 {
     int step_cpu = -1;
 
+    if (*p != ';') {
+        gdb__text(g, "E22");
+        return;
+    }
     while (*p == ';') { /* each turn takes at least one character */
         char action = p[1];
         int cpu = (int)g->c_cpu;

@@ -268,12 +268,14 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
 {
     static _Thread_local IrBlock ir;
     uint8_t code[BYTES_MAX + 16];
-    unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left;
+    unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
     bool one = t->one_shot || !f->host;
     FetchEnt first = *f, *second = NULL;
     Block *b;
 
-    if (!target_translate(&t->s->env, pc, code, n, left, one, &ir)) { /* the first instruction goes on in the next page */
+    if (upto < n && target_translate(&t->s->env, pc, code, upto, upto, one, &ir)) {
+        left = n = upto; /* ends before a break point */
+    } else if (!target_translate(&t->s->env, pc, code, n, left, one, &ir)) { /* the first instruction goes on in the next page */
         second = fetch_page(t, pc + left);
         if (!second)
             return NULL;
@@ -311,6 +313,10 @@ Block *block_get(Env *e, uint64_t pc)
     e->pc = pc;
     if (!f)
         return NULL;
+    if (UNLIKELY(t->watch_size || (t->nbreaks && tcg_break_at(t, pc)))) {
+        e->fault = (Fault){ t->watch_size ? FAULT_POLL : FAULT_DEBUG, 0, 0 };
+        return NULL;
+    }
     if (UNLIKELY(t->arena_used > ARENA_MAX)) {
         t->flush_code = true;
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };

@@ -64,6 +64,8 @@ static bool serve(X86 *s, Cpu *c)
         return false;
     if (r & CPU_REQ_DEBUG)
         cpu_request_clear(c, CPU_REQ_DEBUG);
+    if (s->tcg->step)
+        return true; /* the debugger steps through the program, not into interrupts */
     if (r & (CPU_REQ_SMI | CPU_REQ_NMI))
         take_nmi_smi(s, c);
     if (r & CPU_REQ_IRQ)
@@ -132,10 +134,13 @@ static Exit run_locked(Cpu *c)
     for (;;) {
         bool tf;
 
-        if (s->env.fault.kind >= FAULT_EXC && !x86_deliver(s)) {
+        s->tcg->delivered = s->env.fault.kind >= FAULT_EXC;
+        if (s->tcg->delivered && !x86_deliver(s)) {
             s->env.fault.kind = FAULT_NONE;
             return (Exit){ .kind = EXIT_SHUTDOWN };
         }
+        if (tcg_debug_stop(s->tcg, &x))
+            return x;
         if (!serve(s, c))
             return x;
         if (s->env.fault.kind)
@@ -146,7 +151,9 @@ static Exit run_locked(Cpu *c)
             continue;
         }
         s->eflags &= ~(uint64_t)EF_RF;
+        s->tcg->in_block = true;
         interp_run(&s->env);
+        s->tcg->in_block = false;
         if (stopped(s, c, tf, &x))
             return x;
     }
@@ -245,6 +252,7 @@ static void cpu_exit(Cpu *c)
     TcgCpu *t = c->engine;
 
     tcg_blocks_free(t);
+    g_free(t->points);
     ((X86 *)c->regs)->tcg = NULL;
     g_free(t);
     c->engine = NULL;
@@ -275,6 +283,6 @@ static void stats(Vm *vm, GString *out)
 
 static const Accel tcg = {
     .name = "tcg", .desc = "software CPU (portable interpreter)", .vm_init = vm_init, .vm_exit = vm_exit,
-    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .cpu_reset = cpu_was_reset, .stats = stats,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
 };
 ACCEL(tcg);

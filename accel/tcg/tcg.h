@@ -35,6 +35,12 @@ typedef struct TcgCpu {
     uint8_t *chunk;
     size_t chunk_used, arena_used;
     bool one_shot, flush_code;
+    DebugPoint *points; /* debug.c: the debugger's; changed only while the vCPU is stopped */
+    size_t npoints, nbreaks, nwatches;
+    bool step, delivered;      /* stop after one instruction, or at the first of a handler */
+    bool watch_write, in_block; /* in_block: interp_run is active, an instruction can be run again */
+    unsigned watch_size;       /* > 0: an access hit */
+    uint64_t watch_at, step_from;
     GMutex todo_lock;
     GArray *todo; /* uint64_t ram pages */
     uint64_t translated, flushes, fills;
@@ -60,4 +66,11 @@ void tcg_todo(TcgCpu *t);                          /* serve REQ_CODE */
 bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len);
 void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu *self);
 void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes); /* code was made of these bytes */
+/* debug.c */
+bool tcg_debug(Cpu *c, const DebugPoint *v, size_t n, bool step, Error **err);
+bool tcg_break_at(const TcgCpu *t, uint64_t pc);
+unsigned tcg_break_before(const TcgCpu *t, uint64_t pc, unsigned n); /* how much of n bytes may be one block */
+bool tcg_page_watched(const TcgCpu *t, uint64_t va);
+bool tcg_watch(TcgCpu *t, uint64_t va, unsigned n, bool write); /* false: env.fault asks for this instruction alone */
+bool tcg_debug_stop(TcgCpu *t, Exit *x);
 #endif

@@ -126,6 +126,8 @@ static bool place(Env *e, uint64_t va, bool write, Place *p)
         return x86_raise_pf(s, va, w.fault);
     p->pa = w.pa;
     p->host = as_ram(e->cpu->mem[s->smm], w.pa, &p->block, &p->off, &p->writable);
+    if (UNLIKELY(s->tcg->nwatches) && tcg_page_watched(s->tcg, va))
+        return true;
     if (p->host && !write)
         fill(s->tcg, false, va, p->host);
     else if (p->host && p->writable && all_dirty(p->block, p->off))
@@ -175,6 +177,8 @@ bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write)
 
     if (!places(e, va, n, for_write, p, &first))
         return false;
+    if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, for_write))
+        return false;
     if (for_write && p[0].host && p[0].writable && !ram_is_dirty(p[0].block, DIRTY_CODE, p[0].off) &&
         !tcg_code_store(x86(e)->tcg, p[0].block, p[0].off, first))
         return false;
@@ -190,6 +194,8 @@ bool mem_store(Env *e, uint64_t va, unsigned n, const void *in)
     unsigned first;
 
     if (!places(e, va, n, true, p, &first))
+        return false;
+    if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, true))
         return false;
     if (!store_part(e, &p[0], p[0].pa, first, in))
         return false;
@@ -254,6 +260,8 @@ uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left)
         return p;
     if (!place(e, va, write, &at) || !at.host)
         return NULL;
+    if (UNLIKELY(x86(e)->tcg->nwatches) && tcg_page_watched(x86(e)->tcg, va))
+        return NULL; /* like I/O: one access at a time */
     if (!write)
         return at.host;
     return at.writable && all_dirty(at.block, at.off) ? at.host : NULL;
