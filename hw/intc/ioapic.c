@@ -1,0 +1,145 @@
+/*
+ * hw/intc/ioapic.c - the I/O APIC (82093AA with version 0x20: an EOI register). Source: Intel 82093AA data sheet
+ * (290566), ICH9 data sheet 13.5. Each pin becomes a message to the local APICs.
+ */
+#include "core/irqchip.h"
+#include "core/vm.h"
+
+enum { PINS = 24, REMOTE = 1 << 14, LEVEL = 1 << 15, MASK = 1 << 16 };
+
+typedef struct Ioapic {
+    Dev dev;
+    uint8_t select, id;
+    uint32_t irr; /* pins that ask */
+    uint32_t lines;
+    uint64_t entry[PINS];
+} Ioapic;
+#define IOAPIC(d) ((Ioapic *)(d))
+
+static void service(Ioapic *s)
+{
+    for (unsigned i = 0; i < PINS; i++) {
+        uint64_t e = s->entry[i];
+
+        if (!(s->irr >> i & 1) || e & MASK)
+            continue;
+        if (e & LEVEL) {
+            if (e & REMOTE)
+                continue;
+            s->entry[i] |= REMOTE;
+        } else {
+            s->irr &= ~(1u << i);
+        }
+        vm_msi(dev_vm(&s->dev), 0xfee00000 | (e >> 56) << 12 | (e >> 11 & 1) << 2,
+               (uint32_t)((e & 0xff) | (e & 0x700) | (e & LEVEL ? 0xc000 : 0)));
+    }
+}
+
+static void set_pin(Dev *d, unsigned n, bool level)
+{
+    Ioapic *s = IOAPIC(d);
+    uint32_t bit = 1u << n;
+    bool was = s->lines & bit;
+
+    s->lines = level ? s->lines | bit : s->lines & ~bit;
+    if (s->entry[n] & LEVEL)
+        s->irr = level ? s->irr | bit : s->irr & ~bit;
+    else if (level && !was)
+        s->irr |= bit;
+    service(s);
+}
+
+static void eoi(void *chip, uint8_t vector)
+{
+    Ioapic *s = chip;
+
+    dev_enter(&s->dev);
+    for (unsigned i = 0; i < PINS; i++)
+        if ((s->entry[i] & 0xff) == vector && s->entry[i] & LEVEL)
+            s->entry[i] &= ~(uint64_t)REMOTE;
+    service(s);
+    dev_leave(&s->dev);
+}
+
+static uint32_t indexed_read(const Ioapic *s)
+{
+    unsigned n = s->select;
+
+    if (n == 0 || n == 2)
+        return (uint32_t)s->id << 24;
+    if (n == 1)
+        return (PINS - 1) << 16 | 0x20;
+    if (n >= 0x10 && n < 0x10 + 2 * PINS)
+        return (uint32_t)(s->entry[(n - 0x10) / 2] >> (n & 1 ? 32 : 0));
+    return 0;
+}
+
+static void indexed_write(Ioapic *s, uint32_t v)
+{
+    unsigned n = s->select, i = (n - 0x10) / 2;
+    uint64_t *e;
+
+    if (n == 0)
+        s->id = v >> 24 & 15;
+    if (n < 0x10 || n >= 0x10 + 2 * PINS)
+        return;
+    e = &s->entry[i];
+    if (n & 1)
+        *e = (*e & 0xffffffff) | (uint64_t)v << 32;
+    else
+        *e = (*e & ~0xffffffffull) | (v & 0x1afff) | (*e & (REMOTE | 1 << 12));
+    if (!(*e & LEVEL)) {
+        *e &= ~(uint64_t)REMOTE;
+        if (!(s->lines >> i & 1))
+            s->irr &= ~(1u << i);
+    } else {
+        s->irr = s->lines >> i & 1 ? s->irr | 1u << i : s->irr & ~(1u << i);
+    }
+    service(s);
+}
+
+static MemResult mmio_read(void *o, uint64_t off, unsigned size, uint64_t *val, MemAttrs at)
+{
+    Ioapic *s = o;
+
+    *val = off == 0 ? s->select : off == 0x10 ? indexed_read(s) : 0;
+    return MEM_OK;
+}
+
+static MemResult mmio_write(void *o, uint64_t off, unsigned size, uint64_t val, MemAttrs at)
+{
+    Ioapic *s = o;
+
+    if (off == 0)
+        s->select = (uint8_t)val;
+    else if (off == 0x10)
+        indexed_write(s, (uint32_t)val);
+    else if (off == 0x40)
+        eoi(s, (uint8_t)val);
+    return MEM_OK;
+}
+static const RegionOps ops = { .read = mmio_read, .write = mmio_write, .takes = { 1, 4, true }, .does = { 4, 4, false } };
+
+static bool init(Obj *o, Error **err)
+{
+    Dev *d = (Dev *)o;
+    Region *r = dev_region_io(d, "ioapic", 0x1000, &ops);
+
+    region_map(o->vm->sysmem, 0xfec00000, r, 0);
+    vm_set_eoi_handler(o->vm, eoi, d);
+    return true;
+}
+
+static void fini(Obj *o) { vm_set_eoi_handler(o->vm, NULL, NULL); }
+
+/* clang-format off */
+static const Field state[] = {
+    FIELD(Ioapic, select), FIELD(Ioapic, id), FIELD(Ioapic, irr), FIELD(Ioapic, lines, .keep = true), ARRAY_FIELD(Ioapic, entry, .reset = MASK),
+};
+static const In ins[] = { { "irq", PINS, set_pin } };
+static const DevClass ioapic = {
+    .obj = { .name = "ioapic", .desc = "I/O interrupt controller", .size = sizeof(Ioapic), .init = init, .fini = fini },
+    .bus = "System", .no_user = true, .state = TABLE(state), .ins = ins, .nins = 1,
+};
+DEVICE(Ioapic, ioapic);
+/* clang-format on */

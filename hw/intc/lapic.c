@@ -1,0 +1,523 @@
+/*
+ * hw/intc/lapic.c - the local APIC: xAPIC and x2APIC, timer with TSC deadline, inter-processor interrupts, and the
+ * software back end for messages. Source: Intel SDM vol. 3A chapter 11.
+ * Threads: IRR and the PIC's line are atomics that anyone may set; ISR, TPR and the registers belong to the vCPU's
+ * thread (MMIO comes under the VM lock from it). Rows would not help: the window is one per CPU at one address.
+ */
+#include "hw/intc/intc.h"
+#include "target/x86/cpu.h"
+
+enum { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
+enum { MASKED = 1 << 16, PENDING = 1 << 12 };
+
+typedef struct Lapic {
+    Dev dev;
+    Cpu *cpu;
+    uint64_t base, deadline;
+    uint32_t id, tpr, ldr, dfr, svr, esr, esr_new, icr_lo, icr_hi, lvt[LVTS], initial, divide;
+    uint32_t irr[8], isr[8], tmr[8];
+    bool extint;
+    int64_t timer_start;
+    Timer timer;
+    int (*pic_ack)(void *arg);
+    void *pic_arg;
+} Lapic;
+#define LAPIC(d) ((Lapic *)(d))
+
+static int highest(const uint32_t v[8])
+{
+    for (int i = 7; i >= 0; i--) {
+        uint32_t w = __atomic_load_n(&v[i], __ATOMIC_ACQUIRE);
+
+        if (w)
+            return i * 32 + 31 - __builtin_clz(w);
+    }
+    return -1;
+}
+
+static void set_bit(uint32_t v[8], unsigned n) { __atomic_fetch_or(&v[n / 32], 1u << (n % 32), __ATOMIC_SEQ_CST); }
+static void clear_bit(uint32_t v[8], unsigned n) { __atomic_fetch_and(&v[n / 32], ~(1u << (n % 32)), __ATOMIC_SEQ_CST); }
+static bool enabled(const Lapic *s) { return s->base & 0x800; }
+static bool x2(const Lapic *s) { return s->base & 0x400; }
+
+static uint32_t ppr(const Lapic *s)
+{
+    int isr = highest(s->isr);
+
+    return isr >= 0 && (uint32_t)(isr & 0xf0) > (s->tpr & 0xf0) ? (uint32_t)(isr & 0xf0) : s->tpr;
+}
+
+/* Any thread. */
+static void accept(Lapic *s, unsigned vector, bool level)
+{
+    if (vector < 16 || !(s->svr & 0x100) || !enabled(s))
+        return;
+    if (level)
+        set_bit(s->tmr, vector);
+    else
+        clear_bit(s->tmr, vector);
+    set_bit(s->irr, vector);
+    cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+static void deliver(Lapic *s, unsigned mode, unsigned vector, bool level)
+{
+    switch (mode) {
+    case 0:
+    case 1: accept(s, vector, level); break;
+    case 2: cpu_request(s->cpu, CPU_REQ_SMI); break;
+    case 4: cpu_request(s->cpu, CPU_REQ_NMI); break;
+    case 5: cpu_request(s->cpu, CPU_REQ_INIT); break;
+    case 6:
+        s->cpu->sipi_vector = (uint8_t)vector;
+        cpu_request(s->cpu, CPU_REQ_SIPI);
+        break;
+    case 7: cpu_request(s->cpu, CPU_REQ_IRQ); break; /* ExtINT: the PIC's line says the rest */
+    default: break;
+    }
+}
+
+/* ---- who is meant ---- */
+static bool matches(const Lapic *s, uint32_t dest, bool logical, bool wide)
+{
+    uint32_t id = x2(s) ? s->cpu->apic_id : s->id >> 24;
+
+    if (!logical)
+        return dest == id || dest == (wide ? UINT32_MAX : 0xff);
+    if (x2(s)) {
+        uint32_t ldr = (s->cpu->apic_id >> 4) << 16 | 1u << (s->cpu->apic_id & 15);
+
+        return wide ? dest >> 16 == ldr >> 16 && dest & ldr & 0xffff : dest == 0xff || (!(ldr >> 16) && dest & ldr & 0xff);
+    }
+    if (s->dfr >> 28 == 15)
+        return dest & (s->ldr >> 24);
+    return (dest >> 4 == s->ldr >> 28 || dest >> 4 == 15) && dest & (s->ldr >> 24) & 15;
+}
+
+static Lapic *of(Vm *vm, unsigned i) { return vm->cpus[i]->intc_chip; }
+
+static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, unsigned vector, bool level)
+{
+    Lapic *lowest = NULL;
+
+    for (unsigned i = 0; i < vm->ncpus; i++) {
+        Lapic *s = of(vm, i);
+
+        if (!s || !matches(s, dest, logical, wide))
+            continue;
+        if (mode != 1) {
+            deliver(s, mode, vector, level);
+            continue;
+        }
+        if (s->svr & 0x100 && (!lowest || ppr(s) < ppr(lowest)))
+            lowest = s;
+    }
+    if (lowest)
+        deliver(lowest, 0, vector, level);
+}
+
+static bool msi_send(Vm *vm, uint64_t addr, uint32_t data)
+{
+    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, data >> 15 & 1);
+    return true;
+}
+
+static void write_icr(Lapic *s)
+{
+    Vm *vm = s->cpu->vm;
+    unsigned mode = s->icr_lo >> 8 & 7, vector = s->icr_lo & 0xff, shorthand = s->icr_lo >> 18 & 3;
+    bool level = s->icr_lo >> 15 & 1, assert_ = s->icr_lo >> 14 & 1;
+
+    if (mode == 5 && level && !assert_) /* INIT level de-assert: nothing on anything newer than a Pentium */
+        return;
+    if (!shorthand) {
+        send(vm, x2(s) ? s->icr_hi : s->icr_hi >> 24, s->icr_lo >> 11 & 1, x2(s), mode, vector, level);
+        return;
+    }
+    for (unsigned i = 0; i < vm->ncpus; i++) {
+        Lapic *o = of(vm, i);
+
+        if (o && (shorthand == 1 ? o == s : shorthand == 2 || o != s))
+            deliver(o, mode, vector, level);
+    }
+}
+
+/* ---- timer: 1 GHz bus clock ---- */
+static unsigned shift_of(const Lapic *s)
+{
+    unsigned d = (s->divide & 3) | (s->divide >> 1 & 4);
+
+    return (d + 1) & 7;
+}
+static int64_t tick_ns(const Lapic *s) { return 1ll << shift_of(s); }
+static unsigned timer_mode(const Lapic *s) { return s->lvt[LVT_TIMER] >> 17 & 3; }
+
+static uint32_t current_count(const Lapic *s)
+{
+    int64_t gone;
+
+    if (!s->initial || timer_mode(s) == 2)
+        return 0;
+    gone = (vm_now(s->cpu->vm) - s->timer_start) >> shift_of(s);
+    if (timer_mode(s) == 1)
+        return (uint32_t)(s->initial - (uint64_t)gone % s->initial);
+    return gone >= (int64_t)s->initial ? 0 : (uint32_t)(s->initial - gone);
+}
+
+static void start_timer(Lapic *s)
+{
+    timer_del(&s->timer);
+    if (timer_mode(s) == 2 || !s->initial)
+        return;
+    s->timer_start = vm_now(s->cpu->vm);
+    timer_at(&s->timer, s->timer_start + (int64_t)s->initial * tick_ns(s));
+}
+
+static void arm_deadline(Lapic *s)
+{
+    X86 *x = s->cpu->regs;
+    uint64_t now = x86_tsc(x);
+
+    timer_del(&s->timer);
+    if (timer_mode(s) == 2 && s->deadline)
+        timer_in(&s->timer, s->deadline <= now ? 0 : (int64_t)muldiv64(MIN(s->deadline - now, 1ull << 60), SEC, x->tsc_hz));
+}
+
+static void timer_fired(Dev *d)
+{
+    Lapic *s = LAPIC(d);
+
+    if (!(s->lvt[LVT_TIMER] & MASKED))
+        accept(s, s->lvt[LVT_TIMER] & 0xff, false);
+    if (timer_mode(s) == 2) {
+        s->deadline = 0;
+    } else if (timer_mode(s) == 1 && s->initial) {
+        int64_t period = MAX((int64_t)s->initial * tick_ns(s), 1000), now = vm_now(s->cpu->vm);
+
+        s->timer_start += period;
+        if (now - s->timer_start > period) /* late: lost ticks are dropped */
+            s->timer_start = now;
+        timer_at(&s->timer, s->timer_start + period);
+    }
+}
+
+/* ---- registers, by number = offset / 16 ---- */
+static bool get_reg(Lapic *s, unsigned n, uint32_t *v)
+{
+    switch (n) {
+    case 0x02: *v = x2(s) ? s->cpu->apic_id : s->id; break;
+    case 0x03: *v = 0x50014 | (LVTS - 2) << 16 >> 0; break;
+    case 0x08: *v = s->tpr; break;
+    case 0x09: *v = 0; break;
+    case 0x0a: *v = ppr(s); break;
+    case 0x0b: *v = 0; break;
+    case 0x0d: *v = x2(s) ? (s->cpu->apic_id >> 4) << 16 | 1u << (s->cpu->apic_id & 15) : s->ldr; break;
+    case 0x0e: *v = s->dfr; break;
+    case 0x0f: *v = s->svr; break;
+    case 0x28: *v = s->esr; break;
+    case 0x2f: *v = s->lvt[LVT_CMCI]; break;
+    case 0x30: *v = s->icr_lo; break;
+    case 0x31: *v = s->icr_hi; break;
+    case 0x38: *v = s->initial; break;
+    case 0x39: *v = current_count(s); break;
+    case 0x3e: *v = s->divide; break;
+    default:
+        if (n >= 0x10 && n < 0x18)
+            *v = s->isr[n - 0x10];
+        else if (n >= 0x18 && n < 0x20)
+            *v = s->tmr[n - 0x18];
+        else if (n >= 0x20 && n < 0x28)
+            *v = __atomic_load_n(&s->irr[n - 0x20], __ATOMIC_RELAXED);
+        else if (n >= 0x32 && n < 0x38)
+            *v = s->lvt[LVT_TIMER + n - 0x32];
+        else
+            return false;
+    }
+    return true;
+}
+
+static void eoi(Lapic *s)
+{
+    int v = highest(s->isr);
+
+    if (v < 0)
+        return;
+    clear_bit(s->isr, (unsigned)v);
+    if (s->tmr[v / 32] >> (v % 32) & 1 && !(s->svr & 0x1000))
+        vm_eoi(s->cpu->vm, (uint8_t)v);
+    if (highest(s->irr) >= 0)
+        cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+static void set_tpr(Lapic *s, uint32_t v)
+{
+    s->tpr = v & 0xff;
+    if (highest(s->irr) >= 0)
+        cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+static void set_lvt(Lapic *s, unsigned i, uint32_t v)
+{
+    static const uint32_t mask[LVTS] = { 0x107ff, 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
+    unsigned old = timer_mode(s);
+
+    if (!(s->svr & 0x100))
+        v |= MASKED;
+    s->lvt[i] = v & mask[i];
+    if (i == LVT_TIMER && timer_mode(s) != old) {
+        s->deadline = 0;
+        if (old == 2 || timer_mode(s) == 2) {
+            s->initial = 0;
+            timer_del(&s->timer);
+        }
+    }
+    if (i == LVT_LINT0 && s->extint)
+        cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+static void set_svr(Lapic *s, uint32_t v)
+{
+    s->svr = v & 0x13ff;
+    if (!(v & 0x100))
+        for (unsigned i = 0; i < LVTS; i++)
+            s->lvt[i] |= MASKED;
+}
+
+static bool set_reg(Lapic *s, unsigned n, uint32_t v)
+{
+    switch (n) {
+    case 0x02: s->id = v & 0xff000000; break;
+    case 0x08: set_tpr(s, v); break;
+    case 0x0b: eoi(s); break;
+    case 0x0d: s->ldr = v & 0xff000000; break;
+    case 0x0e: s->dfr = v | 0x0fffffff; break;
+    case 0x0f: set_svr(s, v); break;
+    case 0x28:
+        s->esr = s->esr_new;
+        s->esr_new = 0;
+        break;
+    case 0x2f: set_lvt(s, LVT_CMCI, v); break;
+    case 0x30:
+        s->icr_lo = v & ~(uint32_t)PENDING;
+        write_icr(s);
+        break;
+    case 0x31: s->icr_hi = v; break;
+    case 0x38:
+        if (timer_mode(s) != 2) {
+            s->initial = v;
+            start_timer(s);
+        }
+        break;
+    case 0x3e: s->divide = v & 0xb; break;
+    default:
+        if (n < 0x32 || n >= 0x38)
+            return false;
+        set_lvt(s, LVT_TIMER + n - 0x32, v);
+    }
+    return true;
+}
+
+static MemResult mmio_read(void *o, uint64_t off, unsigned size, uint64_t *val, MemAttrs at)
+{
+    Vm *vm = o;
+    Cpu *c = cpu_self() ? cpu_self() : vm->cpus[0];
+    uint32_t v = 0;
+
+    if (!c->intc_chip || (off & 15) || !get_reg(c->intc_chip, (unsigned)(off / 16), &v))
+        v = 0;
+    *val = v;
+    return MEM_OK;
+}
+
+static MemResult mmio_write(void *o, uint64_t off, unsigned size, uint64_t val, MemAttrs at)
+{
+    Vm *vm = o;
+    Cpu *c = cpu_self() ? cpu_self() : vm->cpus[0];
+    Lapic *s = c->intc_chip;
+
+    if (!cpu_self() && !at.peek && at.requester) { /* a device writes a message */
+        msi_send(vm, 0xfee00000 + off, (uint32_t)val);
+        return MEM_OK;
+    }
+    if (s && !(off & 15) && !set_reg(s, (unsigned)(off / 16), (uint32_t)val))
+        s->esr_new |= 0x80;
+    return MEM_OK;
+}
+
+static MemResult window_write(void *o, uint64_t off, unsigned size, uint64_t val, MemAttrs at)
+{
+    if (off >= 4096 || at.requester) {
+        msi_send(o, 0xfee00000 + off, (uint32_t)val);
+        return MEM_OK;
+    }
+    return mmio_write(o, off, size, val, at);
+}
+static const RegionOps window = { .read = mmio_read, .write = window_write, .takes = { 1, 8, true }, .does = { 4, 4, false } };
+
+/* ---- what the CPU asks ---- */
+static bool extint_open(const Lapic *s)
+{
+    uint32_t l = s->lvt[LVT_LINT0];
+
+    return __atomic_load_n(&s->extint, __ATOMIC_ACQUIRE) && (!enabled(s) || (!(l & MASKED) && (l >> 8 & 7) == 7) ||
+                                                              !(s->svr & 0x100));
+}
+
+static int fixed(const Lapic *s)
+{
+    int v = highest(s->irr);
+
+    return enabled(s) && v >= 0 && (uint32_t)(v & 0xf0) > (ppr(s) & 0xf0) ? v : -1;
+}
+
+static bool pending(void *chip) { return fixed(chip) >= 0 || extint_open(chip); }
+
+static int ack(void *chip)
+{
+    Lapic *s = chip;
+    int v = fixed(s);
+
+    if (v >= 0) {
+        clear_bit(s->irr, (unsigned)v);
+        set_bit(s->isr, (unsigned)v);
+        return v;
+    }
+    if (!extint_open(s) || !s->pic_ack)
+        return -1;
+    lock_take(&s->cpu->vm->lock);
+    v = __atomic_load_n(&s->extint, __ATOMIC_ACQUIRE) ? s->pic_ack(s->pic_arg) : -1;
+    lock_drop(&s->cpu->vm->lock);
+    return v;
+}
+
+static uint64_t get_cr8(void *chip) { return ((Lapic *)chip)->tpr >> 4; }
+static void set_cr8(void *chip, uint64_t v) { set_tpr(chip, (uint32_t)v << 4); }
+static uint64_t get_base(void *chip) { return ((Lapic *)chip)->base; }
+
+static bool set_base(void *chip, uint64_t v)
+{
+    Lapic *s = chip;
+
+    if ((v & 0xc00) == 0x400 || (x2(s) && (v & 0xc00) == 0x800) || v >> 36)
+        return false;
+    s->base = (v & 0xffffffc00ull & ~0x100ull) | (s->base & 0x100);
+    return true;
+}
+
+static bool msr_read(void *chip, uint32_t msr, uint64_t *v)
+{
+    Lapic *s = chip;
+    uint32_t x;
+
+    if (msr == 0x6e0) {
+        *v = timer_mode(s) == 2 ? s->deadline : 0;
+        return true;
+    }
+    if (!x2(s) || msr == 0x80e || msr == 0x831 || !get_reg(s, msr - 0x800, &x))
+        return false;
+    *v = msr == 0x830 ? (uint64_t)s->icr_hi << 32 | s->icr_lo : x;
+    return true;
+}
+
+static bool msr_write(void *chip, uint32_t msr, uint64_t v)
+{
+    Lapic *s = chip;
+    bool ok = true;
+
+    lock_take(&s->cpu->vm->lock);
+    if (msr == 0x6e0) {
+        if (timer_mode(s) == 2) {
+            s->deadline = v;
+            arm_deadline(s);
+        }
+    } else if (!x2(s) || msr == 0x802 || msr == 0x80d || msr == 0x80e || msr == 0x831) {
+        ok = false;
+    } else if (msr == 0x830) {
+        s->icr_hi = (uint32_t)(v >> 32);
+        s->icr_lo = (uint32_t)v;
+        write_icr(s);
+    } else if (msr == 0x83f) {
+        accept(s, v & 0xff, false);
+    } else {
+        ok = set_reg(s, msr - 0x800, (uint32_t)v);
+    }
+    lock_drop(&s->cpu->vm->lock);
+    return ok;
+}
+
+static void reset_regs(Lapic *s)
+{
+    memset(s->irr, 0, sizeof(s->irr));
+    memset(s->isr, 0, sizeof(s->isr));
+    memset(s->tmr, 0, sizeof(s->tmr));
+    s->tpr = s->ldr = s->esr = s->esr_new = s->icr_lo = s->icr_hi = s->initial = s->divide = 0;
+    s->deadline = 0;
+    s->dfr = UINT32_MAX;
+    s->svr = 0xff;
+    for (unsigned i = 0; i < LVTS; i++)
+        s->lvt[i] = MASKED;
+    timer_del(&s->timer);
+}
+
+static void on_init(void *chip) { reset_regs(chip); }
+
+static void on_reset(Dev *d)
+{
+    Lapic *s = LAPIC(d);
+
+    reset_regs(s);
+    if (!s->cpu)
+        return;
+    s->id = s->cpu->apic_id << 24;
+    s->base = 0xfee00800 | (s->cpu->index ? 0 : 0x100);
+}
+
+static const CpuIntc intc = { ack, pending, get_cr8, set_cr8, get_base, set_base, msr_read, msr_write, on_init };
+static const IrqBackend backend = { .msi_send = msi_send };
+
+/* clang-format off */
+static const Field lapic_state[] = {
+    FIELD(Lapic, base), FIELD(Lapic, deadline), FIELD(Lapic, id), FIELD(Lapic, tpr), FIELD(Lapic, ldr), FIELD(Lapic, dfr, .reset = UINT32_MAX),
+    FIELD(Lapic, svr, .reset = 0xff), FIELD(Lapic, esr), FIELD(Lapic, esr_new), FIELD(Lapic, icr_lo), FIELD(Lapic, icr_hi),
+    ARRAY_FIELD(Lapic, lvt, .reset = MASKED), FIELD(Lapic, initial), FIELD(Lapic, divide), ARRAY_FIELD(Lapic, irr), ARRAY_FIELD(Lapic, isr),
+    ARRAY_FIELD(Lapic, tmr), FIELD(Lapic, extint, .keep = true), FIELD(Lapic, timer_start),
+    TIMER(Lapic, timer, timer_fired, CLOCK_VM, MISSED_DROP),
+    TRANSIENT(Lapic, cpu, "wiring", .keep = true), TRANSIENT(Lapic, pic_ack, "wiring", .keep = true), TRANSIENT(Lapic, pic_arg, "wiring", .keep = true),
+};
+static const DevClass lapic = {
+    .obj = { .name = "apic", .desc = "Local interrupt controller", .size = sizeof(Lapic) }, .bus = "System", .no_user = true,
+    .state = TABLE(lapic_state), .on_reset = on_reset,
+};
+DEVICE(Lapic, lapic);
+/* clang-format on */
+
+Dev *lapic_new(Cpu *cpu, Error **err)
+{
+    Dev *d = dev_new(cpu->vm, "apic", NULL, NULL, NULL, NULL, err);
+
+    if (!d)
+        return NULL;
+    LAPIC(d)->cpu = cpu;
+    on_reset(d);
+    cpu_set_intc(cpu, &intc, d);
+    return d;
+}
+
+void lapic_extint(Dev *d, bool level, int (*pic)(void *arg), void *arg)
+{
+    Lapic *s = LAPIC(d);
+
+    s->pic_ack = pic;
+    s->pic_arg = arg;
+    __atomic_store_n(&s->extint, level, __ATOMIC_RELEASE);
+    if (level)
+        cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+void lapic_install(Vm *vm)
+{
+    Region *r = region_io(vm->unattached, "apic-msi", 1 * MiB, &window, vm);
+
+    region_map(vm->sysmem, 0xfee00000, r, 100);
+    vm->irq = &backend;
+}

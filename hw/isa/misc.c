@@ -1,0 +1,127 @@
+/*
+ * hw/isa/misc.c - single-purpose ports: system control port A (92h: A20 gate, fast reset), debug console,
+ * debug exit, pvpanic. Source: PS/2 technical reference (port 92), Bochs' port E9/402 convention, the pvpanic
+ * specification (bit 0: panicked, bit 1: crash loaded).
+ */
+#include "chr/chr.h"
+#include "hw/isa/isa.h"
+
+/* ---- port 92 ---- */
+typedef struct Port92 {
+    Dev dev;
+    uint8_t outport;
+} Port92;
+#define PORT92(d) ((Port92 *)(d))
+
+static bool a20(const Dev *d) { return PORT92(d)->outport & 2; }
+
+static void control_written(Dev *d, uint64_t old)
+{
+    if (PORT92(d)->outport & ~old & 1)
+        vm_request(dev_vm(d), VM_RESET, CAUSE_GUEST_RESET);
+}
+
+/* clang-format off */
+static const Reg port92_regs[] = {
+    { .name = "control", .off = 0, REG(Port92, outport), .rw = 0x0b, .reset = 0x02, .write = control_written,
+      .doc = "bit 0: reset, bit 1: A20 open" },
+};
+static const Bank port92_bank = { "port92", 1, TABLE(port92_regs) };
+static const Out port92_outs[] = { { "a20", a20 } };
+static const IsaClass port92 = {
+    ISA_DEVICE(Port92, "port92", "System control port A"), .dev.no_user = true,
+    .dev.outs = port92_outs, .dev.nouts = 1, .dev.banks = &port92_bank,
+    .port[0] = { .base = 0x92, .bank = &port92_bank },
+};
+DEVICE_OF(Port92, port92, &port92.dev);
+/* clang-format on */
+
+/* ---- isa-debugcon ---- */
+typedef struct Debugcon {
+    Dev dev;
+    uint32_t iobase, readback;
+    void *chr;
+} Debugcon;
+#define DEBUGCON(d) ((Debugcon *)(d))
+
+static void put(Dev *d, uint64_t val, unsigned lanes)
+{
+    uint8_t c = (uint8_t)val;
+
+    if (DEBUGCON(d)->chr)
+        chr_write_all(DEBUGCON(d)->chr, &c, 1);
+}
+static uint64_t answer(const Dev *d) { return DEBUGCON(d)->readback; }
+
+/* clang-format off */
+static const Reg debugcon_regs[] = {
+    { .name = "data", .off = 0, NOFIELD(1), .wrote = put, .value = answer, .doc = "write: a character; read: presence" },
+};
+static const Bank debugcon_bank = { "debugcon", 1, TABLE(debugcon_regs) };
+static const Prop debugcon_props[] = {
+    PROP(Debugcon, iobase, "iobase", 0xe9, "port"),
+    PROP(Debugcon, readback, "readback", 0xe9, "value read from the port"),
+    PROP_LINK(Debugcon, chr, "chardev", "chardev", "where characters go"),
+};
+static const IsaClass debugcon = {
+    ISA_DEVICE(Debugcon, "isa-debugcon", "Debug console port"), .dev.category = "Misc devices",
+    .dev.obj.props = TABLE(debugcon_props), .dev.banks = &debugcon_bank,
+    .port[0] = { .base_at = offsetof(Debugcon, iobase), .bank = &debugcon_bank },
+};
+DEVICE_OF(Debugcon, debugcon, &debugcon.dev);
+/* clang-format on */
+
+/* ---- isa-debug-exit ---- */
+typedef struct DebugExit {
+    Dev dev;
+    uint32_t iobase, iosize;
+} DebugExit;
+
+static void quit(Dev *d, uint64_t val, unsigned lanes) { vm_exit_code(dev_vm(d), (int)(((val & 0x7f) << 1) | 1)); }
+
+/* clang-format off */
+static const Reg exit_regs[] = { { .name = "exit", .off = 0, NOFIELD(4), .wrote = quit, .doc = "ends the process with (value << 1) | 1" } };
+static const Bank exit_bank = { "debug-exit", 4, TABLE(exit_regs) };
+static const Prop exit_props[] = {
+    PROP(DebugExit, iobase, "iobase", 0x501, "port"), PROP(DebugExit, iosize, "iosize", 2, "ports"),
+};
+static const IsaClass debug_exit = {
+    ISA_DEVICE(DebugExit, "isa-debug-exit", "Ends the emulator with a status"), .dev.category = "Misc devices",
+    .dev.obj.props = TABLE(exit_props), .dev.banks = &exit_bank,
+    .port[0] = { .base_at = offsetof(DebugExit, iobase), .bank = &exit_bank },
+};
+DEVICE_OF(DebugExit, debug_exit, &debug_exit.dev);
+/* clang-format on */
+
+/* ---- pvpanic ---- */
+typedef struct Pvpanic {
+    Dev dev;
+    uint32_t ioport;
+    uint8_t events;
+} Pvpanic;
+#define PVPANIC(d) ((Pvpanic *)(d))
+
+static void panic(Dev *d, uint64_t val, unsigned lanes)
+{
+    if (val & 1)
+        vm_request(dev_vm(d), VM_PANIC, CAUSE_GUEST_PANIC);
+    else if (val & 2)
+        vm_event(dev_vm(d), "GUEST_CRASHLOADED", "{\"action\": \"run\"}");
+    else
+        guest_error(d, "event %#x is not defined", (unsigned)val);
+}
+static uint64_t events(const Dev *d) { return PVPANIC(d)->events; }
+
+/* clang-format off */
+static const Reg pvpanic_regs[] = { { .name = "events", .off = 0, NOFIELD(1), .wrote = panic, .value = events, .doc = "read: events known; write: they happened" } };
+static const Bank pvpanic_bank = { "pvpanic", 1, TABLE(pvpanic_regs) };
+static const Prop pvpanic_props[] = {
+    PROP(Pvpanic, ioport, "ioport", 0x505, "port"), PROP(Pvpanic, events, "events", 3, "events offered"),
+};
+static const IsaClass pvpanic = {
+    ISA_DEVICE(Pvpanic, "pvpanic", "Tells the host that the guest panicked"), .dev.category = "Misc devices",
+    .dev.obj.props = TABLE(pvpanic_props), .dev.banks = &pvpanic_bank,
+    .port[0] = { .base_at = offsetof(Pvpanic, ioport), .bank = &pvpanic_bank },
+};
+DEVICE_OF(Pvpanic, pvpanic, &pvpanic.dev);
+/* clang-format on */

@@ -1,0 +1,427 @@
+/*
+ * hw/pci/pci.c - PCI functions and buses: configuration space, BARs, INTx, MSI. Source: PCI 3.0 chapters 3, 6.
+ * Left out until a device needs them: MSI-X, bridges, option ROM BARs of bridges.
+ */
+#include "hw/pci/pci.h"
+#include <stdio.h>
+
+enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_ROM = 0x30, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
+enum { CMD_IO = 1, CMD_MEM = 2, CMD_MASTER = 4, CMD_INTX_OFF = 1 << 10, STATUS_INTX = 1 << 3, STATUS_CAPS = 1 << 4 };
+
+/* ---- BARs ---- */
+static uint64_t bar_address(const PciDev *p, unsigned n)
+{
+    uint32_t cmd = le16_load(p->config + CFG_COMMAND);
+    uint64_t v = le32_load(p->config + CFG_BAR0 + 4 * n), size = p->bar_size[n];
+
+    if (p->bar_flags[n] & BAR_IO) {
+        v &= ~3ull & 0xffff;
+        return cmd & CMD_IO && v && v + size <= 0x10000 ? v : ~0ull;
+    }
+    if (p->bar_flags[n] & BAR_64)
+        v |= (uint64_t)le32_load(p->config + CFG_BAR0 + 4 * n + 4) << 32;
+    v &= ~15ull;
+    if (!(cmd & CMD_MEM) || !v || v + size - 1 < v || v + size > 1ull << 40)
+        return ~0ull;
+    return v & (size - 1) ? ~0ull : v;
+}
+
+static void update_bars(PciDev *p)
+{
+    Vm *vm = p->dev.obj.vm;
+
+    mem_begin(vm);
+    for (unsigned n = 0; n < 6; n++) {
+        uint64_t at = p->bar[n] && p->pbus ? bar_address(p, n) : ~0ull;
+
+        if (!p->bar[n] || at == p->bar_at[n])
+            continue;
+        region_unmap(p->bar[n]);
+        if (at != ~0ull)
+            region_map(p->bar_flags[n] & BAR_IO ? p->pbus->io : p->pbus->mem, at, p->bar[n], 1);
+        p->bar_at[n] = at;
+    }
+    if (p->rom && p->pbus) {
+        uint32_t v = le32_load(p->config + CFG_ROM);
+
+        region_unmap(p->rom);
+        if (v & 1 && v & ~0x7ffu && le16_load(p->config + CFG_COMMAND) & CMD_MEM)
+            region_map(p->pbus->mem, v & ~0x7ffu, p->rom, 1);
+    }
+    mem_commit(vm);
+}
+
+void pci_set_bar(PciDev *p, unsigned n, Region *r, uint8_t flags)
+{
+    uint64_t size = r->size;
+    unsigned at = CFG_BAR0 + 4 * n;
+
+    g_assert(n < 6 && is_pow2(size));
+    p->bar[n] = r;
+    p->bar_size[n] = size;
+    p->bar_flags[n] = flags;
+    p->bar_at[n] = ~0ull;
+    le32_store(p->config + at, flags & BAR_IO ? 1u : (flags & BAR_64 ? 4u : 0) | (flags & BAR_PREFETCH ? 8u : 0));
+    le32_store(p->wmask + at, (uint32_t)~(size - 1));
+    if (flags & BAR_64)
+        le32_store(p->wmask + at + 4, (uint32_t)(~(size - 1) >> 32));
+}
+
+/* ---- interrupts ---- */
+static void route_intx(PciDev *p, bool level)
+{
+    PciBus *b = p->pbus;
+    unsigned pin = p->config[CFG_PIN], n;
+
+    if (!b || !pin || level == p->intx_level)
+        return;
+    p->intx_level = level;
+    for (PciDev *d = p; b->bridge; d = b->bridge, b = b->bridge->pbus) /* through bridges: depth of the tree */
+        pin = (pin - 1 + (d->devfn >> 3)) % 4 + 1;
+    n = b->map_irq ? b->map_irq(p, pin - 1) : pin - 1;
+    b->irq_count[n] += level ? 1u : -1u;
+    if (b->set_irq)
+        b->set_irq(b->irq_chip, n, b->irq_count[n] != 0);
+}
+
+static unsigned cap_find(const PciDev *p, uint8_t id)
+{
+    unsigned at = p->config[CFG_CAP];
+
+    for (unsigned i = 0; at && i < 48; i++) {
+        if (p->config[at] == id)
+            return at;
+        at = p->config[at + 1];
+    }
+    return 0;
+}
+
+bool pci_msi_on(const PciDev *p)
+{
+    unsigned c = cap_find(p, 5);
+
+    return c && p->config[c + 2] & 1;
+}
+
+bool pci_msix_on(const PciDev *p) { return false; }
+
+void pci_msi_send(PciDev *p, unsigned vector)
+{
+    unsigned c = cap_find(p, 5);
+    uint64_t addr;
+    uint32_t data, n;
+
+    if (!c || !(p->config[c + 2] & 1) || !pci_bus_master(p))
+        return;
+    n = 1u << (p->config[c + 2] >> 4 & 7);
+    addr = le32_load(p->config + c + 4) | (uint64_t)le32_load(p->config + c + 8) << 32;
+    data = le16_load(p->config + c + 12);
+    data = (data & ~(n - 1)) | (vector & (n - 1));
+    vm_msi(p->dev.obj.vm, addr, data);
+}
+
+/* The pin's wire: with MSI on, a rising edge is a message. */
+static void intx_changed(void *chip, unsigned n, bool level)
+{
+    PciDev *p = chip;
+    uint16_t st = le16_load(p->config + CFG_STATUS);
+
+    le16_store(p->config + CFG_STATUS, level ? st | STATUS_INTX : st & ~STATUS_INTX);
+    if (pci_msi_on(p)) {
+        route_intx(p, false);
+        if (level)
+            pci_msi_send(p, 0);
+        return;
+    }
+    route_intx(p, level && !(le16_load(p->config + CFG_COMMAND) & CMD_INTX_OFF));
+}
+
+static void refresh_intx(PciDev *p)
+{
+    bool level = le16_load(p->config + CFG_STATUS) & STATUS_INTX;
+
+    route_intx(p, level && !pci_msi_on(p) && !(le16_load(p->config + CFG_COMMAND) & CMD_INTX_OFF));
+}
+
+bool pci_bus_master(const PciDev *p) { return p->config[CFG_COMMAND] & CMD_MASTER; }
+
+/* ---- capabilities ---- */
+uint8_t pci_add_cap(PciDev *p, uint8_t id, uint8_t len)
+{
+    uint8_t at = (uint8_t)p->cap_next;
+
+    g_assert(at + len <= 0x100);
+    p->config[at] = id;
+    p->config[at + 1] = p->config[CFG_CAP];
+    p->config[CFG_CAP] = at;
+    p->config[CFG_STATUS] |= STATUS_CAPS;
+    p->cap_next = (uint16_t)align_up(at + len, 4);
+    return at;
+}
+
+static void add_msi(PciDev *p, unsigned vectors)
+{
+    uint8_t c = pci_add_cap(p, 5, 14);
+
+    le16_store(p->config + c + 2, (uint16_t)(0x80 | (unsigned)__builtin_ctz(vectors) << 1));
+    le16_store(p->wmask + c + 2, 0x71);
+    le32_store(p->wmask + c + 4, 0xfffffffc);
+    le32_store(p->wmask + c + 8, UINT32_MAX);
+    le16_store(p->wmask + c + 12, 0xffff);
+}
+
+/* ---- configuration space ---- */
+uint32_t pci_config_read(PciDev *p, unsigned off, unsigned size)
+{
+    uint32_t v = 0;
+
+    if (!in_range(off, size, sizeof(p->config)))
+        return UINT32_MAX;
+    if (pci_class(p)->config_read && pci_class(p)->config_read(p, off, size, &v))
+        return v;
+    return (uint32_t)le_load(p->config + off, size);
+}
+
+void pci_config_write(PciDev *p, unsigned off, uint32_t val, unsigned size)
+{
+    if (!in_range(off, size, sizeof(p->config)))
+        return;
+    dev_enter(&p->dev);
+    for (unsigned i = 0; i < size; i++) {
+        uint8_t v = (uint8_t)(val >> (8 * i)), *c = &p->config[off + i], m = p->wmask[off + i];
+
+        *c = (uint8_t)((*c & ~m) | (v & m));
+        *c &= (uint8_t)~(v & p->w1c[off + i]);
+    }
+    if (off < 0x34)
+        update_bars(p);
+    refresh_intx(p);
+    if (pci_class(p)->config_written)
+        pci_class(p)->config_written(p, off, size);
+    dev_leave(&p->dev);
+}
+
+PciDev *pci_find(PciBus *root, uint8_t bus, uint8_t devfn)
+{
+    if (bus == root->number)
+        return root->slot[devfn];
+    return NULL;
+}
+
+uint32_t pci_host_read(PciBus *root, uint32_t bdf, unsigned reg, unsigned size)
+{
+    PciDev *p = pci_find(root, (uint8_t)(bdf >> 8), (uint8_t)bdf);
+
+    return p ? pci_config_read(p, reg, size) : (uint32_t)bytes_mask(size);
+}
+
+void pci_host_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size)
+{
+    PciDev *p = pci_find(root, (uint8_t)(bdf >> 8), (uint8_t)bdf);
+
+    if (p)
+        pci_config_write(p, reg, val, size);
+}
+
+/* ---- life ---- */
+static bool parse_addr(PciDev *p, PciBus *b, Error **err)
+{
+    const char *t = p->addr_prop;
+    unsigned slot, fn = 0;
+
+    if (!t) {
+        for (slot = b->devfn_min / 8; slot < 32; slot++)
+            if (!b->slot[slot * 8]) {
+                p->devfn = (uint8_t)(slot * 8);
+                return true;
+            }
+        return fail(err, "no free slot on bus %s", b->bus.obj.name);
+    }
+    if (sscanf(t, "%x.%x", &slot, &fn) < 1 || slot > 31 || fn > 7)
+        return fail(err, "addr=%s: not a PCI address; want SLOT or SLOT.FUNCTION in hexadecimal", t);
+    p->devfn = (uint8_t)(slot * 8 + fn);
+    if (b->slot[p->devfn])
+        return fail(err, "addr=%s: taken by %s", t, b->slot[p->devfn]->dev.cls->obj.name);
+    return true;
+}
+
+static bool bus_plug(Bus *bus, Dev *d, Error **err)
+{
+    PciBus *b = (PciBus *)(void *)bus;
+    PciDev *p = PCI(d);
+
+    if (!parse_addr(p, b, err))
+        return false;
+    p->pbus = b;
+    b->slot[p->devfn] = p;
+    d->requester = (uint16_t)((b->number << 8 | p->devfn) + 1);
+    return true;
+}
+
+static void bus_unplug(Bus *bus, Dev *d)
+{
+    PciBus *b = (PciBus *)(void *)bus;
+    PciDev *p = PCI(d);
+
+    route_intx(p, false);
+    for (unsigned n = 0; n < 6; n++)
+        if (p->bar[n])
+            region_unmap(p->bar[n]);
+    if (b->slot[p->devfn] == p)
+        b->slot[p->devfn] = NULL;
+    p->pbus = NULL;
+}
+
+static char *bus_address(const Bus *b, const Dev *d)
+{
+    const PciDev *p = PCI(d);
+
+    return g_strdup_printf("%02x.%x", p->devfn >> 3, p->devfn & 7);
+}
+
+static const BusClass pci_bus_class = { .obj = { .name = "PCI", .desc = "PCI bus", .size = sizeof(PciBus) }, .type = "PCI",
+                                        .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, .hotplug = true };
+static const BusClass pcie_bus_class = { .obj = { .name = "PCIE", .desc = "PCI Express bus", .size = sizeof(PciBus) }, .type = "PCI",
+                                         .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, .hotplug = true };
+
+PciBus *pci_bus_new(Dev *host, const char *name, bool express, Region *mem, Region *io)
+{
+    PciBus *b = (PciBus *)(void *)bus_new(express ? &pcie_bus_class : &pci_bus_class, host, name);
+
+    b->mem = mem;
+    b->io = io;
+    b->express = express;
+    return b;
+}
+
+static void identity(PciDev *p, const PciClass *c)
+{
+    uint8_t *f = p->config;
+
+    le16_store(f, c->vendor);
+    le16_store(f + 2, c->device);
+    f[8] = c->revision;
+    f[9] = (uint8_t)c->class_id;
+    le16_store(f + 10, (uint16_t)(c->class_id >> 8));
+    f[14] = (uint8_t)(c->header | (c->multifunction || p->multifunction_prop ? 0x80 : 0));
+    le16_store(f + 0x2c, c->subvendor ? c->subvendor : 0x1af4);
+    le16_store(f + 0x2e, c->subdevice ? c->subdevice : 0x1100);
+    f[CFG_PIN] = c->irq_pin;
+    le16_store(p->wmask + CFG_COMMAND, CMD_IO | CMD_MEM | CMD_MASTER | 0x140 | CMD_INTX_OFF);
+    p->w1c[CFG_STATUS + 1] = 0xf9;
+    p->wmask[12] = p->wmask[13] = 0xff;
+    p->wmask[CFG_LINE] = 0xff;
+}
+
+static bool load_rom(PciDev *p, Error **err)
+{
+    const char *name = p->romfile_prop ? p->romfile_prop : pci_class(p)->romfile;
+    g_autofree char *path = NULL, *data = NULL;
+    gsize len;
+    uint64_t size = 2048;
+
+    if (!name || !*name || !p->rombar_prop)
+        return true;
+    path = vm_find_firmware(p->dev.obj.vm, name, p->romfile_prop ? err : NULL);
+    if (!path)
+        return !p->romfile_prop; /* the default ROM may be absent: the device works without */
+    if (!g_file_get_contents(path, &data, &len, NULL) || len > 16 * MiB)
+        return fail(err, "romfile=%s: cannot read it", path);
+    while (size < len)
+        size *= 2;
+    p->rom = region_rom(&p->dev.obj, "rom", size, err);
+    if (!p->rom)
+        return false;
+    memcpy(p->rom->ram->host, data, len);
+    le32_store(p->wmask + CFG_ROM, (uint32_t)~(size - 1) | 1);
+    return true;
+}
+
+static bool pci_init(Obj *o, Error **err)
+{
+    PciDev *p = (PciDev *)o;
+
+    p->cap_next = 0x40;
+    for (unsigned n = 0; n < 6; n++)
+        p->bar_at[n] = ~0ull;
+    identity(p, pci_class(p));
+    return true;
+}
+
+static bool pci_plug(Dev *d, Error **err)
+{
+    PciDev *p = PCI(d);
+    const PciClass *c = pci_class(p);
+
+    for (unsigned n = 0; n < 6; n++) {
+        const PciBar *b = &c->bar[n];
+
+        if (!b->size || b->by_init)
+            continue;
+        if (b->bank)
+            pci_set_bar(p, n, dev_region_bank(d, b->bank), b->flags);
+        else if (b->ops)
+            pci_set_bar(p, n, dev_region_io(d, c->dev.obj.name, b->size, b->ops), b->flags);
+        else
+            pci_set_bar(p, n, region_ram(&d->obj, c->dev.obj.name, *(RamBlock **)(void *)((char *)d + b->ram_at)), b->flags);
+    }
+    if (c->msi_vectors)
+        add_msi(p, c->msi_vectors);
+    for (unsigned i = 0; i < d->cls->nouts; i++)
+        if (!strcmp(d->cls->outs[i].name, "intx"))
+            dev_wire(d, "intx", 0, (Irq){ intx_changed, p, 0, false });
+    return load_rom(p, err);
+}
+
+/* What the class set stays, what the guest wrote goes. */
+static void pci_reset(Dev *d)
+{
+    PciDev *p = PCI(d);
+
+    for (unsigned i = 0; i < sizeof(p->config); i++)
+        p->config[i] &= (uint8_t)~p->wmask[i];
+    for (unsigned n = 0; n < 6; n++)
+        if (p->bar[n])
+            p->config[CFG_BAR0 + 4 * n] |= p->bar_flags[n] & BAR_IO ? 1 : 0;
+    update_bars(p);
+    refresh_intx(p);
+}
+
+static void pci_loaded(Dev *d)
+{
+    update_bars(PCI(d));
+    refresh_intx(PCI(d));
+}
+
+/* A stream may only change what a guest could. */
+static bool pci_check(const Dev *d, Error **err)
+{
+    const PciDev *p = PCI(d);
+
+    for (unsigned at = p->config[CFG_CAP], i = 0; at; at = p->config[at + 1], i++)
+        if (i > 47 || at > 0xfe)
+            return fail(err, "a capability list that does not end");
+    return true;
+}
+
+/* clang-format off */
+static const Prop pci_props[] = {
+    PROP_STR(PciDev, addr_prop, "addr", NULL, "slot and function, hexadecimal"),
+    PROP(PciDev, multifunction_prop, "multifunction", false, "more functions follow in this slot"),
+    PROP_STR(PciDev, romfile_prop, "romfile", NULL, "option ROM"),
+    PROP(PciDev, rombar_prop, "rombar", 1, "show the option ROM"),
+};
+static const Field pci_state[] = {
+    BYTES(PciDev, config, .keep = true),
+    TRANSIENT(PciDev, pbus, "wiring", .keep = true), TRANSIENT(PciDev, devfn, "topology", .keep = true),
+    TRANSIENT(PciDev, wmask, "of the class", .keep = true), TRANSIENT(PciDev, w1c, "of the class", .keep = true),
+    TRANSIENT(PciDev, bar, "of the class", .keep = true), TRANSIENT(PciDev, rom, "of the class", .keep = true),
+    TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
+    TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true),
+    TRANSIENT(PciDev, msix, "of the class", .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
+};
+const DevClass pci_base = {
+    .obj = { .name = "pci-device", .size = sizeof(PciDev), .props = TABLE(pci_props), .init = pci_init }, .bus = "PCI",
+    .state = TABLE(pci_state), .plug = pci_plug, .on_reset = pci_reset, .loaded = pci_loaded, .check = pci_check, .hotplug = true,
+};
+/* clang-format on */
