@@ -112,6 +112,7 @@ void vm_free(Vm *vm)
     if (vm->machine)
         obj_free(vm->machine);
     vm->machine = NULL;
+    vm->ncpus = 0; /* they went with it */
     if (vm->accel && vm->accel->vm_exit && priv->powered)
         vm->accel->vm_exit(vm);
     lock_drop(&vm->lock);

@@ -73,10 +73,10 @@ static void pci(Vm *vm)
 
     fw_pci_setup(&p);
     check(fns[0].c[0x18] == 0 && fns[0].c[0x19] == 1 && fns[0].c[0x1a] == 1);
-    mem = le16_load(fns[0].c + 0x20) << 16;
+    mem = (uint32_t)le16_load(fns[0].c + 0x20) << 16;
     bar = le32_load(fns[1].c + 0x10);
     check(bar >= mem && bar < mem + MiB && !(bar & 0xffff));
-    pref = le16_load(fns[0].c + 0x24) << 16;
+    pref = (uint32_t)le16_load(fns[0].c + 0x24) << 16;
     bar = le32_load(fns[1].c + 0x14) & ~15u;
     check(bar == pref && !(bar & 0xffffff));
     bar = le32_load(fns[1].c + 0x18);
