@@ -483,8 +483,6 @@ void core__shadow_commit(Shadow *w)
             for (uint32_t k = 0; k < s->count; k++)
                 memcpy((char *)w->d + s->at + k * s->stride, (char *)w->s + s->at + k * s->stride, s->size);
     }
-    for (unsigned i = 0; i < w->d->nout; i++)
-        w->d->out[i].level = w->out[i];
 }
 
 static void loaded_chain(const DevClass *c, Dev *d)
@@ -499,16 +497,15 @@ void core__dev_loaded(Dev *d)
 {
     dev_enter(d);
     loaded_chain(d->cls, d);
-    d->depth--; /* settled by core__dev_propagate, when all devices are there */
+    d->depth--; /* settled by core__shadow_propagate, when all devices are there */
 }
 
-/* Listeners see the level once, also where it did not change. */
-void core__dev_propagate(Dev *d)
+/* Listeners hear what differs from what they heard before the load: those that count sources stay right. */
+void core__shadow_propagate(Shadow *w)
 {
-    for (unsigned i = 0; i < d->nout; i++)
-        if (d->out[i].set)
-            d->out[i].set(d->out[i].chip, d->out[i].n, d->out[i].level);
-    dev_settle(d);
+    for (unsigned i = 0; i < w->d->nout; i++)
+        irq_set(&w->d->out[i], w->out[i]);
+    dev_settle(w->d);
 }
 
 bool dev_load(Dev *d, const uint8_t *p, size_t n, Error **err)
@@ -520,7 +517,7 @@ bool dev_load(Dev *d, const uint8_t *p, size_t n, Error **err)
     mem_begin(d->obj.vm);
     core__shadow_commit(w);
     core__dev_loaded(d);
-    core__dev_propagate(d);
+    core__shadow_propagate(w);
     mem_commit(d->obj.vm);
     core__shadow_free(w);
     return true;

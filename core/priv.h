@@ -123,6 +123,6 @@ void core__shadow_commit(Shadow *w); /* then loaded and propagate, for each devi
 void core__shadow_free(Shadow *w);
 Dev *core__shadow_dev(Shadow *w);
 void core__dev_loaded(Dev *d);
-void core__dev_propagate(Dev *d);
+void core__shadow_propagate(Shadow *w);
 void core__unmap_owned(Obj *o); /* region.c: what o owns leaves its address spaces */
 #endif

@@ -322,7 +322,7 @@ static void commit_all(Load *l)
     for (guint i = 0; i < l->shadows->len; i++)
         core__dev_loaded(core__shadow_dev(l->shadows->pdata[i]));
     for (guint i = 0; i < l->shadows->len; i++)
-        core__dev_propagate(core__shadow_dev(l->shadows->pdata[i]));
+        core__shadow_propagate(l->shadows->pdata[i]);
     for (guint i = 0; i < l->sections->len; i += 2)
         ((const StateSection *)l->sections->pdata[i])->load(vm, l->sections->pdata[i + 1], true, NULL);
     mem_commit(vm);
