@@ -66,4 +66,8 @@ static bool isa_plug(Dev *d, Error **err)
     return true;
 }
 
-const DevClass isa_base = { .obj = { .name = "isa-device", .size = sizeof(Dev) }, .bus = "ISA", .plug = isa_plug };
+/* Registers behind ports are state too. */
+static const Bank *port_bank(const DevClass *c, unsigned i) { return ((const IsaClass *)(const void *)c)->port[i].bank; }
+
+const DevClass isa_base = { .obj = { .name = "isa-device", .size = sizeof(Dev) }, .bus = "ISA", .plug = isa_plug,
+                            .bank_at = port_bank, .nbank_at = 6 };

@@ -401,8 +401,13 @@ static bool pci_check(const Dev *d, Error **err)
     for (unsigned at = p->config[CFG_CAP], i = 0; at; at = p->config[at + 1], i++)
         if (i > 47 || at > 0xfe)
             return fail(err, "a capability list that does not end");
+    if (p->config[CFG_PIN] > 4)
+        return fail(err, "interrupt pin %u", p->config[CFG_PIN]);
     return true;
 }
+
+/* Registers behind BARs are state too. */
+static const Bank *bar_bank(const DevClass *c, unsigned i) { return ((const PciClass *)(const void *)c)->bar[i].bank; }
 
 /* clang-format off */
 static const Prop pci_props[] = {
@@ -423,5 +428,6 @@ static const Field pci_state[] = {
 const DevClass pci_base = {
     .obj = { .name = "pci-device", .size = sizeof(PciDev), .props = TABLE(pci_props), .init = pci_init }, .bus = "PCI",
     .state = TABLE(pci_state), .plug = pci_plug, .on_reset = pci_reset, .loaded = pci_loaded, .check = pci_check, .hotplug = true,
+    .bank_at = bar_bank, .nbank_at = 6,
 };
 /* clang-format on */

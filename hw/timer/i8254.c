@@ -16,8 +16,8 @@ typedef struct Counter {
 typedef struct Pit {
     Dev dev;
     uint32_t iobase;
-    Counter c[3];
     uint8_t speaker, refresh;
+    Counter c[3];
     Timer tick;
 } Pit;
 #define PIT(d) ((Pit *)(d))

@@ -61,6 +61,8 @@ static void show(Rtc *s)
     s->cmos[CENTURY] = enc(s, (tm.tm_year + 1900) / 100);
 }
 
+#define FIRST_SECOND (-2200000000ll) /* 1900 */
+#define LAST_SECOND  4400000000ll    /* 2109 */
 /* The registers were written: they are the time from now on. */
 static void take(Rtc *s)
 {
@@ -68,7 +70,7 @@ static void take(Rtc *s)
                      .tm_hour = dec_hour(s, s->cmos[HOURS]), .tm_mday = dec(s, s->cmos[DAY]),
                      .tm_mon = dec(s, s->cmos[MONTH]) - 1,
                      .tm_year = dec(s, s->cmos[YEAR]) + dec(s, s->cmos[CENTURY]) * 100 - 1900 };
-    time_t t = timegm(&tm);
+    time_t t = CLAMP(timegm(&tm), FIRST_SECOND, LAST_SECOND); /* 64-bit ns must hold what the guest says */
 
     s->offset = (int64_t)t * SEC - vm_host_time(dev_vm(&s->dev));
 }
@@ -253,7 +255,7 @@ static void on_reset(Dev *d)
 static bool check_state(const Dev *d, Error **err)
 {
     if (RTC(d)->index > 127 || RTC(d)->next_periodic < 0 || RTC(d)->next_periodic > INT64_MAX / 4 ||
-        RTC(d)->offset > INT64_MAX / 4 || RTC(d)->offset < -INT64_MAX / 4)
+        RTC(d)->offset > INT64_MAX / 2 || RTC(d)->offset < -INT64_MAX / 2)
         return fail(err, "the clock cannot be in that state");
     return true;
 }

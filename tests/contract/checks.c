@@ -232,6 +232,7 @@ static unsigned unplug(Vm *vm, const DevEntry *e, Rng *r)
         contract_poke(d, r, (unsigned)(rng_next(r) % POKES));
         dev_unplug_now(d);
         t_step(vm, (int64_t)(rng_value(r) % SEC));
+        __atomic_store_n(&vm->requests, 0, __ATOMIC_RELEASE); /* resets and panics it asked for are not the point */
         for (unsigned k = 0; k < 10; k++)
             loop_iterate(vm->loop, false);
         witness = contract_plug(vm, e->cls, &abort_on_error); /* what it held is free again */

@@ -50,6 +50,8 @@ Bus *t_bus(Vm *vm, const char *type)
     return b ? b : bus_find_type(vm, type);
 }
 
+static void free_disk(void *p) { disk_free(p); }
+
 void t_backends(Vm *vm)
 {
     g_autoptr(Opts) disk = NULL;
@@ -58,7 +60,7 @@ void t_backends(Vm *vm)
         return;
     chr_new_short(vm, "null0", "null", &abort_on_error);
     disk = opts_parse("driver=null-co,size=16M", NULL, &abort_on_error);
-    disk_new(vm, "null0", disk, &abort_on_error);
+    own(&vm->root, disk_new(vm, "null0", disk, &abort_on_error), free_disk);
 }
 
 enum { MEM_AT = 0xe0000000u, IO_AT = 0xc000 };
