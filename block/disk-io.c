@@ -10,7 +10,9 @@
 #include "block/iov.h"
 #include <errno.h>
 
-static const char *const actions[] = { [ON_ERROR_REPORT] = "report", [ON_ERROR_IGNORE] = "ignore", [ON_ERROR_STOP] = "stop" };
+static const char *const actions[] = {
+    [ON_ERROR_REPORT] = "report", [ON_ERROR_IGNORE] = "ignore", [ON_ERROR_STOP] = "stop"
+};
 
 static bool is_write(const BlkReq *r) { return r->op != BLK_READ && r->op != BLK_STATUS; }
 
@@ -21,7 +23,8 @@ static void report(void *arg)
     DiskItem *it;
 
     d->reporting = false;
-    while ((it = g_queue_pop_head(&d->done))) { /* bounded: `done` callbacks queue, they do not add here */
+    while ((it = g_queue_pop_head(
+                &d->done))) { /* bounded: `done` callbacks queue, they do not add here */
         bool w = is_write(it->r);
 
         d->in_flight--;
@@ -61,9 +64,10 @@ static void failed(DiskItem *it, int ret)
     OnError p = d->draining ? ON_ERROR_REPORT : policy(d, it->r, ret);
 
     vm_event(d->vm, "BLOCK_IO_ERROR",
-             "{\"device\": \"%s\", \"node-name\": \"%s\", \"operation\": \"%s\", \"action\": \"%s\", \"nospace\": %s, \"reason\": \"%s\"}",
-             d->id, disk_node_name(d), is_write(it->r) ? "write" : "read", actions[p], ret == -ENOSPC ? "true" : "false",
-             g_strerror(-ret));
+             "{\"device\": \"%s\", \"node-name\": \"%s\", \"operation\": \"%s\", \"action\": "
+             "\"%s\", \"nospace\": %s, \"reason\": \"%s\"}",
+             d->id, disk_node_name(d), is_write(it->r) ? "write" : "read", actions[p],
+             ret == -ENOSPC ? "true" : "false", g_strerror(-ret));
     if (p != ON_ERROR_STOP) {
         finished(it, p == ON_ERROR_IGNORE ? 0 : ret);
         return;
@@ -130,7 +134,8 @@ static void kick(void *arg)
     while (!d->timer && (it = g_queue_peek_head(&d->queue))) {
         bool moves = it->r->op == BLK_READ || it->r->op == BLK_WRITE;
         int64_t wait = d->throttle.on && moves && !d->draining
-                           ? throttle_wait(&d->throttle, host_now(), is_write(it->r), it->r->len) : 0;
+                           ? throttle_wait(&d->throttle, host_now(), is_write(it->r), it->r->len)
+                           : 0;
 
         if (wait) {
             d->timer = loop_after(d->vm->loop, wait, unthrottle, d);

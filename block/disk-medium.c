@@ -1,4 +1,5 @@
-/* block/disk-medium.c - tray, eject, change, resize, and -blockdev nodes as drives. VM lock, VM loop. */
+/* block/disk-medium.c - tray, eject, change, resize, and -blockdev nodes as drives. VM lock, VM
+ * loop. */
 #include "block/disk-priv.h"
 #include <errno.h>
 
@@ -7,8 +8,8 @@ static void tray_moved(Disk *d, bool open)
     if (d->tray_open == open)
         return;
     d->tray_open = open;
-    vm_event(d->vm, "DEVICE_TRAY_MOVED", "{\"device\": \"%s\", \"id\": \"%s\", \"tray-open\": %s}", d->id, d->id,
-             open ? "true" : "false");
+    vm_event(d->vm, "DEVICE_TRAY_MOVED", "{\"device\": \"%s\", \"id\": \"%s\", \"tray-open\": %s}",
+             d->id, d->id, open ? "true" : "false");
 }
 
 void disk_set_tray(Disk *d, bool open)
@@ -27,7 +28,9 @@ static bool may_open(Disk *d, bool force, Error **err)
         return fail(err, "device '%s' is not removable", d->id);
     if (force || d->tray_open || (device_agrees && !d->tray_locked))
         return true;
-    fail(err, "device '%s' is locked and force was not specified, wait for tray to open and try again", d->id);
+    fail(err,
+         "device '%s' is locked and force was not specified, wait for tray to open and try again",
+         d->id);
     return error_hint(err, "unmount it in the guest, or eject with force");
 }
 

@@ -26,8 +26,9 @@ typedef struct CacheMode {
     bool through, direct, no_flush;
 } CacheMode;
 static const CacheMode cache_modes[] = {
-    { "writeback", false, false, false }, { "none", false, true, false },  { "off", false, true, false },
-    { "writethrough", true, false, false }, { "directsync", true, true, false }, { "unsafe", false, false, true },
+    { "writeback", false, false, false }, { "none", false, true, false },
+    { "off", false, true, false },        { "writethrough", true, false, false },
+    { "directsync", true, true, false },  { "unsafe", false, false, true },
 };
 
 static bool cache(Disk *d, Opts *o, Error **err)
@@ -69,7 +70,9 @@ static bool discard_options(Disk *d, Opts *o, Error **err)
     if (!one_of(v, "discard", discards, err) || !one_of(z, "detect-zeroes", detects, err))
         return false;
     d->unmap = v && (!strcmp(v, "unmap") || !strcmp(v, "on"));
-    d->detect_zeroes = !z || !strcmp(z, "off") ? DETECT_OFF : !strcmp(z, "on") ? DETECT_ON : DETECT_UNMAP;
+    d->detect_zeroes = !z || !strcmp(z, "off") ? DETECT_OFF
+                       : !strcmp(z, "on")      ? DETECT_ON
+                                               : DETECT_UNMAP;
     if (d->detect_zeroes == DETECT_UNMAP && !d->unmap) {
         fail(err, "detect-zeroes=unmap needs discard=unmap");
         return error_hint(err, "add discard=unmap");
@@ -81,15 +84,20 @@ static bool read_only(Disk *d, Opts *o, Error **err)
 {
     bool ro = d->cdrom;
 
-    return opts_get_bool(o, "readonly", ro, &ro, err) && opts_get_bool(o, "read-only", ro, &d->readonly, err);
+    return opts_get_bool(o, "readonly", ro, &ro, err) &&
+           opts_get_bool(o, "read-only", ro, &d->readonly, err);
 }
 
 static bool parse(Disk *d, Opts *o, Error **err)
 {
-    static const char *const medias[] = { "disk", "cdrom", NULL }, *const aios[] = { "threads", "native", "io_uring", NULL };
-    static const char *const placed[] = { "if", "index", "bus", "unit", "id", "addr", "auto-read-only", "copy-on-read" };
+    static const char *const medias[] = { "disk", "cdrom", NULL }, *const aios[] = {
+        "threads", "native", "io_uring", NULL
+    };
+    static const char *const placed[] = { "if",   "index",          "bus",         "unit", "id",
+                                          "addr", "auto-read-only", "copy-on-read" };
     const char *media = opts_get(o, "media"), *aio = opts_get(o, "aio");
-    const char *w = opts_get(o, "werror"), *r = opts_get(o, "rerror"), *serial = opts_get(o, "serial");
+    const char *w = opts_get(o, "werror"), *r = opts_get(o, "rerror"),
+               *serial = opts_get(o, "serial");
 
     for (size_t i = 0; i < G_N_ELEMENTS(placed); i++)
         opts_get(o, placed[i]); /* the machine's part */
@@ -100,8 +108,9 @@ static bool parse(Disk *d, Opts *o, Error **err)
     d->serial = g_strdup(serial ? serial : "");
     d->werror = ON_ERROR_ENOSPC;
     d->rerror = ON_ERROR_REPORT;
-    return on_error(w, "werror", true, &d->werror, err) && on_error(r, "rerror", false, &d->rerror, err) &&
-           read_only(d, o, err) && opts_get_bool(o, "snapshot", false, &d->snapshot, err) && cache(d, o, err) &&
+    return on_error(w, "werror", true, &d->werror, err) &&
+           on_error(r, "rerror", false, &d->rerror, err) && read_only(d, o, err) &&
+           opts_get_bool(o, "snapshot", false, &d->snapshot, err) && cache(d, o, err) &&
            discard_options(d, o, err) && throttle_parse(&d->throttle, o, err);
 }
 
@@ -207,11 +216,14 @@ bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write, Error **
 {
     if (d->attached) {
         fail(err, "drive '%s' is in use by another device", d->id);
-        return error_hint(err, "give the device a drive of its own; an if= other than none gives it to the machine");
+        return error_hint(
+            err,
+            "give the device a drive of its own; an if= other than none gives it to the machine");
     }
     if (want_write && d->node && disk_readonly(d) && !d->removable) {
         fail(err, "drive '%s' is read-only, but the device writes", d->id);
-        return error_hint(err, "drop readonly=on, or use snapshot=on to keep what is written apart");
+        return error_hint(err,
+                          "drop readonly=on, or use snapshot=on to keep what is written apart");
     }
     d->want_write = want_write;
     if (!disk__take_permissions(d, err))
@@ -236,7 +248,10 @@ void disk_detach(Disk *d)
 /* ---- facts ---- */
 bool disk_present(const Disk *d) { return d->node; }
 uint64_t disk_size(const Disk *d) { return d->node ? d->node->size : 0; }
-bool disk_readonly(const Disk *d) { return d->node && !d->snapshot ? d->node->readonly : d->readonly; }
+bool disk_readonly(const Disk *d)
+{
+    return d->node && !d->snapshot ? d->node->readonly : d->readonly;
+}
 const char *disk_id(const Disk *d) { return d->id; }
 const char *disk_serial(const Disk *d) { return d->serial; }
 bool disk_tray_open(const Disk *d) { return d->tray_open; }
@@ -258,7 +273,12 @@ BlkLimits disk_limits(const Disk *d)
 {
     if (d->node)
         return d->node->limits;
-    return (BlkLimits){ .align = 1, .max_iov = 1024, .max_transfer = GiB, .logical = 512, .physical = 512, .mem_align = 1 };
+    return (BlkLimits){ .align = 1,
+                        .max_iov = 1024,
+                        .max_transfer = GiB,
+                        .logical = 512,
+                        .physical = 512,
+                        .mem_align = 1 };
 }
 
 bool disk_io_error(const Disk *d, bool *nospace)

@@ -11,30 +11,34 @@ typedef struct Disk Disk;
 typedef struct Vm Vm;
 typedef struct DiskOps {
     void (*resized)(void *o);
-    void (*medium)(void *o, bool present);   /* changed or ejected by the user */
-    bool (*eject)(void *o, bool force);      /* may the medium go? (tray lock) */
+    void (*medium)(void *o, bool present); /* changed or ejected by the user */
+    bool (*eject)(void *o, bool force);    /* may the medium go? (tray lock) */
     void (*drain)(void *o, bool begin);
 } DiskOps;
 typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
-/* -drive's options -> a Disk registered as ("drive", id). "file" absent: an empty drive (CD, floppy). */
+/* -drive's options -> a Disk registered as ("drive", id). "file" absent: an empty drive (CD,
+ * floppy). */
 Disk *disk_new(Vm *vm, const char *id, Opts *drive_opts, Error **err);
 void disk_free(Disk *d);
-bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write, Error **err); /* one device; takes permissions */
+bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write,
+                 Error **err); /* one device; takes permissions */
 void disk_detach(Disk *d);
-/* Asynchronous. r and its iov live until done. done(o, r, ret): ret 0 or -errno (only what the policy reports). */
+/* Asynchronous. r and its iov live until done. done(o, r, ret): ret 0 or -errno (only what the
+ * policy reports). */
 void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), void *o);
-void disk_cancel_all(Disk *d); /* device reset: waits until nothing of it is in flight; done still runs */
+void disk_cancel_all(
+    Disk *d); /* device reset: waits until nothing of it is in flight; done still runs */
 unsigned disk_in_flight(const Disk *d);
-bool disk_present(const Disk *d);   /* has a medium */
-uint64_t disk_size(const Disk *d);  /* bytes; 0 without medium */
+bool disk_present(const Disk *d);  /* has a medium */
+uint64_t disk_size(const Disk *d); /* bytes; 0 without medium */
 bool disk_readonly(const Disk *d);
 BlkLimits disk_limits(const Disk *d);
 const char *disk_id(const Disk *d);
 const char *disk_serial(const Disk *d); /* -drive serial= or "" */
 bool disk_tray_open(const Disk *d);
-void disk_set_tray(Disk *d, bool open);  /* guest command */
+void disk_set_tray(Disk *d, bool open); /* guest command */
 void disk_lock_tray(Disk *d, bool locked);
-bool disk_eject(Disk *d, bool force, Error **err);                          /* monitor */
+bool disk_eject(Disk *d, bool force, Error **err);                            /* monitor */
 bool disk_change(Disk *d, const char *file, const char *format, Error **err); /* monitor */
 /* Small synchronous reads at configuration time (probing geometry). */
 int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len);
@@ -47,13 +51,15 @@ DiskStats disk_stats(const Disk *d);
 const char *disk_filename(const Disk *d); /* NULL without medium */
 const char *disk_format(const Disk *d);   /* "raw"; NULL without medium */
 const char *disk_node_name(const Disk *d);
-bool disk_removable(const Disk *d);       /* media=cdrom, or opened empty */
-bool disk_is_cdrom(const Disk *d);        /* media=cdrom */
+bool disk_removable(const Disk *d); /* media=cdrom, or opened empty */
+bool disk_is_cdrom(const Disk *d);  /* media=cdrom */
 bool disk_tray_locked(const Disk *d);
-bool disk_io_error(const Disk *d, bool *nospace); /* stopped by the error policy */
+bool disk_io_error(const Disk *d, bool *nospace);       /* stopped by the error policy */
 bool disk_resize(Disk *d, uint64_t bytes, Error **err); /* block_resize */
-/* -blockdev: a node registered as ("node", node-name) and as a ("drive", node-name) that a device may take. */
+/* -blockdev: a node registered as ("node", node-name) and as a ("drive", node-name) that a device
+ * may take. */
 bool disk_add_blockdev(Vm *vm, Opts *o, Error **err);
 bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err);
-/* Requests a device had in flight when saved are re-issued by it after load; nothing is kept here. */
+/* Requests a device had in flight when saved are re-issued by it after load; nothing is kept here.
+ */
 #endif

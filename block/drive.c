@@ -7,8 +7,8 @@ typedef struct Iface {
     bool media;     /* ids carry hd or cd */
 } Iface;
 static const Iface ifaces[] = {
-    { "ide", 2, true }, { "scsi", 7, true }, { "floppy", 0, false }, { "pflash", 0, false },
-    { "virtio", 0, false }, { "mtd", 0, false }, { "sd", 0, false }, { "none", 0, false },
+    { "ide", 2, true },     { "scsi", 7, true }, { "floppy", 0, false }, { "pflash", 0, false },
+    { "virtio", 0, false }, { "mtd", 0, false }, { "sd", 0, false },     { "none", 0, false },
 };
 
 static void info_free(gpointer p)
@@ -66,9 +66,11 @@ static bool place(Vm *vm, DriveInfo *d, unsigned units, Error **err)
     if (d->bus < 0)
         d->bus = 0;
     if (units && d->unit >= (int)units)
-        return fail(err, "-drive unit=%d is too large for if=%s (at most %u)", d->unit, d->iface, units - 1);
+        return fail(err, "-drive unit=%d is too large for if=%s (at most %u)", d->unit, d->iface,
+                    units - 1);
     if (d->unit < 0) {
-        for (d->unit = 0; taken(vm, d->iface, d->bus, d->unit);) { /* at most the number of drives */
+        for (d->unit = 0;
+             taken(vm, d->iface, d->bus, d->unit);) { /* at most the number of drives */
             d->unit++;
             if (units && d->unit == (int)units) {
                 d->unit = 0;
@@ -76,7 +78,8 @@ static bool place(Vm *vm, DriveInfo *d, unsigned units, Error **err)
             }
         }
     } else if (taken(vm, d->iface, d->bus, d->unit)) {
-        fail(err, "-drive if=%s,bus=%d,unit=%d: there is a drive already", d->iface, d->bus, d->unit);
+        fail(err, "-drive if=%s,bus=%d,unit=%d: there is a drive already", d->iface, d->bus,
+             d->unit);
         return error_hint(err, "give each drive its own index=");
     }
     d->index = units ? d->bus * (int)units + d->unit : d->unit;
@@ -105,7 +108,8 @@ static bool fill(Vm *vm, const MachineClass *mc, DriveInfo *d, Opts *o, Error **
     units = !strcmp(name, "ide") && mc->ide_units ? mc->ide_units : f->units;
     d->iface = g_strdup(name);
     d->cdrom = media && !strcmp(media, "cdrom");
-    if (!number(o, "index", &d->index, err) || !number(o, "bus", &d->bus, err) || !number(o, "unit", &d->unit, err))
+    if (!number(o, "index", &d->index, err) || !number(o, "bus", &d->bus, err) ||
+        !number(o, "unit", &d->unit, err))
         return false;
     g_free(opts_take(o, "index"));
     g_free(opts_take(o, "bus"));
@@ -139,7 +143,8 @@ DriveInfo *drive_add(Vm *vm, const MachineClass *mc, Opts *o, Error **err)
     return d;
 }
 
-DriveInfo *drive_add_simple(Vm *vm, const MachineClass *mc, char letter, const char *file, Error **err)
+DriveInfo *drive_add_simple(Vm *vm, const MachineClass *mc, char letter, const char *file,
+                            Error **err)
 {
     Opts *o = opts_new();
     g_autofree char *index = NULL;

@@ -190,14 +190,17 @@ static int allocate(File *f, int mode, const BlkReq *r)
 {
     while (fallocate(f->fd, mode, (off_t)r->off, (off_t)r->len) < 0)
         if (errno != EINTR)
-            return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV || errno == EINVAL ? -ENOTSUP : -errno;
+            return errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV || errno == EINVAL
+                       ? -ENOTSUP
+                       : -errno;
     return 0;
 }
 
 static int job_discard(void *arg)
 {
     Job *j = arg;
-    int ret = j->f->no_punch ? -ENOTSUP : allocate(j->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, j->r);
+    int ret = j->f->no_punch ? -ENOTSUP
+                             : allocate(j->f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, j->r);
 
     if (ret == -ENOTSUP)
         j->f->no_punch = true;
@@ -255,9 +258,10 @@ static int job_status(void *arg)
 
 static CO_FN int file_submit(Node *n, BlkReq *r)
 {
-    static int (*const jobs[])(void *) = { [BLK_READ] = job_rw, [BLK_WRITE] = job_rw, [BLK_FLUSH] = job_flush,
-                                           [BLK_DISCARD] = job_discard, [BLK_ZERO] = job_zero,
-                                           [BLK_STATUS] = job_status, [BLK_TRUNCATE] = job_truncate };
+    static int (*const jobs[])(
+        void *) = { [BLK_READ] = job_rw,          [BLK_WRITE] = job_rw,  [BLK_FLUSH] = job_flush,
+                    [BLK_DISCARD] = job_discard,  [BLK_ZERO] = job_zero, [BLK_STATUS] = job_status,
+                    [BLK_TRUNCATE] = job_truncate };
     File *f = n->opaque;
     Job j = { f, r };
     int ret;
@@ -275,17 +279,35 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
 }
 
 const BlkDriver block__file = {
-    .name = "file", .size = sizeof(File), .protocol = true, .open = file_open, .close = file_close,
-    .submit = file_submit, .limits = file_limits, .permissions = file_permissions,
+    .name = "file",
+    .size = sizeof(File),
+    .protocol = true,
+    .open = file_open,
+    .close = file_close,
+    .submit = file_submit,
+    .limits = file_limits,
+    .permissions = file_permissions,
 };
 BLK_DRIVER(block__file);
 static const BlkDriver host_device = {
-    .name = "host_device", .size = sizeof(File), .protocol = true, .open = file_open, .close = file_close,
-    .submit = file_submit, .limits = file_limits, .permissions = file_permissions,
+    .name = "host_device",
+    .size = sizeof(File),
+    .protocol = true,
+    .open = file_open,
+    .close = file_close,
+    .submit = file_submit,
+    .limits = file_limits,
+    .permissions = file_permissions,
 };
 BLK_DRIVER(host_device);
 static const BlkDriver host_cdrom = {
-    .name = "host_cdrom", .size = sizeof(File), .protocol = true, .open = file_open, .close = file_close,
-    .submit = file_submit, .limits = file_limits, .permissions = file_permissions,
+    .name = "host_cdrom",
+    .size = sizeof(File),
+    .protocol = true,
+    .open = file_open,
+    .close = file_close,
+    .submit = file_submit,
+    .limits = file_limits,
+    .permissions = file_permissions,
 };
 BLK_DRIVER(host_cdrom);

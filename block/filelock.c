@@ -33,22 +33,26 @@ static int first_held(int fd, unsigned bits, unsigned base)
     struct flock fl;
 
     for (unsigned p = 0; p < PERMS; p++)
-        if ((bits & 1u << p) && !lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + p, &fl) && fl.l_type != F_UNLCK)
+        if ((bits & 1u << p) && !lock_byte(fd, F_OFD_GETLK, F_WRLCK, base + p, &fl) &&
+            fl.l_type != F_UNLCK)
             return (int)p;
     return -1;
 }
 
 static bool refuse(const char *filename, bool shared, int p, unsigned want, Error **err)
 {
-    fail(err, "'%s': failed to get %s\"%s\" lock: another process uses the image", filename, shared ? "shared " : "", names[p]);
+    fail(err, "'%s': failed to get %s\"%s\" lock: another process uses the image", filename,
+         shared ? "shared " : "", names[p]);
     if (want & PERM_WRITE)
-        return error_hint(err, "stop the other VM or tool; to run from it without changing it use snapshot=on "
-                               "(and file.locking=off while the other one writes)");
-    return error_hint(err, "stop the program that writes to it, or read it anyway with file.locking=off");
+        return error_hint(
+            err, "stop the other VM or tool; to run from it without changing it use snapshot=on "
+                 "(and file.locking=off while the other one writes)");
+    return error_hint(
+        err, "stop the program that writes to it, or read it anyway with file.locking=off");
 }
 
-bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared, unsigned had_want,
-                      unsigned had_unshared, Error **err)
+bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared,
+                      unsigned had_want, unsigned had_unshared, Error **err)
 {
     int ret, p;
     bool ok = false;

@@ -75,7 +75,10 @@ size_t iov_scatter(const struct iovec *v, int n, size_t at, const void *buf, siz
     return walk(v, n, at, len, copy_in, &buf);
 }
 
-void iov_zero(const struct iovec *v, int n, size_t at, size_t len) { walk(v, n, at, len, clear, NULL); }
+void iov_zero(const struct iovec *v, int n, size_t at, size_t len)
+{
+    walk(v, n, at, len, clear, NULL);
+}
 
 bool iov_all_zero(const struct iovec *v, int n)
 {

@@ -3,8 +3,9 @@
  * for what is not aligned, fallbacks for what a driver cannot do; references, drain, permissions.
  *
  * Invariants: 1. r->iov of READ and WRITE describes exactly r->len bytes. 2. A driver sees only
- * requests inside n->size (TRUNCATE apart), aligned to limits.align. 3. Unaligned writes hold n->rmw
- * from the read of the block to its write, so two neighbours in one block do not undo each other.
+ * requests inside n->size (TRUNCATE apart), aligned to limits.align. 3. Unaligned writes hold
+ * n->rmw from the read of the block to its write, so two neighbours in one block do not undo each
+ * other.
  */
 #include "block/priv.h"
 #include <errno.h>
@@ -63,8 +64,14 @@ void block__run(Loop *loop, void (*fn)(void *arg), void *arg)
 /* ---- limits ---- */
 void block__limits(Node *n)
 {
-    n->limits = (BlkLimits){ .align = 1, .max_iov = 1024, .max_transfer = GiB, .max_discard = 1ull << 40,
-                             .max_zero = 1ull << 40, .logical = 512, .physical = 512, .mem_align = 1 };
+    n->limits = (BlkLimits){ .align = 1,
+                             .max_iov = 1024,
+                             .max_transfer = GiB,
+                             .max_discard = 1ull << 40,
+                             .max_zero = 1ull << 40,
+                             .logical = 512,
+                             .physical = 512,
+                             .mem_align = 1 };
     if (n->file) {
         n->limits = n->file->limits;
         n->limits.align = 1; /* the child bounces for itself */
@@ -88,11 +95,13 @@ static CO_FN int to_driver(Node *n, const BlkReq *r, uint64_t at, uint64_t len, 
     return n->drv->submit(n, &part);
 }
 
-/* A READ or WRITE that is not aligned: through a buffer of whole blocks, read first where needed. */
+/* A READ or WRITE that is not aligned: through a buffer of whole blocks, read first where needed.
+ */
 static CO_FN int bounce_part(Node *n, const BlkReq *r, uint64_t at, uint64_t len)
 {
     uint32_t align = MAX(n->limits.align, 1);
-    uint64_t lo = align_down(r->off + at, align), hi = MIN(align_up(r->off + at + len, align), align_up(n->size, align));
+    uint64_t lo = align_down(r->off + at, align),
+             hi = MIN(align_up(r->off + at + len, align), align_up(n->size, align));
     void *buf = NULL;
     struct iovec one = { NULL, hi - lo };
     BlkReq whole = { .op = BLK_READ, .off = lo, .len = hi - lo, .iov = &one, .niov = 1 };
@@ -127,14 +136,16 @@ static CO_FN int transfer(Node *n, BlkReq *r)
 {
     const BlkLimits *l = &n->limits;
     uint64_t at = 0;
-    bool bounce = (l->align > 1 && ((r->off | r->len) % l->align)) || !iov_aligned(r->iov, r->niov, l->mem_align);
+    bool bounce = (l->align > 1 && ((r->off | r->len) % l->align)) ||
+                  !iov_aligned(r->iov, r->niov, l->mem_align);
     uint64_t max = MIN(l->max_transfer, bounce ? BOUNCE_MAX : GiB);
     struct iovec *iov;
     int ret = 0;
 
     if (!bounce && r->len <= max && r->niov <= (int)l->max_iov)
         return n->drv->submit(n, r);
-    if (r->niov > (int)l->max_iov && !bounce) { /* many small pieces: one copy is cheaper than many calls */
+    if (r->niov > (int)l->max_iov &&
+        !bounce) { /* many small pieces: one copy is cheaper than many calls */
         bounce = true;
         max = MIN(max, BOUNCE_MAX);
     }
@@ -158,7 +169,12 @@ static CO_FN int write_zeroes(Node *n, uint64_t off, uint64_t len, unsigned flag
         return -ENOMEM;
     for (uint64_t at = 0; at < len && !ret;) {
         struct iovec one = { zero, MIN(len - at, ZERO_CHUNK) };
-        BlkReq w = { .op = BLK_WRITE, .off = off + at, .len = one.iov_len, .iov = &one, .niov = 1, .flags = flags & BLK_FUA };
+        BlkReq w = { .op = BLK_WRITE,
+                     .off = off + at,
+                     .len = one.iov_len,
+                     .iov = &one,
+                     .niov = 1,
+                     .flags = flags & BLK_FUA };
 
         ret = transfer(n, &w);
         at += one.iov_len;
@@ -166,11 +182,13 @@ static CO_FN int write_zeroes(Node *n, uint64_t off, uint64_t len, unsigned flag
     return ret;
 }
 
-/* DISCARD and ZERO: whole blocks go to the driver, the edges are written (ZERO) or left (DISCARD). */
+/* DISCARD and ZERO: whole blocks go to the driver, the edges are written (ZERO) or left (DISCARD).
+ */
 static CO_FN int zero_or_discard(Node *n, const BlkReq *r)
 {
     uint32_t align = MAX(n->limits.align, 1);
-    uint64_t lo = MIN(align_up(r->off, align), r->off + r->len), hi = MAX(align_down(r->off + r->len, align), lo);
+    uint64_t lo = MIN(align_up(r->off, align), r->off + r->len),
+             hi = MAX(align_down(r->off + r->len, align), lo);
     bool zero = r->op == BLK_ZERO;
     uint64_t max = zero ? n->limits.max_zero : n->limits.max_discard;
     int ret = 0;
@@ -216,7 +234,8 @@ static CO_FN int by_op(Node *n, BlkReq *r)
 
 static int check(const Node *n, const BlkReq *r)
 {
-    bool changes = r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD || r->op == BLK_TRUNCATE;
+    bool changes =
+        r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD || r->op == BLK_TRUNCATE;
 
     if (changes && n->readonly)
         return -EACCES;
@@ -310,7 +329,8 @@ bool node_permissions(Node *n, unsigned want, unsigned share, Error **err)
         share = PERM_ALL;
     if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly) {
         fail(err, "'%s' is read-only", n->filename ? n->filename : n->name);
-        return error_hint(err, "drop readonly=on, or use snapshot=on to keep what is written apart");
+        return error_hint(err,
+                          "drop readonly=on, or use snapshot=on to keep what is written apart");
     }
     if (n->drv->permissions && !n->drv->permissions(n, NULL, want, share, err))
         return false;

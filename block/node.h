@@ -10,10 +10,23 @@
 #include "util/opts.h"
 #include <sys/uio.h>
 
-typedef enum BlkOp { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZERO, BLK_STATUS, BLK_TRUNCATE, BLK_COPY } BlkOp;
+typedef enum BlkOp {
+    BLK_READ,
+    BLK_WRITE,
+    BLK_FLUSH,
+    BLK_DISCARD,
+    BLK_ZERO,
+    BLK_STATUS,
+    BLK_TRUNCATE,
+    BLK_COPY
+} BlkOp;
 enum { BLK_FUA = 1, BLK_NO_FALLBACK = 2, BLK_MAY_UNMAP = 4 };
 enum { /* permissions, QEMU's numbering: the OFD lock bytes are 100 + bit and 200 + bit */
-    PERM_CONSISTENT_READ = 1, PERM_WRITE = 2, PERM_WRITE_UNCHANGED = 4, PERM_RESIZE = 8, PERM_ALL = 15
+       PERM_CONSISTENT_READ = 1,
+       PERM_WRITE = 2,
+       PERM_WRITE_UNCHANGED = 4,
+       PERM_RESIZE = 8,
+       PERM_ALL = 15
 };
 typedef struct BlkReq {
     BlkOp op;
@@ -25,16 +38,16 @@ typedef struct BlkReq {
     bool allocated, zero;
 } BlkReq;
 typedef struct BlkLimits {
-    uint32_t align, max_iov;      /* request alignment in bytes */
+    uint32_t align, max_iov; /* request alignment in bytes */
     uint64_t max_transfer, max_discard, max_zero;
-    uint32_t logical, physical;   /* sector sizes */
-    uint32_t mem_align;           /* of every iov base and length; 1: any */
+    uint32_t logical, physical; /* sector sizes */
+    uint32_t mem_align;         /* of every iov base and length; 1: any */
 } BlkLimits;
 typedef struct Node Node;
 typedef struct Reopen Reopen;
 typedef struct BlkDriver {
     const char *name;
-    size_t size; /* of the driver's state, n->opaque */
+    size_t size;   /* of the driver's state, n->opaque */
     bool protocol; /* file, null: has no child "file" */
     int (*probe)(const uint8_t *head, size_t n);
     bool (*open)(Node *n, Opts *o, Error **err) CO_FN;
@@ -51,32 +64,34 @@ struct Node {
     Node *file, *backing; /* children */
     uint64_t size;        /* bytes */
     bool readonly, direct, no_flush, force_share;
-    bool unmap;           /* discard=unmap */
+    bool unmap;            /* discard=unmap */
     uint8_t detect_zeroes; /* DETECT_* */
     unsigned perm, shared; /* what the parents together ask and allow */
     BlkLimits limits;
     gint refs, in_flight;
     void *opaque;
     Loop *loop;
-    CoLock rmw;           /* unaligned writes, one at a time */
+    CoLock rmw; /* unaligned writes, one at a time */
 };
 enum { DETECT_OFF, DETECT_ON, DETECT_UNMAP };
-#define BLK_DRIVER(d)                                                                              \
-    static const BlkDriver *const d##_blkdrv IN_SECTION("blkdrivers") = &d
-/* "driver", "filename", "file.driver", .. ; format probed when driver is absent. The caller owns a reference. */
+#define BLK_DRIVER(d) static const BlkDriver *const d##_blkdrv IN_SECTION("blkdrivers") = &d
+/* "driver", "filename", "file.driver", .. ; format probed when driver is absent. The caller owns a
+ * reference. */
 Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err);
-/* The same with children that exist already (-blockdev by node name); takes references of its own. */
+/* The same with children that exist already (-blockdev by node name); takes references of its own.
+ */
 Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err);
-/* A writable layer over `base` (snapshot=on): what is written goes to a temporary file. Takes over base's reference. */
+/* A writable layer over `base` (snapshot=on): what is written goes to a temporary file. Takes over
+ * base's reference. */
 Node *node_overlay(Node *base, Error **err);
 Node *node_ref(Node *n);
-void node_unref(Node *n); /* drains and closes at the last */
+void node_unref(Node *n);                 /* drains and closes at the last */
 CO_FN int blk_submit(Node *n, BlkReq *r); /* checks bounds, splits to limits, then the driver */
 int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */
 /* fn on a thread of the pool; the caller yields meanwhile. */
 CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);
 const BlkDriver *blk_driver_find(const char *name);
 void blk_driver_foreach(void (*fn)(const BlkDriver *d, void *arg), void *arg);
-void node_drain(Node *n);                 /* runs the loop until nothing is in flight */
+void node_drain(Node *n); /* runs the loop until nothing is in flight */
 bool node_permissions(Node *n, unsigned want, unsigned share, Error **err);
 #endif

@@ -1,6 +1,7 @@
 /*
  * block/null.c - drivers "null-co" and "null-aio": a disk that answers at once; for tests and
- * measurements. size= (default 1 GiB), read-zeroes=on gives zeros, otherwise buffers stay as they are.
+ * measurements. size= (default 1 GiB), read-zeroes=on gives zeros, otherwise buffers stay as they
+ * are.
  */
 #include "block/priv.h"
 #include <errno.h>
@@ -16,7 +17,8 @@ static CO_FN bool null_open(Node *n, Opts *o, Error **err)
     n->filename = g_strconcat(n->drv->name, "://", NULL);
     opts_get(o, "filename");
     opts_get(o, "latency-ns");
-    return opts_get_size(o, "size", GiB, &n->size, err) && opts_get_bool(o, "read-zeroes", true, &s->zeroes, err);
+    return opts_get_size(o, "size", GiB, &n->size, err) &&
+           opts_get_bool(o, "read-zeroes", true, &s->zeroes, err);
 }
 
 static CO_FN int null_submit(Node *n, BlkReq *r)
@@ -32,7 +34,15 @@ static CO_FN int null_submit(Node *n, BlkReq *r)
     return 0;
 }
 
-static const BlkDriver null_co = { .name = "null-co", .size = sizeof(Null), .protocol = true, .open = null_open, .submit = null_submit };
+static const BlkDriver null_co = { .name = "null-co",
+                                   .size = sizeof(Null),
+                                   .protocol = true,
+                                   .open = null_open,
+                                   .submit = null_submit };
 BLK_DRIVER(null_co);
-static const BlkDriver null_aio = { .name = "null-aio", .size = sizeof(Null), .protocol = true, .open = null_open, .submit = null_submit };
+static const BlkDriver null_aio = { .name = "null-aio",
+                                    .size = sizeof(Null),
+                                    .protocol = true,
+                                    .open = null_open,
+                                    .submit = null_submit };
 BLK_DRIVER(null_aio);

@@ -29,8 +29,9 @@ static const struct {
     unsigned len;
     const char *name;
 } foreign[] = {
-    { 0, "QFI\xfb", 4, "qcow2" },     { 0, "KDMV", 4, "vmdk" },         { 0, "vhdxfile", 8, "vhdx" },
-    { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" }, { 0, "conectix", 8, "vpc" }, { 0, "QED\0", 4, "qed" },
+    { 0, "QFI\xfb", 4, "qcow2" },     { 0, "KDMV", 4, "vmdk" },
+    { 0, "vhdxfile", 8, "vhdx" },     { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" },
+    { 0, "conectix", 8, "vpc" },      { 0, "QED\0", 4, "qed" },
     { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
 };
 
@@ -48,10 +49,15 @@ static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filenam
         }
     }
     for (size_t i = 0; i < G_N_ELEMENTS(foreign) && score < 2; i++) {
-        if (foreign[i].at + foreign[i].len > n || memcmp(head + foreign[i].at, foreign[i].magic, foreign[i].len))
+        if (foreign[i].at + foreign[i].len > n ||
+            memcmp(head + foreign[i].at, foreign[i].magic, foreign[i].len))
             continue;
-        fail(err, "'%s' looks like a %s image, a format that is not supported", filename, foreign[i].name);
-        error_hint(err, "convert it: qemu-img convert -O raw '%s' NEW.img, or say format=raw if it is a plain disk", filename);
+        fail(err, "'%s' looks like a %s image, a format that is not supported", filename,
+             foreign[i].name);
+        error_hint(err,
+                   "convert it: qemu-img convert -O raw '%s' NEW.img, or say format=raw if it is a "
+                   "plain disk",
+                   filename);
         return NULL;
     }
     return best ? best : &block__raw;
@@ -70,7 +76,10 @@ static Node *node_alloc(Loop *loop, const BlkDriver *drv, bool readonly)
     return n;
 }
 
-static bool onoff(Opts *o, const char *key, bool *out, Error **err) { return opts_get_bool(o, key, *out, out, err); }
+static bool onoff(Opts *o, const char *key, bool *out, Error **err)
+{
+    return opts_get_bool(o, key, *out, out, err);
+}
 
 static bool detect_zeroes(Node *n, const char *v, Error **err)
 {
@@ -96,9 +105,11 @@ static bool common(Node *n, Opts *o, Error **err)
             return fail(err, "discard=%s: must be ignore or unmap", v);
         n->unmap = !strcmp(v, "unmap") || !strcmp(v, "on");
     }
-    return detect_zeroes(n, opts_get(o, "detect-zeroes"), err) && onoff(o, "read-only", &n->readonly, err) &&
-           onoff(o, "auto-read-only", &fallback, err) && onoff(o, "cache.direct", &n->direct, err) &&
-           onoff(o, "cache.no-flush", &n->no_flush, err) && onoff(o, "force-share", &n->force_share, err);
+    return detect_zeroes(n, opts_get(o, "detect-zeroes"), err) &&
+           onoff(o, "read-only", &n->readonly, err) && onoff(o, "auto-read-only", &fallback, err) &&
+           onoff(o, "cache.direct", &n->direct, err) &&
+           onoff(o, "cache.no-flush", &n->no_flush, err) &&
+           onoff(o, "force-share", &n->force_share, err);
 }
 
 /* "file:PATH", "json:{..}", "null-co://": what the name itself says. */
@@ -139,7 +150,9 @@ static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
 {
     g_autoptr(Opts) sub = opts_sub(o, "file");
     g_autofree char *filename = opts_take(o, "filename");
-    static const char *const inherited[] = { "cache.direct", "cache.no-flush", "read-only", "auto-read-only", "aio", "locking" };
+    static const char *const inherited[] = { "cache.direct", "cache.no-flush",
+                                             "read-only",    "auto-read-only",
+                                             "aio",          "locking" };
 
     if (filename)
         opts_set(sub, "filename", filename);
@@ -246,4 +259,7 @@ Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing
     return p.made;
 }
 
-Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err) { return node_open_on(loop, o, readonly, NULL, NULL, err); }
+Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err)
+{
+    return node_open_on(loop, o, readonly, NULL, NULL, err);
+}

@@ -63,7 +63,8 @@ static CO_FN int overlay_read(Node *n, BlkReq *r)
         uint64_t len = run_length(v, r->off + at, r->len - at, &ours);
         BlkReq part = { .op = BLK_READ, .off = r->off + at, .len = len, .iov = iov };
 
-        if (!ours && !in_range(part.off, len, n->backing->size)) /* grown: beyond the base is zero */
+        if (!ours &&
+            !in_range(part.off, len, n->backing->size)) /* grown: beyond the base is zero */
             len = part.len = part.off < n->backing->size ? n->backing->size - part.off : len;
         part.niov = iov_slice(r->iov, r->niov, at, len, iov);
         if (!ours && part.off >= n->backing->size)
@@ -153,8 +154,12 @@ static void overlay_limits(Node *n, BlkLimits *out)
 }
 
 static const BlkDriver overlay = {
-    .name = "overlay", .size = sizeof(Overlay), .open = overlay_open, .close = overlay_close,
-    .submit = overlay_submit, .limits = overlay_limits,
+    .name = "overlay",
+    .size = sizeof(Overlay),
+    .open = overlay_open,
+    .close = overlay_close,
+    .submit = overlay_submit,
+    .limits = overlay_limits,
 };
 BLK_DRIVER(overlay);
 

@@ -10,6 +10,6 @@ void block__run(Loop *loop, void (*fn)(void *arg), void *arg);
 /* Default limits; drivers lower them. */
 void block__limits(Node *n);
 /* Locks other processes see. want/share: PERM_*. fd readable. */
-bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared, unsigned had_want,
-                      unsigned had_unshared, Error **err);
+bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared,
+                      unsigned had_want, unsigned had_unshared, Error **err);
 #endif

@@ -35,5 +35,7 @@ static CO_FN int raw_submit(Node *n, BlkReq *r)
     return ret;
 }
 
-const BlkDriver block__raw = { .name = "raw", .size = sizeof(Raw), .open = raw_open, .submit = raw_submit };
+const BlkDriver block__raw = {
+    .name = "raw", .size = sizeof(Raw), .open = raw_open, .submit = raw_submit
+};
 BLK_DRIVER(block__raw);

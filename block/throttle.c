@@ -1,4 +1,5 @@
-/* block/throttle.c - leaky buckets: what passed leaks away at `rate`; who finds the bucket full waits. */
+/* block/throttle.c - leaky buckets: what passed leaks away at `rate`; who finds the bucket full
+ * waits. */
 #include "block/throttle.h"
 
 /* clang-format off */
@@ -21,15 +22,18 @@ static bool number(Opts *o, const char *name, const char *old, uint64_t *out, Er
 bool throttle_parse(Throttle *t, Opts *o, Error **err)
 {
     for (unsigned i = 0; i < THROTTLES; i++) {
-        g_autofree char *max = g_strconcat(keys[i].name, "-max", NULL), *old_max = g_strconcat(keys[i].old, "_max", NULL);
+        g_autofree char *max = g_strconcat(keys[i].name, "-max", NULL),
+                        *old_max = g_strconcat(keys[i].old, "_max", NULL);
         g_autofree char *len = g_strconcat("throttling.", max, "-length", NULL);
         uint64_t rate, burst;
 
-        if (!number(o, keys[i].name, keys[i].old, &rate, err) || !number(o, max, old_max, &burst, err))
+        if (!number(o, keys[i].name, keys[i].old, &rate, err) ||
+            !number(o, max, old_max, &burst, err))
             return false;
         opts_get(o, len); /* bursts are not limited in length apart from their size */
         if (burst && burst < rate)
-            return fail(err, "throttling.%s must not be lower than throttling.%s", max, keys[i].name);
+            return fail(err, "throttling.%s must not be lower than throttling.%s", max,
+                        keys[i].name);
         t->b[i].rate = (double)rate;
         t->b[i].burst = burst ? (double)burst : (double)rate / 10;
         t->on |= rate;

@@ -3,7 +3,15 @@
 #define BLOCK_THROTTLE_H
 #include "block/node.h"
 
-enum { THROTTLE_BPS, THROTTLE_BPS_RD, THROTTLE_BPS_WR, THROTTLE_IOPS, THROTTLE_IOPS_RD, THROTTLE_IOPS_WR, THROTTLES };
+enum {
+    THROTTLE_BPS,
+    THROTTLE_BPS_RD,
+    THROTTLE_BPS_WR,
+    THROTTLE_IOPS,
+    THROTTLE_IOPS_RD,
+    THROTTLE_IOPS_WR,
+    THROTTLES
+};
 typedef struct Bucket {
     double rate, burst; /* units per second, units that may pass at once; rate 0: no limit */
     double level;

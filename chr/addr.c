@@ -13,12 +13,14 @@ static socklen_t fill_unix(const ChrAddr *a, struct sockaddr_un *un, Error **err
 
     *un = (struct sockaddr_un){ .sun_family = AF_UNIX };
     if (n + 1 > sizeof(un->sun_path)) {
-        fail(err, "socket path '%s' is too long (at most %zu bytes)", a->path, sizeof(un->sun_path) - 1);
+        fail(err, "socket path '%s' is too long (at most %zu bytes)", a->path,
+             sizeof(un->sun_path) - 1);
         error_hint(err, "use a shorter folder, or a relative path");
         return 0;
     }
     memcpy(un->sun_path + at, a->path, n);
-    return a->abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n) : (socklen_t)sizeof(*un);
+    return a->abstract ? (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)
+                       : (socklen_t)sizeof(*un);
 }
 
 static int listen_unix(ChrAddr *a, Error **err)
@@ -41,14 +43,16 @@ static int listen_unix(ChrAddr *a, Error **err)
 
 static struct addrinfo *resolve(const ChrAddr *a, const char *port, Error **err)
 {
-    struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = a->server ? AI_PASSIVE : 0 }, *list = NULL;
+    struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = a->server ? AI_PASSIVE : 0 },
+                    *list = NULL;
     const char *host = a->host && *a->host ? a->host : a->server ? NULL : "localhost";
     int e;
 
     hint.ai_family = a->ipv4 == a->ipv6 ? AF_UNSPEC : a->ipv4 ? AF_INET : AF_INET6;
     e = getaddrinfo(host, port, &hint, &list);
     if (e) {
-        fail(err, "address resolution failed for %s:%s: %s", host ? host : "", port, gai_strerror(e));
+        fail(err, "address resolution failed for %s:%s: %s", host ? host : "", port,
+             gai_strerror(e));
         return NULL;
     }
     return list;
@@ -108,7 +112,10 @@ static int listen_tcp(ChrAddr *a, Error **err)
     return fd;
 }
 
-int chr__listen(ChrAddr *a, Error **err) { return a->path ? listen_unix(a, err) : listen_tcp(a, err); }
+int chr__listen(ChrAddr *a, Error **err)
+{
+    return a->path ? listen_unix(a, err) : listen_tcp(a, err);
+}
 
 static int connect_to(const struct sockaddr *sa, socklen_t len, int family, bool block)
 {
@@ -147,7 +154,8 @@ int chr__connect(const ChrAddr *a, bool block, Error **err)
     }
     if (fd >= 0)
         return fd;
-    fail_errno_is(err, -fd, "cannot connect to %s%s%s", a->path ? a->path : a->host, a->path ? "" : ":", a->path ? "" : a->port);
+    fail_errno_is(err, -fd, "cannot connect to %s%s%s", a->path ? a->path : a->host,
+                  a->path ? "" : ":", a->path ? "" : a->port);
     error_hint(err, "start the other side first, or add server=on here, or reconnect=1");
     return -1;
 }
@@ -156,7 +164,8 @@ char *chr__addr_text(const ChrAddr *a)
 {
     if (a->path)
         return g_strconcat("unix:", a->path, a->server ? ",server=on" : "", NULL);
-    return g_strdup_printf("tcp:%s:%s%s", a->host ? a->host : "", a->port ? a->port : "", a->server ? ",server=on" : "");
+    return g_strdup_printf("tcp:%s:%s%s", a->host ? a->host : "", a->port ? a->port : "",
+                           a->server ? ",server=on" : "");
 }
 
 void chr__addr_clear(ChrAddr *a)

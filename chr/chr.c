@@ -94,8 +94,8 @@ static bool fill(Chr *c, Opts *o, Error **err)
     g_autofree char *what = g_strdup_printf("chardev %s", c->id);
     bool mux;
 
-    if (!opts_get_bool(o, "mux", false, &mux, err) || !open_log(c, o, err) || !c->ops->open(c, o, err) ||
-        !opts_all_used(o, what, err))
+    if (!opts_get_bool(o, "mux", false, &mux, err) || !open_log(c, o, err) ||
+        !c->ops->open(c, o, err) || !opts_all_used(o, what, err))
         return false;
     if (mux)
         c->mux = chr__mux_new(c);
@@ -263,7 +263,8 @@ void chr_write_all(Chr *c, const void *p, size_t n)
 
     if (k == n)
         return;
-    n = MIN(n - k, OUT_MAX - MIN(c->out->len, OUT_MAX)); /* the reader is too slow: the rest is lost */
+    n = MIN(n - k,
+            OUT_MAX - MIN(c->out->len, OUT_MAX)); /* the reader is too slow: the rest is lost */
     log_bytes(c, (const char *)p + k, n);
     g_byte_array_append(c->out, (const uint8_t *)p + k, (guint)n);
     arm(c);
@@ -329,7 +330,10 @@ char *chr_describe(const Chr *c)
     return full;
 }
 
-int chr_take_fd(Chr *c) { return g_queue_is_empty(&c->fds) ? -1 : GPOINTER_TO_INT(g_queue_pop_head(&c->fds)); }
+int chr_take_fd(Chr *c)
+{
+    return g_queue_is_empty(&c->fds) ? -1 : GPOINTER_TO_INT(g_queue_pop_head(&c->fds));
+}
 
 void chr__drop_fds(Chr *c)
 {

@@ -11,33 +11,35 @@
 typedef struct Chr Chr;
 typedef struct Vm Vm;
 typedef enum ChrEvent { CHR_OPENED, CHR_CLOSED, CHR_BREAK, CHR_MUX_IN, CHR_MUX_OUT } ChrEvent;
-typedef struct ChrUser { /* who sits in front: a device, a monitor */
-    size_t (*can_take)(void *o);                        /* how many bytes now; 0: back-pressure */
-    void (*take)(void *o, const uint8_t *p, size_t n);  /* n <= can_take() */
+typedef struct ChrUser {                               /* who sits in front: a device, a monitor */
+    size_t (*can_take)(void *o);                       /* how many bytes now; 0: back-pressure */
+    void (*take)(void *o, const uint8_t *p, size_t n); /* n <= can_take() */
     void (*event)(void *o, ChrEvent e);
     void *o;
 } ChrUser;
-/* "stdio", "pty", "file:PATH", "null", "unix:PATH,server=on", "tcp:..", "mon:stdio", "vc", "ringbuf",
- * "chardev:ID", "none" (returns NULL without error). Registered as ("chardev", id). */
+/* "stdio", "pty", "file:PATH", "null", "unix:PATH,server=on", "tcp:..", "mon:stdio", "vc",
+ * "ringbuf", "chardev:ID", "none" (returns NULL without error). Registered as ("chardev", id). */
 Chr *chr_new_short(Vm *vm, const char *id, const char *text, Error **err);
 Chr *chr_new(Vm *vm, Opts *o, Error **err); /* -chardev BACKEND,id=.. ; "backend","id" in o */
 void chr_free(Chr *c);
-bool chr_attach(Chr *c, const ChrUser *u, Error **err); /* one user, several on a mux (the last gets the focus) */
+bool chr_attach(Chr *c, const ChrUser *u,
+                Error **err); /* one user, several on a mux (the last gets the focus) */
 void chr_detach(Chr *c, void *o);
-void chr_accept_input(Chr *c);                    /* can_take may have grown */
+void chr_accept_input(Chr *c);                     /* can_take may have grown */
 size_t chr_write(Chr *c, const void *p, size_t n); /* how much was taken; never blocks */
-void chr_write_all(Chr *c, const void *p, size_t n); /* queues the rest, bounded; for monitors and logs */
+void chr_write_all(Chr *c, const void *p,
+                   size_t n); /* queues the rest, bounded; for monitors and logs */
 guint chr_want_write(Chr *c, void (*ready)(void *arg), void *arg); /* once */
 void chr_cancel_write(Chr *c, guint id);
 bool chr_is_open(const Chr *c);
 const char *chr_id(const Chr *c);
-char *chr_describe(const Chr *c);  /* "filename" of query-chardev; caller frees */
-const char *chr_backend(const Chr *c); /* "socket" */
-bool chr_in_use(const Chr *c);         /* somebody is attached */
-void chr_help(GString *out);           /* -chardev help */
+char *chr_describe(const Chr *c);       /* "filename" of query-chardev; caller frees */
+const char *chr_backend(const Chr *c);  /* "socket" */
+bool chr_in_use(const Chr *c);          /* somebody is attached */
+void chr_help(GString *out);            /* -chardev help */
 const char *chr_pty_path(const Chr *c); /* pty; NULL: not one */
 /* fds passed with SCM_RIGHTS to a socket: taken one by one; -1 none */
 int chr_take_fd(Chr *c);
 GByteArray *chr_ring_read(Chr *c, size_t max); /* ringbuf; NULL: not one */
-void chr_restore_terminal(void); /* every exit path; async-signal-safe */
+void chr_restore_terminal(void);               /* every exit path; async-signal-safe */
 #endif

@@ -1,4 +1,5 @@
-/* chr/fd.c - byte streams over file descriptors: watches, back-pressure, writes that never block. */
+/* chr/fd.c - byte streams over file descriptors: watches, back-pressure, writes that never block.
+ */
 #include "chr/priv.h"
 #include <errno.h>
 #include <poll.h>

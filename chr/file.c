@@ -1,4 +1,5 @@
-/* chr/file.c - files (output, optional input), named pipes, serial lines and other devices of the host. */
+/* chr/file.c - files (output, optional input), named pipes, serial lines and other devices of the
+ * host. */
 #include "chr/priv.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -64,8 +65,13 @@ static bool file_open(Chr *c, Opts *o, Error **err)
     return true;
 }
 
-static const ChrOps file = { .name = "file", .size = sizeof(FdStream), .open = file_open, .close = fd_close,
-                             .write = fd_write, .input = fd_input, .arm = fd_arm };
+static const ChrOps file = { .name = "file",
+                             .size = sizeof(FdStream),
+                             .open = file_open,
+                             .close = fd_close,
+                             .write = fd_write,
+                             .input = fd_input,
+                             .arm = fd_arm };
 CHR_BACKEND(file);
 
 /* PATH.in (we read) and PATH.out, or one PATH for both. */
@@ -88,8 +94,13 @@ static bool pipe_open(Chr *c, Opts *o, Error **err)
     return s->in >= 0;
 }
 
-static const ChrOps pipe_chr = { .name = "pipe", .size = sizeof(FdStream), .open = pipe_open, .close = fd_close,
-                                 .write = fd_write, .input = fd_input, .arm = fd_arm };
+static const ChrOps pipe_chr = { .name = "pipe",
+                                 .size = sizeof(FdStream),
+                                 .open = pipe_open,
+                                 .close = fd_close,
+                                 .write = fd_write,
+                                 .input = fd_input,
+                                 .arm = fd_arm };
 CHR_BACKEND(pipe_chr);
 
 static bool serial_open(Chr *c, Opts *o, Error **err)
@@ -110,6 +121,12 @@ static bool serial_open(Chr *c, Opts *o, Error **err)
     return true;
 }
 
-static const ChrOps serial = { .name = "serial", .alias = "tty", .size = sizeof(FdStream), .open = serial_open,
-                               .close = fd_close, .write = fd_write, .input = fd_input, .arm = fd_arm };
+static const ChrOps serial = { .name = "serial",
+                               .alias = "tty",
+                               .size = sizeof(FdStream),
+                               .open = serial_open,
+                               .close = fd_close,
+                               .write = fd_write,
+                               .input = fd_input,
+                               .arm = fd_arm };
 CHR_BACKEND(serial);

@@ -138,8 +138,9 @@ GByteArray *chr__mux_stamp(Mux *m, const uint8_t *p, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (m->line_start) {
             int64_t ms = (host_now() - m->since) / MS;
-            g_autofree char *t = g_strdup_printf("[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000), (int)(ms / 60000 % 60),
-                                                 (int)(ms / 1000 % 60), (int)(ms % 1000));
+            g_autofree char *t =
+                g_strdup_printf("[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000),
+                                (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
 
             g_byte_array_append(out, (const uint8_t *)t, (guint)strlen(t));
         }

@@ -37,7 +37,9 @@ static void null_arm(Chr *c)
     loop_post(c->vm->loop, arm_now, l);
 }
 
-static const ChrOps null_chr = { .name = "null", .open = null_open, .write = null_write, .arm = null_arm };
+static const ChrOps null_chr = {
+    .name = "null", .open = null_open, .write = null_write, .arm = null_arm
+};
 CHR_BACKEND(null_chr);
 
 static bool ring_open(Chr *c, Opts *o, Error **err)
@@ -90,8 +92,18 @@ GByteArray *chr_ring_read(Chr *c, size_t max)
     return out;
 }
 
-static const ChrOps ringbuf = { .name = "ringbuf", .alias = "memory", .size = sizeof(Ring), .open = ring_open,
-                                .close = ring_close, .write = ring_write, .arm = null_arm };
+static const ChrOps ringbuf = { .name = "ringbuf",
+                                .alias = "memory",
+                                .size = sizeof(Ring),
+                                .open = ring_open,
+                                .close = ring_close,
+                                .write = ring_write,
+                                .arm = null_arm };
 CHR_BACKEND(ringbuf);
-static const ChrOps vc = { .name = "vc", .size = sizeof(Ring), .open = vc_open, .close = ring_close, .write = ring_write, .arm = null_arm };
+static const ChrOps vc = { .name = "vc",
+                           .size = sizeof(Ring),
+                           .open = vc_open,
+                           .close = ring_close,
+                           .write = ring_write,
+                           .arm = null_arm };
 CHR_BACKEND(vc);

@@ -40,12 +40,14 @@ static bool append_rest(Opts *o, const char *rest, Error **err)
 }
 
 typedef struct Prefix {
-    const char *text, *backend, *key; /* key: the option that is the rest up to a comma; NULL: host:port */
+    const char *text, *backend,
+        *key; /* key: the option that is the rest up to a comma; NULL: host:port */
     bool telnet;
 } Prefix;
 static const Prefix prefixes[] = {
-    { "unix:", "socket", "path", false }, { "tcp:", "socket", NULL, false }, { "telnet:", "socket", NULL, true },
-    { "file:", "file", "path", false },   { "pipe:", "pipe", "path", false }, { "vc:", "vc", "size", false },
+    { "unix:", "socket", "path", false },     { "tcp:", "socket", NULL, false },
+    { "telnet:", "socket", NULL, true },      { "file:", "file", "path", false },
+    { "pipe:", "pipe", "path", false },       { "vc:", "vc", "size", false },
     { "ringbuf:", "ringbuf", "size", false }, { "/dev/", "serial", "path", false },
 };
 
@@ -68,7 +70,8 @@ static bool prefixed(Opts *o, const char *text, Error **err)
         return append_rest(o, rest, err);
     }
     fail(err, "'%s' is not a character device", text);
-    return error_hint(err, "for instance stdio, pty, null, file:PATH, unix:PATH,server=on,wait=off, tcp:HOST:PORT, chardev:ID");
+    return error_hint(err, "for instance stdio, pty, null, file:PATH, "
+                           "unix:PATH,server=on,wait=off, tcp:HOST:PORT, chardev:ID");
 }
 
 static bool translate(Opts *o, const char *text, Error **err)

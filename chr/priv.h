@@ -6,17 +6,16 @@
 
 typedef struct ChrOps {
     const char *name, *alias, *doc;
-    size_t size; /* of c->opaque */
+    size_t size;        /* of c->opaque */
     bool starts_closed; /* sockets and ptys: opened by the other side */
     bool (*open)(Chr *c, Opts *o, Error **err);
-    void (*close)(Chr *c);                             /* also after a failed open */
-    size_t (*write)(Chr *c, const void *p, size_t n);  /* what fits now */
-    void (*input)(Chr *c);                             /* users have room again */
-    void (*arm)(Chr *c);                               /* call chr__writable() once when write may take more */
+    void (*close)(Chr *c);                            /* also after a failed open */
+    size_t (*write)(Chr *c, const void *p, size_t n); /* what fits now */
+    void (*input)(Chr *c);                            /* users have room again */
+    void (*arm)(Chr *c); /* call chr__writable() once when write may take more */
     char *(*describe)(const Chr *c);
 } ChrOps;
-#define CHR_BACKEND(b)                                                                             \
-    static const ChrOps *const b##_chrops IN_SECTION("chrbackends") = &b
+#define CHR_BACKEND(b) static const ChrOps *const b##_chrops IN_SECTION("chrbackends") = &b
 typedef struct Mux Mux;
 struct Chr {
     Vm *vm;
@@ -29,8 +28,8 @@ struct Chr {
     GByteArray *out; /* chr_write_all's rest, at most OUT_MAX */
     GArray *waiters;
     guint next_waiter;
-    GQueue fds;      /* GINT_TO_POINTER, received and not taken */
-    int log;         /* logfile, or -1 */
+    GQueue fds; /* GINT_TO_POINTER, received and not taken */
+    int log;    /* logfile, or -1 */
 };
 
 /* back end -> users */
@@ -79,8 +78,8 @@ typedef struct ChrAddr {
     bool abstract, server, ipv4, ipv6;
     uint64_t to;
 } ChrAddr;
-int chr__listen(ChrAddr *a, Error **err);              /* may change a->port (port 0, to=) */
+int chr__listen(ChrAddr *a, Error **err);                    /* may change a->port (port 0, to=) */
 int chr__connect(const ChrAddr *a, bool block, Error **err); /* non-blocking result fd */
-char *chr__addr_text(const ChrAddr *a);                /* "unix:/x" or "tcp:h:p" */
+char *chr__addr_text(const ChrAddr *a);                      /* "unix:/x" or "tcp:h:p" */
 void chr__addr_clear(ChrAddr *a);
 #endif

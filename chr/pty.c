@@ -100,9 +100,15 @@ static void pty_close(Chr *c)
     g_free(p->link);
 }
 
-static size_t pty_write(Chr *c, const void *p, size_t n) { return c->opened ? chr__fd_write(c->opaque, p, n) : n; }
+static size_t pty_write(Chr *c, const void *p, size_t n)
+{
+    return c->opened ? chr__fd_write(c->opaque, p, n) : n;
+}
 static void pty_arm(Chr *c) { chr__fd_arm(c->opaque); }
-static char *pty_describe(const Chr *c) { return g_strconcat("pty:", ((Pty *)c->opaque)->path, NULL); }
+static char *pty_describe(const Chr *c)
+{
+    return g_strconcat("pty:", ((Pty *)c->opaque)->path, NULL);
+}
 
 static void pty_input(Chr *c)
 {
@@ -110,8 +116,15 @@ static void pty_input(Chr *c)
         chr__fd_start(c->opaque);
 }
 
-static const ChrOps pty = { .name = "pty", .size = sizeof(Pty), .starts_closed = true, .open = pty_open, .close = pty_close,
-                            .write = pty_write, .input = pty_input, .arm = pty_arm, .describe = pty_describe };
+static const ChrOps pty = { .name = "pty",
+                            .size = sizeof(Pty),
+                            .starts_closed = true,
+                            .open = pty_open,
+                            .close = pty_close,
+                            .write = pty_write,
+                            .input = pty_input,
+                            .arm = pty_arm,
+                            .describe = pty_describe };
 CHR_BACKEND(pty);
 
 const char *chr_pty_path(const Chr *c) { return c->ops == &pty ? ((Pty *)c->opaque)->path : NULL; }

@@ -56,7 +56,9 @@ static ssize_t sock_recv(Chr *c, uint8_t *p, size_t n)
         char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
     } control;
     struct iovec one = { p, n };
-    struct msghdr m = { .msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+    struct msghdr m = {
+        .msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+    };
     ssize_t got = recvmsg(k->s.in, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
     if (got >= 0)
@@ -170,7 +172,8 @@ static bool again(void *arg)
     if (fd < 0)
         later(k);
     else
-        k->connecting = loop_watch_fd(k->s.c->vm->loop, fd, G_IO_OUT | G_IO_ERR | G_IO_HUP, connected, k);
+        k->connecting =
+            loop_watch_fd(k->s.c->vm->loop, fd, G_IO_OUT | G_IO_ERR | G_IO_HUP, connected, k);
     return false;
 }
 
@@ -183,7 +186,8 @@ static void later(Sock *k)
 /* ---- options ---- */
 static const char *either(Opts *o, const char *key)
 {
-    g_autofree char *qmp = g_strconcat("addr.data.", key, NULL), *flat = g_strconcat("addr.", key, NULL);
+    g_autofree char *qmp = g_strconcat("addr.data.", key, NULL),
+                    *flat = g_strconcat("addr.", key, NULL);
     const char *v = opts_get(o, key), *w = opts_get(o, qmp), *x = opts_get(o, flat);
 
     return v ? v : w ? w : x;
@@ -199,7 +203,8 @@ static bool address(Sock *k, Opts *o, Error **err)
     a->host = g_strdup(either(o, "host"));
     a->port = g_strdup(either(o, "port"));
     if (!opts_get_u64(o, "to", 0, &a->to, err) || !opts_get_bool(o, "ipv4", false, &a->ipv4, err) ||
-        !opts_get_bool(o, "ipv6", false, &a->ipv6, err) || !opts_get_bool(o, "abstract", false, &a->abstract, err))
+        !opts_get_bool(o, "ipv6", false, &a->ipv6, err) ||
+        !opts_get_bool(o, "abstract", false, &a->abstract, err))
         return false;
     return true;
 }
@@ -209,12 +214,14 @@ static bool timing(Sock *k, Opts *o, Error **err)
     uint64_t s, ms;
     bool delay, nodelay;
 
-    if (!opts_get_bool(o, "delay", true, &delay, err) || !opts_get_bool(o, "nodelay", false, &nodelay, err) ||
+    if (!opts_get_bool(o, "delay", true, &delay, err) ||
+        !opts_get_bool(o, "nodelay", false, &nodelay, err) ||
         !opts_get_u64(o, "reconnect", 0, &s, err) || !opts_get_u64(o, "reconnect-ms", 0, &ms, err))
         return false;
     k->nodelay = nodelay || !delay;
     k->reconnect = (int64_t)MIN(s, 100000) * SEC + (int64_t)MIN(ms, 100000000) * MS;
-    return !(k->reconnect && k->addr.server) || fail(err, "chardev %s: reconnect is for clients only", k->s.c->id);
+    return !(k->reconnect && k->addr.server) ||
+           fail(err, "chardev %s: reconnect is for clients only", k->s.c->id);
 }
 
 static bool options(Sock *k, Opts *o, Error **err)
@@ -224,7 +231,8 @@ static bool options(Sock *k, Opts *o, Error **err)
 
     if (!address(k, o, err) || !opts_get_bool(o, "server", false, &k->addr.server, err) ||
         !opts_get_bool(o, "wait", k->addr.server, &k->wait, err) || !timing(k, o, err) ||
-        !opts_get_bool(o, "telnet", false, &k->is_telnet, err) || !opts_get_bool(o, "websocket", false, &websocket, err))
+        !opts_get_bool(o, "telnet", false, &k->is_telnet, err) ||
+        !opts_get_bool(o, "websocket", false, &websocket, err))
         return false;
     if (websocket || opts_get(o, "tls-creds"))
         return fail(err, "chardev %s: TLS and websockets are not supported", c->id);
@@ -258,7 +266,8 @@ static bool start(Sock *k, const char *fd_text, Error **err)
         return start_with_fd(k, fd_text, err);
     if (!k->addr.path && !k->addr.port) {
         fail(err, "chardev %s: a socket needs path=, or host= and port=", k->s.c->id);
-        return error_hint(err, "for instance socket,id=%s,path=/tmp/x.sock,server=on,wait=off", k->s.c->id);
+        return error_hint(err, "for instance socket,id=%s,path=/tmp/x.sock,server=on,wait=off",
+                          k->s.c->id);
     }
     if (k->addr.server)
         return (k->listener = chr__listen(&k->addr, err)) >= 0;
@@ -279,7 +288,9 @@ static bool sock_open(Chr *c, Opts *o, Error **err)
 
     if (!fd_text)
         fd_text = opts_get(o, "addr.data.str");
-    k->s = (FdStream){ .c = c, .in = -1, .out = -1, .eof = peer_gone, .recv = sock_recv, .got = sock_got };
+    k->s = (FdStream){
+        .c = c, .in = -1, .out = -1, .eof = peer_gone, .recv = sock_recv, .got = sock_got
+    };
     k->listener = -1;
     if (!options(k, o, err) || !start(k, fd_text, err))
         return false;
@@ -333,7 +344,8 @@ static size_t send_telnet(Sock *k, const uint8_t *p, size_t n)
 
     while (done < n) {
         const uint8_t *iac = memchr(p + done, 255, n - done);
-        size_t plain = iac ? (size_t)(iac - p) - done : n - done, k1 = send_some(k, p + done, plain);
+        size_t plain = iac ? (size_t)(iac - p) - done : n - done,
+               k1 = send_some(k, p + done, plain);
 
         done += k1;
         if (k1 < plain)
@@ -376,7 +388,13 @@ static void sock_arm(Chr *c)
 static void sock_input(Chr *c) { chr__fd_start(&((Sock *)c->opaque)->s); }
 static char *sock_describe(const Chr *c) { return chr__addr_text(&((Sock *)c->opaque)->addr); }
 
-static const ChrOps sock = { .name = "socket", .size = sizeof(Sock), .starts_closed = true, .open = sock_open,
-                             .close = sock_close, .write = sock_write, .input = sock_input, .arm = sock_arm,
+static const ChrOps sock = { .name = "socket",
+                             .size = sizeof(Sock),
+                             .starts_closed = true,
+                             .open = sock_open,
+                             .close = sock_close,
+                             .write = sock_write,
+                             .input = sock_input,
+                             .arm = sock_arm,
                              .describe = sock_describe };
 CHR_BACKEND(sock);

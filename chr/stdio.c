@@ -71,7 +71,8 @@ static void handle(int sig, void (*fn)(int), int flags)
 
 static void install_handlers(void)
 {
-    static const int fatal[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+    static const int fatal[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGSEGV,
+                                 SIGBUS, SIGFPE,  SIGILL, SIGABRT };
 
     for (size_t i = 0; i < G_N_ELEMENTS(fatal); i++)
         handle(fatal[i], on_fatal, (int)(SA_RESETHAND | SA_NODEFER));
@@ -131,7 +132,10 @@ static void stdio_close(Chr *c)
     in_use = false;
 }
 
-static size_t stdio_write(Chr *c, const void *p, size_t n) { return chr__fd_write(c->opaque, p, n); }
+static size_t stdio_write(Chr *c, const void *p, size_t n)
+{
+    return chr__fd_write(c->opaque, p, n);
+}
 static void stdio_arm(Chr *c) { chr__fd_arm(c->opaque); }
 
 static void stdio_input(Chr *c)
@@ -140,6 +144,11 @@ static void stdio_input(Chr *c)
         chr__fd_start(c->opaque);
 }
 
-static const ChrOps stdio_chr = { .name = "stdio", .size = sizeof(FdStream), .open = stdio_open, .close = stdio_close,
-                                  .write = stdio_write, .input = stdio_input, .arm = stdio_arm };
+static const ChrOps stdio_chr = { .name = "stdio",
+                                  .size = sizeof(FdStream),
+                                  .open = stdio_open,
+                                  .close = stdio_close,
+                                  .write = stdio_write,
+                                  .input = stdio_input,
+                                  .arm = stdio_arm };
 CHR_BACKEND(stdio_chr);

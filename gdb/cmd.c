@@ -1,6 +1,6 @@
 /*
- * gdb/cmd.c - the commands of the remote protocol. Threads are vCPUs, numbered from 1. Memory is read
- * and written without side effects (peek), a page at a time, as far as it goes.
+ * gdb/cmd.c - the commands of the remote protocol. Threads are vCPUs, numbered from 1. Memory is
+ * read and written without side effects (peek), a page at a time, as far as it goes.
  */
 #include "gdb/priv.h"
 
@@ -55,7 +55,8 @@ static bool access_page(Gdb *g, uint64_t addr, uint8_t *buf, size_t n, bool writ
 
     if (!g->physical)
         return write ? cpu_write_va(c, addr, buf, n) : cpu_read_va(c, addr, buf, n);
-    return (write ? as_write_rom(g->vm->mem, addr, buf, n) : as_read(g->vm->mem, addr, buf, n, at)) == MEM_OK;
+    return (write ? as_write_rom(g->vm->mem, addr, buf, n)
+                  : as_read(g->vm->mem, addr, buf, n, at)) == MEM_OK;
 }
 
 static size_t access_memory(Gdb *g, uint64_t addr, uint8_t *buf, size_t len, bool write)
@@ -186,8 +187,10 @@ static void vcont(Gdb *g, const char *p)
 /* ---- queries ---- */
 static void supported(Gdb *g, const char *p)
 {
-    g_autofree char *text = g_strdup_printf("PacketSize=%x;qXfer:features:read+;QStartNoAckMode+;vContSupported+;"
-                                            "swbreak+;hwbreak+", PACKET_MAX - 16);
+    g_autofree char *text =
+        g_strdup_printf("PacketSize=%x;qXfer:features:read+;QStartNoAckMode+;vContSupported+;"
+                        "swbreak+;hwbreak+",
+                        PACKET_MAX - 16);
 
     g->swbreak = strstr(p, "swbreak+");
     g->hwbreak = strstr(p, "hwbreak+");
@@ -254,7 +257,8 @@ static void thread_list(Gdb *g, bool first)
 
 static void thread_info(Gdb *g, const char *p)
 {
-    static const char *const states[] = { "running", "halted", "waiting for SIPI", "off", "shut down" };
+    static const char *const states[] = { "running", "halted", "waiting for SIPI", "off",
+                                          "shut down" };
     g_autofree char *text = NULL;
     g_autoptr(GString) out = g_string_new(NULL);
     int cpu;
@@ -263,7 +267,8 @@ static void thread_info(Gdb *g, const char *p)
         gdb__text(g, "E22");
         return;
     }
-    text = g_strdup_printf("CPU#%d [%s]", cpu, states[MIN(g->vm->cpus[cpu]->mp_state, G_N_ELEMENTS(states) - 1)]);
+    text = g_strdup_printf("CPU#%d [%s]", cpu,
+                           states[MIN(g->vm->cpus[cpu]->mp_state, G_N_ELEMENTS(states) - 1)]);
     gdb__hex(out, text, strlen(text));
     gdb__text(g, out->str);
 }
@@ -360,7 +365,9 @@ static void point(Gdb *g, bool add, const char *p)
         gdb__text(g, "E22");
         return;
     }
-    gdb__text(g, type > 4 || !g->vm->accel->debug ? "" : gdb__point(g, add, (unsigned)type, addr, MAX(len, 1)));
+    gdb__text(g, type > 4 || !g->vm->accel->debug
+                     ? ""
+                     : gdb__point(g, add, (unsigned)type, addr, MAX(len, 1)));
 }
 
 static void alive(Gdb *g, const char *p)
@@ -385,27 +392,65 @@ void gdb__packet(Gdb *g, char *p, size_t n)
         return;
     }
     switch (*p) {
-    case '?': gdb__text(g, g->stop ? g->stop : "S05"); break;
+    case '?':
+        gdb__text(g, g->stop ? g->stop : "S05");
+        break;
     case 'g':
     case 'G':
     case 'p':
-    case 'P': registers(g, *p, p + 1); break;
-    case 'm': read_memory(g, p + 1); break;
-    case 'M': write_memory(g, p + 1, p + n, false); break;
-    case 'X': write_memory(g, p + 1, p + n, true); break;
-    case 'c': go(g, p + 1, false); break;
-    case 's': go(g, p + 1, true); break;
-    case 'C': go(g, "", false); break;
-    case 'S': go(g, "", true); break;
-    case 'Z': point(g, true, p + 1); break;
-    case 'z': point(g, false, p + 1); break;
-    case 'H': choose_thread(g, p + 1); break;
-    case 'T': alive(g, p + 1); break;
-    case 'D': leave(g); break;
-    case 'k': vm_exit_code(g->vm, 0); break;
-    case 'q': query(g, p); break;
-    case 'Q': set(g, p); break;
-    case 'v': v_packet(g, p); break;
-    default: gdb__text(g, ""); break;
+    case 'P':
+        registers(g, *p, p + 1);
+        break;
+    case 'm':
+        read_memory(g, p + 1);
+        break;
+    case 'M':
+        write_memory(g, p + 1, p + n, false);
+        break;
+    case 'X':
+        write_memory(g, p + 1, p + n, true);
+        break;
+    case 'c':
+        go(g, p + 1, false);
+        break;
+    case 's':
+        go(g, p + 1, true);
+        break;
+    case 'C':
+        go(g, "", false);
+        break;
+    case 'S':
+        go(g, "", true);
+        break;
+    case 'Z':
+        point(g, true, p + 1);
+        break;
+    case 'z':
+        point(g, false, p + 1);
+        break;
+    case 'H':
+        choose_thread(g, p + 1);
+        break;
+    case 'T':
+        alive(g, p + 1);
+        break;
+    case 'D':
+        leave(g);
+        break;
+    case 'k':
+        vm_exit_code(g->vm, 0);
+        break;
+    case 'q':
+        query(g, p);
+        break;
+    case 'Q':
+        set(g, p);
+        break;
+    case 'v':
+        v_packet(g, p);
+        break;
+    default:
+        gdb__text(g, "");
+        break;
     }
 }

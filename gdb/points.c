@@ -5,7 +5,8 @@ enum { SIG_INT = 2, SIG_TRAP = 5 };
 
 const char *gdb__point(Gdb *g, bool add, unsigned type, uint64_t addr, uint64_t len)
 {
-    static const DebugKind kinds[] = { DBG_BREAK_SW, DBG_BREAK_HW, DBG_WATCH_W, DBG_WATCH_R, DBG_WATCH_RW };
+    static const DebugKind kinds[] = { DBG_BREAK_SW, DBG_BREAK_HW, DBG_WATCH_W, DBG_WATCH_R,
+                                       DBG_WATCH_RW };
     DebugPoint p;
 
     if (type >= G_N_ELEMENTS(kinds))
@@ -38,7 +39,8 @@ bool gdb__arm(Gdb *g)
 
         c->step = (int)i == g->step_cpu;
         if (c->accel->debug)
-            ok &= c->accel->debug(c, (const DebugPoint *)(const void *)g->points->data, g->points->len, c->step, NULL);
+            ok &= c->accel->debug(c, (const DebugPoint *)(const void *)g->points->data,
+                                  g->points->len, c->step, NULL);
         cpu_request(c, CPU_REQ_DEBUG);
     }
     return ok;
@@ -87,7 +89,9 @@ static bool has_point(Gdb *g, DebugKind kind, uint64_t addr)
 /* e->size > 0: a watch point, at e->addr; else e->addr is the pc. */
 static char *reason_of(Gdb *g, const Exit *e)
 {
-    static const char *const names[] = { [DBG_WATCH_W] = "watch", [DBG_WATCH_R] = "rwatch", [DBG_WATCH_RW] = "awatch" };
+    static const char *const names[] = {
+        [DBG_WATCH_W] = "watch", [DBG_WATCH_R] = "rwatch", [DBG_WATCH_RW] = "awatch"
+    };
 
     for (guint i = 0; e->size && i < g->points->len; i++) {
         DebugPoint *p = &g_array_index(g->points, DebugPoint, i);
@@ -111,7 +115,8 @@ void gdb__on_debug(void *self, Cpu *cpu, const Exit *e)
     gdb__stopped(g, cpu->index, text);
 }
 
-/* Stops that are not the debugger's doing: pause, panic, shutdown. RUN_DEBUG comes with on_debug. */
+/* Stops that are not the debugger's doing: pause, panic, shutdown. RUN_DEBUG comes with on_debug.
+ */
 void gdb__on_state(void *self, RunState now)
 {
     Gdb *g = self;

@@ -1,4 +1,5 @@
-/* gdb/priv.h - between proto.c (packets), cmd.c (commands), regs.c (registers), points.c (stops). */
+/* gdb/priv.h - between proto.c (packets), cmd.c (commands), regs.c (registers), points.c (stops).
+ */
 #ifndef GDB_PRIV_H
 #define GDB_PRIV_H
 #include "gdb/gdb.h"
@@ -16,9 +17,9 @@ struct Gdb {
     GString *last; /* for '-': send again */
     bool noack, noack_next;
     /* state */
-    bool attached;   /* a debugger is connected */
-    bool running;    /* it waits for a stop reply */
-    bool physical;   /* memory packets mean physical addresses */
+    bool attached;         /* a debugger is connected */
+    bool running;          /* it waits for a stop reply */
+    bool physical;         /* memory packets mean physical addresses */
     bool swbreak, hwbreak; /* it understands these stop reasons */
     unsigned g_cpu, c_cpu; /* 'H': registers, continue */
     unsigned stop_cpu;     /* of the last stop */
@@ -26,7 +27,7 @@ struct Gdb {
     char *stop;            /* the last stop reply, for '?' */
     char *library;         /* qXfer object being read */
     unsigned next_thread;
-    GArray *points;        /* of DebugPoint */
+    GArray *points; /* of DebugPoint */
 };
 void gdb__send(Gdb *g, const char *text, size_t n);
 void gdb__text(Gdb *g, const char *text);
@@ -39,7 +40,8 @@ void gdb__on_state(void *self, RunState now);
 void gdb__on_debug(void *self, Cpu *cpu, const Exit *e);
 char *gdb__stop_text(Gdb *g, unsigned cpu, int signal, const char *reason);
 /* points.c */
-const char *gdb__point(Gdb *g, bool add, unsigned type, uint64_t addr, uint64_t len); /* the reply */
+const char *gdb__point(Gdb *g, bool add, unsigned type, uint64_t addr,
+                       uint64_t len); /* the reply */
 bool gdb__arm(Gdb *g);
 /* regs.c: target-order hex; NULL/false: no such register */
 Cpu *gdb__cpu(Gdb *g, unsigned index);

@@ -1,6 +1,7 @@
 /*
- * gdb/proto.c - packets of the remote serial protocol: $body#sum, acknowledged by + or -, } escapes,
- * 0x03 interrupts. Whatever arrives: no packet is longer than PACKET_MAX, a bad sum is answered by -.
+ * gdb/proto.c - packets of the remote serial protocol: $body#sum, acknowledged by + or -, }
+ * escapes, 0x03 interrupts. Whatever arrives: no packet is longer than PACKET_MAX, a bad sum is
+ * answered by -.
  */
 #include "gdb/priv.h"
 
@@ -17,7 +18,8 @@ void gdb__hex(GString *out, const void *p, size_t n)
 bool gdb__unhex(const char *text, size_t n, uint8_t *out)
 {
     for (size_t i = 0; i < n; i++) {
-        int hi = g_ascii_xdigit_value(text[2 * i]), lo = hi < 0 ? -1 : g_ascii_xdigit_value(text[2 * i + 1]);
+        int hi = g_ascii_xdigit_value(text[2 * i]),
+            lo = hi < 0 ? -1 : g_ascii_xdigit_value(text[2 * i + 1]);
 
         if (lo < 0)
             return false;
@@ -191,9 +193,10 @@ static bool has_option(const char *device, const char *key)
 Gdb *gdb_open(Vm *vm, const char *device, Error **err)
 {
     bool tcp = g_str_has_prefix(device, "tcp:") || g_str_has_prefix(device, "unix:");
-    g_autofree char *text = g_strconcat(device, tcp && !has_option(device, "server") ? ",server=on" : "",
-                                        tcp && !has_option(device, "wait") ? ",wait=off" : "",
-                                        g_str_has_prefix(device, "tcp:") ? ",nodelay=on" : "", NULL);
+    g_autofree char *text =
+        g_strconcat(device, tcp && !has_option(device, "server") ? ",server=on" : "",
+                    tcp && !has_option(device, "wait") ? ",wait=off" : "",
+                    g_str_has_prefix(device, "tcp:") ? ",nodelay=on" : "", NULL);
     Chr *c = chr_new_short(vm, "gdb", text, err);
     Gdb *g;
 

@@ -1,7 +1,7 @@
 /*
  * gdb/regs.c - registers for gdb: always the 64-bit layout, so that a session survives the way from
- * real mode to long mode; rip is the linear address of the next instruction (CS base added), so that
- * break and x/i agree with it in every mode.
+ * real mode to long mode; rip is the linear address of the next instruction (CS base added), so
+ * that break and x/i agree with it in every mode.
  */
 #include "gdb/priv.h"
 
@@ -20,19 +20,25 @@ static const GdbReg table[] = {
 };
 #undef GDB_REG
 
-/* The vector, flag and float types are gdb's, described in its manual (Predefined Target Types, Enum and Flags). */
+/* The vector, flag and float types are gdb's, described in its manual (Predefined Target Types,
+ * Enum and Flags). */
 static const char *const feature_heads[FEATURES] = {
-    [CORE] = "<feature name=\"org.gnu.gdb.i386.core\"><flags id=\"x86_eflags\" size=\"4\">"
-             "<field name=\"CF\" start=\"0\" end=\"0\"/><field name=\"\" start=\"1\" end=\"1\"/>"
-             "<field name=\"PF\" start=\"2\" end=\"2\"/><field name=\"AF\" start=\"4\" end=\"4\"/>"
-             "<field name=\"ZF\" start=\"6\" end=\"6\"/><field name=\"SF\" start=\"7\" end=\"7\"/>"
-             "<field name=\"TF\" start=\"8\" end=\"8\"/><field name=\"IF\" start=\"9\" end=\"9\"/>"
-             "<field name=\"DF\" start=\"10\" end=\"10\"/><field name=\"OF\" start=\"11\" end=\"11\"/>"
-             "<field name=\"NT\" start=\"14\" end=\"14\"/><field name=\"RF\" start=\"16\" end=\"16\"/>"
-             "<field name=\"VM\" start=\"17\" end=\"17\"/><field name=\"AC\" start=\"18\" end=\"18\"/></flags>",
-    [SSE] = "<feature name=\"org.gnu.gdb.i386.sse\"><vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
-            "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/><vector id=\"v16i8\" type=\"int8\" count=\"16\"/>"
-            "<vector id=\"v8i16\" type=\"int16\" count=\"8\"/><vector id=\"v4i32\" type=\"int32\" count=\"4\"/>"
+    [CORE] =
+        "<feature name=\"org.gnu.gdb.i386.core\"><flags id=\"x86_eflags\" size=\"4\">"
+        "<field name=\"CF\" start=\"0\" end=\"0\"/><field name=\"\" start=\"1\" end=\"1\"/>"
+        "<field name=\"PF\" start=\"2\" end=\"2\"/><field name=\"AF\" start=\"4\" end=\"4\"/>"
+        "<field name=\"ZF\" start=\"6\" end=\"6\"/><field name=\"SF\" start=\"7\" end=\"7\"/>"
+        "<field name=\"TF\" start=\"8\" end=\"8\"/><field name=\"IF\" start=\"9\" end=\"9\"/>"
+        "<field name=\"DF\" start=\"10\" end=\"10\"/><field name=\"OF\" start=\"11\" end=\"11\"/>"
+        "<field name=\"NT\" start=\"14\" end=\"14\"/><field name=\"RF\" start=\"16\" end=\"16\"/>"
+        "<field name=\"VM\" start=\"17\" end=\"17\"/><field name=\"AC\" start=\"18\" "
+        "end=\"18\"/></flags>",
+    [SSE] = "<feature name=\"org.gnu.gdb.i386.sse\"><vector id=\"v4f\" type=\"ieee_single\" "
+            "count=\"4\"/>"
+            "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/><vector id=\"v16i8\" "
+            "type=\"int8\" count=\"16\"/>"
+            "<vector id=\"v8i16\" type=\"int16\" count=\"8\"/><vector id=\"v4i32\" type=\"int32\" "
+            "count=\"4\"/>"
             "<vector id=\"v2i64\" type=\"int64\" count=\"2\"/><union id=\"vec128\">"
             "<field name=\"v4_float\" type=\"v4f\"/><field name=\"v2_double\" type=\"v2d\"/>"
             "<field name=\"v16_int8\" type=\"v16i8\"/><field name=\"v8_int16\" type=\"v8i16\"/>"
@@ -40,7 +46,8 @@ static const char *const feature_heads[FEATURES] = {
             "<field name=\"uint128\" type=\"uint128\"/></union><flags id=\"x86_mxcsr\" size=\"4\">"
             "<field name=\"IE\" start=\"0\" end=\"0\"/><field name=\"DE\" start=\"1\" end=\"1\"/>"
             "<field name=\"ZE\" start=\"2\" end=\"2\"/><field name=\"OE\" start=\"3\" end=\"3\"/>"
-            "<field name=\"UE\" start=\"4\" end=\"4\"/><field name=\"PE\" start=\"5\" end=\"5\"/></flags>",
+            "<field name=\"UE\" start=\"4\" end=\"4\"/><field name=\"PE\" start=\"5\" "
+            "end=\"5\"/></flags>",
     [SEGMENTS] = "<feature name=\"org.gnu.gdb.i386.segments\">",
     [CONTROL] = "<feature name=\"org.menura.x86.control\">",
 };
@@ -54,8 +61,9 @@ char *gdb__xml(Cpu *c)
         g_string_append(x, feature_heads[f]);
         for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
             if (table[i].feature == f)
-                g_string_append_printf(x, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\" regnum=\"%u\"/>", table[i].name,
-                                       table[i].bits, table[i].type, table[i].n);
+                g_string_append_printf(
+                    x, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\" regnum=\"%u\"/>", table[i].name,
+                    table[i].bits, table[i].type, table[i].n);
         g_string_append(x, "</feature>");
     }
     g_string_append(x, "</target>");
@@ -65,7 +73,12 @@ char *gdb__xml(Cpu *c)
 /* ---- the target's rows ---- */
 static unsigned bytes_of(const CpuReg *r)
 {
-    return r->bits <= 8 ? 1 : r->bits <= 16 ? 2 : r->bits <= 32 ? 4 : r->bits <= 64 ? 8 : r->bits == 80 ? 10 : r->bits / 8;
+    return r->bits <= 8    ? 1
+           : r->bits <= 16 ? 2
+           : r->bits <= 32 ? 4
+           : r->bits <= 64 ? 8
+           : r->bits == 80 ? 10
+                           : r->bits / 8;
 }
 
 static const CpuReg *find_row(const Cpu *c, const char *name)
@@ -85,7 +98,8 @@ static const CpuReg *row_of(Cpu *c, const GdbReg *g)
     if (strncmp(g->row, "st(", 3))
         return find_row(c, g->row);
     cpu_get_reg(c, "fsw", &sw);
-    g_snprintf(name, sizeof(name), "fpr%u", (unsigned)((sw >> 11) + (unsigned)(g->row[3] - '0')) & 7);
+    g_snprintf(name, sizeof(name), "fpr%u",
+               (unsigned)((sw >> 11) + (unsigned)(g->row[3] - '0')) & 7);
     return find_row(c, name);
 }
 
@@ -97,7 +111,8 @@ static const GdbReg *find(unsigned n)
     return NULL;
 }
 
-/* The full tag word, 2 bits each: valid 0, empty 3; zero and special are not told apart. Rows keep 1 for empty. */
+/* The full tag word, 2 bits each: valid 0, empty 3; zero and special are not told apart. Rows keep
+ * 1 for empty. */
 static uint64_t full_tags(Cpu *c)
 {
     uint64_t tags = 0, full = 0;
@@ -143,10 +158,12 @@ void gdb__read_all(Cpu *c, GString *out)
         read_one(c, &table[i], out);
 }
 
-/* Registers whose change means more than a store (segments, control registers) are refused unless it is none. */
+/* Registers whose change means more than a store (segments, control registers) are refused unless
+ * it is none. */
 static bool plain(const GdbReg *r)
 {
-    return r->feature == SSE || r->feature == SEGMENTS || (r->feature == CORE && !(r->n >= 18 && r->n <= 23));
+    return r->feature == SSE || r->feature == SEGMENTS ||
+           (r->feature == CORE && !(r->n >= 18 && r->n <= 23));
 }
 
 bool gdb__write_reg(Cpu *c, unsigned n, const uint8_t *v, size_t len)

@@ -47,7 +47,10 @@ const UiDisplay *ui_display_open(Vm *vm, const char *text, Error **err)
         return NULL;
     if (!d) {
         fail(err, "-display %s: there is no such display here", type ? type : "");
-        error_hint(err, find("sdl") ? "use sdl or none" : "this build has only none; install libsdl2-dev and build again for sdl");
+        error_hint(err,
+                   find("sdl")
+                       ? "use sdl or none"
+                       : "this build has only none; install libsdl2-dev and build again for sdl");
         return NULL;
     }
     if (!d->open(vm, o, err)) {

@@ -17,26 +17,26 @@ typedef struct UiCursor { /* w 0: none */
 typedef struct UiView UiView;
 UiView *ui_view_new(UiConsole *c);
 void ui_view_free(UiView *v);
-void ui_view_refresh(UiView *v);              /* let the device draw */
-bool ui_view_take(UiView *v, UiRect *damage); /* bounding box, then clean; false: nothing new */
-bool ui_view_resized(UiView *v);              /* surface was replaced since last asked */
+void ui_view_refresh(UiView *v);               /* let the device draw */
+bool ui_view_take(UiView *v, UiRect *damage);  /* bounding box, then clean; false: nothing new */
+bool ui_view_resized(UiView *v);               /* surface was replaced since last asked */
 bool ui_view_cursor(UiView *v, UiCursor *out); /* changed since last asked */
-UiConsole *ui_view_console(const UiView *v);  /* NULL once the console is gone */
+UiConsole *ui_view_console(const UiView *v);   /* NULL once the console is gone */
 
 UiConsole *ui_console(Vm *vm, unsigned index); /* or NULL */
 const char *ui_console_name(const UiConsole *c);
 bool ui_console_text(UiConsole *c, GString *out); /* false: graphics, or it cannot say */
 unsigned ui_leds(Vm *vm);
-/* format "png", "ppm" or NULL: by the file's ending, PPM otherwise (as QEMU). Draws a fresh picture first. */
+/* format "png", "ppm" or NULL: by the file's ending, PPM otherwise (as QEMU). Draws a fresh picture
+ * first. */
 bool ui_screendump(UiConsole *c, const char *path, const char *format, Error **err);
 
 typedef struct UiDisplay {
     const char *name;
     bool (*open)(Vm *vm, Opts *o, Error **err); /* main thread, VM complete, not started */
-    int (*run)(Vm *vm);                         /* main thread until the VM asks to exit; its status */
+    int (*run)(Vm *vm); /* main thread until the VM asks to exit; its status */
 } UiDisplay;
-#define UI_DISPLAY(d)                                                                              \
-    static const UiDisplay *const d##_display IN_SECTION("uidisplays") = &d
+#define UI_DISPLAY(d) static const UiDisplay *const d##_display IN_SECTION("uidisplays") = &d
 /* text: -display's value, or NULL: sdl when there is a screen, else none. Returns what to run. */
 const UiDisplay *ui_display_open(Vm *vm, const char *text, Error **err);
 void ui_display_help(GString *out);

@@ -21,7 +21,10 @@ static UiInput *handler(Ui *ui, UiEventKind kind)
     return NULL;
 }
 
-void ui_input_add(Vm *vm, const UiInput *i) { g_ptr_array_add(ui__of(vm)->inputs, g_memdup2(i, sizeof(*i))); }
+void ui_input_add(Vm *vm, const UiInput *i)
+{
+    g_ptr_array_add(ui__of(vm)->inputs, g_memdup2(i, sizeof(*i)));
+}
 
 static guint index_of(Ui *ui, void *o)
 {
@@ -121,7 +124,8 @@ void ui_input_room(Vm *vm, void *o) { flush(ui__of(vm)); }
 /* ---- a packet ---- */
 static void pointer(Ui *ui, const UiEvent *v, GPtrArray *touched)
 {
-    UiInput *in = v->kind == UI_BUTTON && ui_wants_abs(ui->vm) ? handler(ui, UI_ABS) : handler(ui, v->kind);
+    UiInput *in =
+        v->kind == UI_BUTTON && ui_wants_abs(ui->vm) ? handler(ui, UI_ABS) : handler(ui, v->kind);
 
     if (in && !(in->takes & 1u << v->kind))
         in = handler(ui, v->kind);

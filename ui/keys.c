@@ -24,7 +24,11 @@ int ui_key_by_qcode(const char *qcode)
 {
     static const struct {
         const char *alias, *name;
-    } aliases[] = { { "asterisk", "kp_multiply" }, { "altgr", "alt_r" }, { "altgr_r", "alt_r" }, { "lf", "ret" }, { "compose", "menu" } };
+    } aliases[] = { { "asterisk", "kp_multiply" },
+                    { "altgr", "alt_r" },
+                    { "altgr_r", "alt_r" },
+                    { "lf", "ret" },
+                    { "compose", "menu" } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
         if (!strcmp(keys[i].qcode, qcode))

@@ -7,7 +7,8 @@
 static const uint8_t *rgb_row(pixman_image_t *xrgb, int y, uint8_t *out)
 {
     int w = pixman_image_get_width(xrgb);
-    const uint32_t *p = (const uint32_t *)((const char *)pixman_image_get_data(xrgb) + (size_t)y * (size_t)pixman_image_get_stride(xrgb));
+    const uint32_t *p = (const uint32_t *)((const char *)pixman_image_get_data(xrgb) +
+                                           (size_t)y * (size_t)pixman_image_get_stride(xrgb));
 
     for (int x = 0; x < w; x++) {
         out[3 * x] = (uint8_t)(p[x] >> 16);
@@ -42,8 +43,8 @@ static bool write_png(FILE *f, pixman_image_t *im)
     }
     png_init_io(png, f);
     png_set_compression_level(png, 3);
-    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, (png_uint_32)w, (png_uint_32)h, 8, PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(png, info);
     for (int y = 0; y < h; y++)
         png_write_row(png, rgb_row(im, y, row));
@@ -66,8 +67,10 @@ bool ui_screendump(UiConsole *c, const char *path, const char *format, Error **e
     }
     ui_view_refresh(v);
     from = ui_surface(c);
-    im = pixman_image_create_bits(PIXMAN_x8r8g8b8, pixman_image_get_width(from), pixman_image_get_height(from), NULL, 0);
-    pixman_image_composite32(PIXMAN_OP_SRC, from, NULL, im, 0, 0, 0, 0, 0, 0, pixman_image_get_width(im), pixman_image_get_height(im));
+    im = pixman_image_create_bits(PIXMAN_x8r8g8b8, pixman_image_get_width(from),
+                                  pixman_image_get_height(from), NULL, 0);
+    pixman_image_composite32(PIXMAN_OP_SRC, from, NULL, im, 0, 0, 0, 0, 0, 0,
+                             pixman_image_get_width(im), pixman_image_get_height(im));
     ui_view_free(v);
     f = fopen(path, "wbe");
     if (!f) {

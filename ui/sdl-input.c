@@ -4,7 +4,7 @@
  */
 #include "ui/sdl.h"
 
-#define NOSDL SDL_SCANCODE_UNKNOWN
+#define NOSDL                                  SDL_SCANCODE_UNKNOWN
 #define KEY(code, qcode, set1, set2, usb, sdl) [sdl] = code,
 static const uint16_t by_scancode[SDL_NUM_SCANCODES] = {
 #include "ui/keys.def"
@@ -72,13 +72,20 @@ static int32_t to_abs(int at, int start, int size)
 
 static void motion(SdlWindow *s, const SDL_MouseMotionEvent *e)
 {
-    UiEvent v[2] = { { .kind = UI_REL, .axis = 0, .value = e->xrel }, { .kind = UI_REL, .axis = 1, .value = e->yrel } };
+    UiEvent v[2] = { { .kind = UI_REL, .axis = 0, .value = e->xrel },
+                     { .kind = UI_REL, .axis = 1, .value = e->yrel } };
     SDL_Rect at;
 
     if (absolute(s)) {
         sdl__place(s, &at);
-        v[0] = (UiEvent){ .kind = UI_ABS, .axis = 0, .value = to_abs(e->x, at.x, at.w), .console = ui_view_console(s->view) };
-        v[1] = (UiEvent){ .kind = UI_ABS, .axis = 1, .value = to_abs(e->y, at.y, at.h), .console = ui_view_console(s->view) };
+        v[0] = (UiEvent){ .kind = UI_ABS,
+                          .axis = 0,
+                          .value = to_abs(e->x, at.x, at.w),
+                          .console = ui_view_console(s->view) };
+        v[1] = (UiEvent){ .kind = UI_ABS,
+                          .axis = 1,
+                          .value = to_abs(e->y, at.y, at.h),
+                          .console = ui_view_console(s->view) };
     } else if (!s->grabbed) {
         return;
     }
@@ -87,8 +94,11 @@ static void motion(SdlWindow *s, const SDL_MouseMotionEvent *e)
 
 static void button(SdlWindow *s, const SDL_MouseButtonEvent *e)
 {
-    static const uint8_t map[] = { [SDL_BUTTON_LEFT] = UI_LEFT, [SDL_BUTTON_MIDDLE] = UI_MIDDLE, [SDL_BUTTON_RIGHT] = UI_RIGHT,
-                                   [SDL_BUTTON_X1] = UI_SIDE, [SDL_BUTTON_X2] = UI_EXTRA };
+    static const uint8_t map[] = { [SDL_BUTTON_LEFT] = UI_LEFT,
+                                   [SDL_BUTTON_MIDDLE] = UI_MIDDLE,
+                                   [SDL_BUTTON_RIGHT] = UI_RIGHT,
+                                   [SDL_BUTTON_X1] = UI_SIDE,
+                                   [SDL_BUTTON_X2] = UI_EXTRA };
     UiEvent v = { .kind = UI_BUTTON, .down = e->type == SDL_MOUSEBUTTONDOWN };
 
     if (e->button < 1 || e->button >= G_N_ELEMENTS(map))

@@ -9,9 +9,10 @@ enum { TICK_MS = 16, HIDDEN_TICK_MS = 200 };
 
 void sdl__title(SdlWindow *s)
 {
-    g_autofree char *t = g_strdup_printf("Menura%s%s%s%s%s", s->vm->cfg.name ? " (" : "", s->vm->cfg.name ? s->vm->cfg.name : "",
-                                         s->vm->cfg.name ? ")" : "", s->state == RUN_RUNNING ? "" : " [stopped]",
-                                         s->grabbed ? " - press Ctrl-Alt-G to let go" : "");
+    g_autofree char *t = g_strdup_printf(
+        "Menura%s%s%s%s%s", s->vm->cfg.name ? " (" : "", s->vm->cfg.name ? s->vm->cfg.name : "",
+        s->vm->cfg.name ? ")" : "", s->state == RUN_RUNNING ? "" : " [stopped]",
+        s->grabbed ? " - press Ctrl-Alt-G to let go" : "");
 
     SDL_SetWindowTitle(s->window, t);
 }
@@ -54,7 +55,8 @@ static void new_size(SdlWindow *s, pixman_image_t *im)
     s->h = pixman_image_get_height(im);
     if (s->texture)
         SDL_DestroyTexture(s->texture);
-    s->texture = SDL_CreateTexture(s->renderer, SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_STREAMING, s->w, s->h);
+    s->texture = SDL_CreateTexture(s->renderer, SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_STREAMING,
+                                   s->w, s->h);
     if (s->texture)
         SDL_SetTextureScaleMode(s->texture, s->linear ? SDL_ScaleModeLinear : SDL_ScaleModeNearest);
     if (!s->fullscreen && !(SDL_GetWindowFlags(s->window) & SDL_WINDOW_MAXIMIZED))
@@ -87,7 +89,8 @@ static void set_cursor(SdlWindow *s, const UiCursor *c)
         SDL_SetCursor(SDL_GetDefaultCursor());
         return;
     }
-    im = SDL_CreateRGBSurfaceWithFormatFrom(c->argb, c->w, c->h, 32, c->w * 4, SDL_PIXELFORMAT_ARGB8888);
+    im = SDL_CreateRGBSurfaceWithFormatFrom(c->argb, c->w, c->h, 32, c->w * 4,
+                                            SDL_PIXELFORMAT_ARGB8888);
     if (im)
         s->cursor = SDL_CreateColorCursor(im, c->hot_x, c->hot_y);
     SDL_FreeSurface(im);
@@ -270,9 +273,11 @@ static bool make_window(SdlWindow *s, Error **err)
     SDL_SetHint(SDL_HINT_GRAB_KEYBOARD, "1");
     if (SDL_InitSubSystem(SDL_INIT_VIDEO)) {
         fail(err, "-display sdl: cannot open a screen: %s", SDL_GetError());
-        return error_hint(err, "is DISPLAY or WAYLAND_DISPLAY set? without a screen use -display none");
+        return error_hint(err,
+                          "is DISPLAY or WAYLAND_DISPLAY set? without a screen use -display none");
     }
-    s->window = SDL_CreateWindow("Menura", SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, 640, 480, SDL_WINDOW_RESIZABLE);
+    s->window = SDL_CreateWindow("Menura", SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, 640,
+                                 480, SDL_WINDOW_RESIZABLE);
     if (s->window)
         s->renderer = SDL_CreateRenderer(s->window, -1, 0);
     return s->renderer || fail(err, "-display sdl: cannot open a window: %s", SDL_GetError());
@@ -280,7 +285,8 @@ static bool make_window(SdlWindow *s, Error **err)
 
 static bool sdl_open(Vm *vm, Opts *o, Error **err)
 {
-    static const char *const accepted[] = { "gl", "grab-mod", "alt_grab", "ctrl_grab", "window-close", "frame", "zoom-to-fit" };
+    static const char *const accepted[] = { "gl",           "grab-mod", "alt_grab",   "ctrl_grab",
+                                            "window-close", "frame",    "zoom-to-fit" };
     SdlWindow *s = g_new0(SdlWindow, 1);
     const char *scale = opts_get(o, "scale");
 

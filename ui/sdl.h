@@ -11,11 +11,12 @@ typedef struct SdlWindow {
     SDL_Renderer *renderer;
     SDL_Texture *texture;
     SDL_Cursor *cursor;
-    int w, h;           /* of the guest's screen */
+    int w, h; /* of the guest's screen */
     bool linear, fullscreen, grabbed, focused, hidden, redraw, close_asked, show_cursor;
     bool grab_keys_held; /* the hot key's letter: its release is ours too */
     RunState state;
-    int64_t cursor_x, cursor_y; /* fractions of relative motion that scaling left over, 1/256 pixel */
+    int64_t cursor_x,
+        cursor_y; /* fractions of relative motion that scaling left over, 1/256 pixel */
 } SdlWindow;
 void sdl__key(SdlWindow *s, const SDL_KeyboardEvent *e);
 void sdl__pointer(SdlWindow *s, const SDL_Event *e);

@@ -113,7 +113,8 @@ pixman_image_t *ui_resize(UiConsole *c, int w, int h)
     return replace(c, pixman_image_create_bits(PIXMAN_x8r8g8b8, w, h, NULL, 0));
 }
 
-pixman_image_t *ui_share(UiConsole *c, int w, int h, pixman_format_code_t fmt, void *data, int stride)
+pixman_image_t *ui_share(UiConsole *c, int w, int h, pixman_format_code_t fmt, void *data,
+                         int stride)
 {
     if (w < 1 || h < 1 || w > 16384 || h > 16384)
         return ui_resize(c, w, h);
@@ -131,7 +132,8 @@ void ui_damage(UiConsole *c, int x, int y, int w, int h)
     for (guint i = 0; i < c->views->len; i++) {
         UiView *v = c->views->pdata[i];
 
-        pixman_region32_union_rect(&v->damage, &v->damage, x0, y0, (unsigned)(x1 - x0), (unsigned)(y1 - y0));
+        pixman_region32_union_rect(&v->damage, &v->damage, x0, y0, (unsigned)(x1 - x0),
+                                   (unsigned)(y1 - y0));
     }
 }
 

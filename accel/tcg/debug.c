@@ -1,8 +1,8 @@
 /*
  * accel/tcg/debug.c - the debugger's break and watch points and single steps.
- * A break point stops block look-up at its address, so blocks end before it and nothing links to it; watched
- * pages are kept out of the TLB, so their accesses come here. An access that hits runs its instruction alone
- * and stops after it, as the real debug registers do.
+ * A break point stops block look-up at its address, so blocks end before it and nothing links to
+ * it; watched pages are kept out of the TLB, so their accesses come here. An access that hits runs
+ * its instruction alone and stops after it, as the real debug registers do.
  */
 #include "accel/tcg/tcg.h"
 
@@ -65,7 +65,10 @@ bool tcg_page_watched(const TcgCpu *t, uint64_t va)
 }
 
 /* Nothing follows it without a look-up. */
-static bool alone(const Block *b) { return b && b->ninsns == 1 && (b->dead || b->mode & ENV_MODE_ONE); }
+static bool alone(const Block *b)
+{
+    return b && b->ninsns == 1 && (b->dead || b->mode & ENV_MODE_ONE);
+}
 
 bool tcg_watch(TcgCpu *t, uint64_t va, unsigned n, bool write)
 {
@@ -99,7 +102,9 @@ bool tcg_debug_stop(TcgCpu *t, Exit *x)
     if (LIKELY(!t->step && !t->watch_size))
         return false;
     if (t->watch_size) {
-        *x = (Exit){ .kind = EXIT_DEBUG, .addr = t->watch_at, .size = t->watch_size, .write = t->watch_write };
+        *x = (Exit){
+            .kind = EXIT_DEBUG, .addr = t->watch_at, .size = t->watch_size, .write = t->watch_write
+        };
         t->watch_size = 0;
         return true;
     }

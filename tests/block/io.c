@@ -1,4 +1,5 @@
-/* tests/block/io.c - requests through the graph: raw, windows, bounce, overlay, locks, disk and its error policy. */
+/* tests/block/io.c - requests through the graph: raw, windows, bounce, overlay, locks, disk and its
+ * error policy. */
 #include "block/disk.h"
 #include "tests/lib/t.h"
 #include <errno.h>
@@ -26,7 +27,9 @@ static uint8_t pattern(size_t i) { return (uint8_t)(i / 512 * 7 + i); }
 
 static int rw(Node *n, BlkOp op, uint64_t off, void *buf, size_t len)
 {
-    struct iovec v[3] = { { buf, len / 3 }, { (char *)buf + len / 3, len / 3 }, { (char *)buf + len / 3 * 2, len - len / 3 * 2 } };
+    struct iovec v[3] = { { buf, len / 3 },
+                          { (char *)buf + len / 3, len / 3 },
+                          { (char *)buf + len / 3 * 2, len - len / 3 * 2 } };
     BlkReq r = { .op = op, .off = off, .len = len, .iov = v, .niov = 3 };
 
     return blk_sync(n, &r);
@@ -158,7 +161,8 @@ TEST("block/overlay", overlay);
 static void locks(Vm *vm)
 {
     g_autofree char *path = make_image(65536);
-    Node *a = open_text(vm, path, ",driver=raw", false), *b = open_text(vm, path, ",driver=raw", false);
+    Node *a = open_text(vm, path, ",driver=raw", false),
+         *b = open_text(vm, path, ",driver=raw", false);
     Node *c = open_text(vm, path, ",driver=raw", true);
     unsigned reader = PERM_CONSISTENT_READ, writer = reader | PERM_WRITE | PERM_RESIZE;
     unsigned share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
@@ -185,7 +189,8 @@ static void probing(Vm *vm)
 {
     g_autofree char *path = make_image(65536);
     g_autofree char *text = g_strdup_printf("filename=%s", path);
-    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error), raw_opts = opts_parse(text, NULL, &abort_on_error);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error),
+                    raw_opts = opts_parse(text, NULL, &abort_on_error);
     g_autoptr(Opts) bad = opts_parse("driver=null-co,size=1M,bogus=1", NULL, &abort_on_error);
     Error *e = NULL;
     Node *n;
@@ -249,7 +254,9 @@ static int fault_submit(Node *n, BlkReq *r)
     return 0;
 }
 
-static const BlkDriver fault = { .name = "fault", .protocol = true, .open = fault_open, .submit = fault_submit };
+static const BlkDriver fault = {
+    .name = "fault", .protocol = true, .open = fault_open, .submit = fault_submit
+};
 BLK_DRIVER(fault);
 
 static char *last_event;
@@ -316,9 +323,15 @@ TEST("block/policy", policy);
 
 static void bad_options(Vm *vm)
 {
-    static const char *const bad[] = { "file=/nonexistent/x", "driver=null-co,cache=fast", "driver=null-co,nonsense=1",
-                                       "driver=null-co,werror=maybe", "driver=nbd", "file=/tmp", "driver=null-co,media=tape",
-                                       "driver=null-co,detect-zeroes=unmap", "file=sheepdog:x" };
+    static const char *const bad[] = { "file=/nonexistent/x",
+                                       "driver=null-co,cache=fast",
+                                       "driver=null-co,nonsense=1",
+                                       "driver=null-co,werror=maybe",
+                                       "driver=nbd",
+                                       "file=/tmp",
+                                       "driver=null-co,media=tape",
+                                       "driver=null-co,detect-zeroes=unmap",
+                                       "file=sheepdog:x" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(Opts) o = opts_parse(bad[i], NULL, &abort_on_error);
@@ -354,7 +367,8 @@ TEST("block/medium", medium);
 
 static void resize_and_throttle(Vm *vm)
 {
-    g_autofree char *path = make_image(65536), *text = g_strdup_printf("file=%s,format=raw,throttling.iops-total=100", path);
+    g_autofree char *path = make_image(65536),
+                    *text = g_strdup_printf("file=%s,format=raw,throttling.iops-total=100", path);
     Disk *d = disk(vm, "hd", text);
     char data[512] = { 1 };
     struct iovec one = { data, 512 };
@@ -383,7 +397,8 @@ static void blockdev(Vm *vm)
     g_autofree char *path = make_image(65536);
     g_autofree char *proto = g_strdup_printf("driver=file,node-name=p0,filename=%s", path);
     g_autoptr(Opts) a = opts_parse(proto, NULL, &abort_on_error);
-    g_autoptr(Opts) b = opts_parse("driver=raw,node-name=f0,file=p0,discard=unmap", NULL, &abort_on_error);
+    g_autoptr(Opts) b =
+        opts_parse("driver=raw,node-name=f0,file=p0,discard=unmap", NULL, &abort_on_error);
     Disk *d;
 
     check(disk_add_blockdev(vm, a, &abort_on_error) && disk_add_blockdev(vm, b, &abort_on_error));

@@ -28,8 +28,11 @@ static void take(void *o, const uint8_t *p, size_t n)
 static void event(void *o, ChrEvent e)
 {
     User *u = o;
-    int *const count[] = { [CHR_OPENED] = &u->opened, [CHR_CLOSED] = &u->closed, [CHR_BREAK] = &u->breaks,
-                           [CHR_MUX_IN] = &u->in, [CHR_MUX_OUT] = &u->out };
+    int *const count[] = { [CHR_OPENED] = &u->opened,
+                           [CHR_CLOSED] = &u->closed,
+                           [CHR_BREAK] = &u->breaks,
+                           [CHR_MUX_IN] = &u->in,
+                           [CHR_MUX_OUT] = &u->out };
 
     (*count[e])++;
 }
@@ -64,7 +67,8 @@ static int connect_unix(const char *path)
 
 static void sockets(Vm *vm)
 {
-    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL), *path = g_build_filename(dir, "s", NULL);
+    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL),
+                    *path = g_build_filename(dir, "s", NULL);
     g_autofree char *text = g_strdup_printf("unix:%s,server,nowait", path);
     Chr *c = chr_new_short(vm, "c0", text, &abort_on_error);
     char buf[64];
@@ -109,7 +113,8 @@ static void on_ready(void *arg) { ++*(int *)arg; }
 /* A reader that does not read: what was written all arrives, in order, and nobody blocks. */
 static void slow_reader(Vm *vm)
 {
-    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL), *path = g_build_filename(dir, "s", NULL);
+    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL),
+                    *path = g_build_filename(dir, "s", NULL);
     g_autofree char *text = g_strdup_printf("unix:%s,server=on,wait=off", path);
     Chr *c = chr_new_short(vm, "c0", text, &abort_on_error);
     g_autofree uint8_t *data = g_malloc(900000), *back = g_malloc(2000000);
@@ -150,7 +155,9 @@ static void fd_passing(Vm *vm)
         char room[CMSG_SPACE(sizeof(int))];
     } control = { 0 };
     struct iovec one = { (void *)"x", 1 };
-    struct msghdr m = { .msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+    struct msghdr m = {
+        .msg_iov = &one, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+    };
     struct cmsghdr *h;
     Opts *o;
     Chr *c;
@@ -164,7 +171,9 @@ static void fd_passing(Vm *vm)
     opts_free(o);
     attach(c, &u, 10);
     h = CMSG_FIRSTHDR(&m);
-    *h = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+    *h = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+                           .cmsg_type = SCM_RIGHTS,
+                           .cmsg_len = CMSG_LEN(sizeof(int)) };
     memcpy(CMSG_DATA(h), &pipe_fds[1], sizeof(int));
     check_eq(sendmsg(pair[1], &m, 0), 1);
     spin(vm, 20);
@@ -234,7 +243,8 @@ static void tcp_telnet(Vm *vm)
     User us, uc;
 
     check(g_str_has_prefix(where, "disconnected:tcp:127.0.0.1:"));
-    text = g_strdup_printf("tcp:127.0.0.1:%d,reconnect=1", (int)g_ascii_strtoull(strrchr(where, ':') + 1, NULL, 10));
+    text = g_strdup_printf("tcp:127.0.0.1:%d,reconnect=1",
+                           (int)g_ascii_strtoull(strrchr(where, ':') + 1, NULL, 10));
     c = chr_new_short(vm, "c", text, &abort_on_error);
     attach(s, &us, 100);
     attach(c, &uc, 100);
@@ -258,10 +268,14 @@ TEST("chr/tcp-telnet", tcp_telnet);
 
 static void others(Vm *vm)
 {
-    static const char *const bad[] = { "bogus", "chardev:none", "tcp:host", "file:/nonexistent/dir/x", "unix:/x,bogus=1", "null,size=1" };
-    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL), *path = g_build_filename(dir, "f", NULL);
+    static const char *const bad[] = { "bogus",           "chardev:none",
+                                       "tcp:host",        "file:/nonexistent/dir/x",
+                                       "unix:/x,bogus=1", "null,size=1" };
+    g_autofree char *dir = g_dir_make_tmp("menura-chr.XXXXXX", NULL),
+                    *path = g_build_filename(dir, "f", NULL);
     g_autofree char *text = g_strdup_printf("file:%s", path), *content = NULL;
-    Chr *c = chr_new_short(vm, "f", text, &abort_on_error), *r = chr_new_short(vm, "r", "ringbuf:4", NULL);
+    Chr *c = chr_new_short(vm, "f", text, &abort_on_error),
+        *r = chr_new_short(vm, "r", "ringbuf:4", NULL);
     GByteArray *ring;
     Error *e;
     User u;

@@ -44,15 +44,20 @@ static char *shell(const char *cmd)
     char *out = NULL;
     const char *argv[] = { "/bin/sh", "-c", cmd, NULL };
 
-    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL, NULL, NULL);
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
+                 NULL, NULL);
     return out ? g_strchomp(out) : g_strdup("");
 }
 
 static const char *const script =
-    "for i in $(seq 100); do W=$(xdotool search --name 'Menura' | head -1); [ -n \"$W\" ] && break; sleep 0.05; done; sleep 0.5;"
-    "xdotool windowfocus $W; sleep 0.2; xdotool mousemove --window $W 80 100; sleep 0.2; xdotool key a; sleep 0.1;"
-    "xdotool keydown shift; sleep 0.1; xdotool click 1; sleep 0.1; xdotool mousemove --window $W 319 199; sleep 0.2;"
-    "command -v import >/dev/null && eval $(xdotool getwindowgeometry --shell $W) && import -window root "
+    "for i in $(seq 100); do W=$(xdotool search --name 'Menura' | head -1); [ -n \"$W\" ] && "
+    "break; sleep 0.05; done; sleep 0.5;"
+    "xdotool windowfocus $W; sleep 0.2; xdotool mousemove --window $W 80 100; sleep 0.2; xdotool "
+    "key a; sleep 0.1;"
+    "xdotool keydown shift; sleep 0.1; xdotool click 1; sleep 0.1; xdotool mousemove --window $W "
+    "319 199; sleep 0.2;"
+    "command -v import >/dev/null && eval $(xdotool getwindowgeometry --shell $W) && import "
+    "-window root "
     "-crop 320x200+$X+$Y +repage -depth 8 rgb:$XSHOT; "
     "xdotool getwindowgeometry $W; xdotool getwindowname $W;"
     "xdotool windowfocus $(xdotool search --maxdepth 0 '.*' | head -1); sleep 0.2;";
@@ -89,7 +94,8 @@ static bool right_colours(void)
     if (!have("import"))
         return true;
     return g_file_get_contents(g_getenv("XSHOT"), &rgb, &len, NULL) && len == 320 * 200 * 3 &&
-           !memcmp(rgb, "\xff\0\0", 3) && !memcmp(rgb + 319 * 3, "\0\xff\0", 3) && !memcmp(rgb + len - 960, "\xff\0\0", 3);
+           !memcmp(rgb, "\xff\0\0", 3) && !memcmp(rgb + 319 * 3, "\0\xff\0", 3) &&
+           !memcmp(rgb + len - 960, "\xff\0\0", 3);
 }
 
 static int judge(int status)
@@ -114,7 +120,8 @@ static int judge(int status)
 
 int main(void)
 {
-    const char *argv[] = { "Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24", "-nolisten", "tcp", NULL };
+    const char *argv[] = { "Xvfb",       "-displayfd", "1",   "-screen", "0",
+                           "800x600x24", "-nolisten",  "tcp", NULL };
     g_autofree char *shot = g_strdup_printf("/tmp/menura-sdl.%d.rgb", (int)getpid());
     const UiDisplay *d;
     char number[16] = "";
@@ -126,7 +133,8 @@ int main(void)
 
     if (!have("Xvfb") || !have("xdotool"))
         return 77;
-    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
+    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL,
+                                  G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
                                   &xvfb, NULL, &out, NULL, NULL))
         return 77;
     n = read(out, number, sizeof(number) - 2);

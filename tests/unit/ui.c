@@ -87,7 +87,8 @@ static void on_event(void *o, const UiEvent *e)
         check(h->room-- > 0);
         g_string_append_printf(h->log, "%s%s ", e->down ? "+" : "-", ui_qcode(e->key));
     } else {
-        g_string_append_printf(h->log, "%d:%d ", e->kind, e->kind == UI_BUTTON ? e->down : e->value);
+        g_string_append_printf(h->log, "%d:%d ", e->kind,
+                               e->kind == UI_BUTTON ? e->down : e->value);
     }
 }
 
@@ -137,11 +138,13 @@ static void pointers(Vm *vm)
     UiEvent rel[] = { { .kind = UI_REL, .value = 3 }, { .kind = UI_BUTTON, .down = true } };
     UiEvent abs[] = { { .kind = UI_ABS, .value = 77 }, { .kind = UI_BUTTON, .down = true } };
 
-    ui_input_add(vm, &(UiInput){ "mouse", 1 << UI_REL | 1 << UI_BUTTON, on_event, on_sync, NULL, &mouse });
+    ui_input_add(
+        vm, &(UiInput){ "mouse", 1 << UI_REL | 1 << UI_BUTTON, on_event, on_sync, NULL, &mouse });
     check(!ui_wants_abs(vm));
     ui_input_send(vm, rel, 2);
     check_str(mouse.log->str, "2:3 1:1 | ");
-    ui_input_add(vm, &(UiInput){ "tablet", 1 << UI_ABS | 1 << UI_BUTTON, on_event, on_sync, NULL, &tablet });
+    ui_input_add(
+        vm, &(UiInput){ "tablet", 1 << UI_ABS | 1 << UI_BUTTON, on_event, on_sync, NULL, &tablet });
     check(ui_wants_abs(vm));
     ui_input_send(vm, abs, 2);
     check_str(tablet.log->str, "3:77 1:1 | ");
@@ -159,12 +162,14 @@ static void dump(Vm *vm)
 {
     UiConsole *c = ui_console_new(vm, "vga", &(UiConsoleOps){ 0 });
     uint32_t *p = pixman_image_get_data(ui_resize(c, 3, 2));
-    g_autofree char *dir = g_dir_make_tmp("menura-ui.XXXXXX", NULL), *ppm = g_build_filename(dir, "a.ppm", NULL);
+    g_autofree char *dir = g_dir_make_tmp("menura-ui.XXXXXX", NULL),
+                    *ppm = g_build_filename(dir, "a.ppm", NULL);
     g_autofree char *png = g_build_filename(dir, "a.png", NULL), *text = NULL;
     gsize len;
 
     p[1] = 0x123456;
-    check(ui_screendump(c, ppm, NULL, &abort_on_error) && ui_screendump(c, png, NULL, &abort_on_error));
+    check(ui_screendump(c, ppm, NULL, &abort_on_error) &&
+          ui_screendump(c, png, NULL, &abort_on_error));
     check(!ui_screendump(c, ppm, "gif", NULL) && !ui_screendump(c, "/nonexistent/x", NULL, NULL));
     check(g_file_get_contents(ppm, &text, &len, NULL));
     check_eq(len, 11 + 18);
