@@ -172,6 +172,7 @@ static bool prepare(Obj *o, void *arg, Error **err)
     Dev *d = (Dev *)o;
 
     d->cls = m->cls;
+    d->layout = core__layout(m->cls);
     d->id = g_strdup(m->id);
     d->bus = m->bus;
     d->dma = o->vm->mem;
@@ -296,7 +297,7 @@ bool dev_add(Vm *vm, Opts *o, Error **err)
 /* ---- entry and settle ---- */
 static void settle_outs(Dev *d)
 {
-    const Layout *l = core__layout(d->cls);
+    const Layout *l = d->layout;
     unsigned at = 0;
 
     for (guint i = 0; i < l->chain->len; i++) {

@@ -195,6 +195,7 @@ struct DevClass {
 struct Dev {
     Obj obj; /* must be first */
     const DevClass *cls;
+    const struct Layout *layout; /* core's: what the tables of cls say */
     char *id;         /* of -device, or NULL */
     Bus *bus;
     AddrSpace *dma;   /* where its DMA goes; default vm->mem */

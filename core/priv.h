@@ -102,14 +102,15 @@ typedef struct Slot { /* registers and fields alike */
     uint64_t reset;
     bool keep;
 } Slot;
-typedef struct Layout {
+typedef struct Layout Layout;
+struct Layout {
     Slot *v;
     unsigned n;
     GPtrArray *resets; /* of const Reg *: rows with a reset value whose bytes a field saves */
     GPtrArray *banks;  /* of const Bank * */
     GPtrArray *chain;  /* of const DevClass *, base first */
     unsigned nout;
-} Layout;
+};
 const Layout *core__layout(const DevClass *c);
 void core__reset_fields(Dev *d); /* state.c's neighbour: all slots to their reset values */
 void core__timers_init(Dev *d);

@@ -12,7 +12,7 @@
 enum { RING = 4096 };
 
 typedef struct Record {
-    int64_t when;
+    uint64_t when; /* host_ticks */
     const TracePoint *p;
     const char *who;
     uint64_t v[4];
@@ -31,11 +31,19 @@ static _Thread_local Ring *mine;
 static FILE *log_file; /* NULL: stderr */
 unsigned log_mask;
 
+/* When the first record was made, in both units: gives the rate of the ticks. */
+static int64_t first_ns;
+static uint64_t first_ticks;
+
 static Ring *ring_get(void)
 {
     if (UNLIKELY(!mine)) {
         Ring *r = g_new0(Ring, 1), *head = __atomic_load_n(&rings, __ATOMIC_ACQUIRE);
 
+        if (!head) {
+            first_ticks = host_ticks();
+            first_ns = host_now();
+        }
         do
             r->next = head;
         while (!__atomic_compare_exchange_n(&rings, &head, r, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE));
@@ -60,7 +68,7 @@ void trace(const TracePoint *p, const char *who, uint64_t a, uint64_t b, uint64_
     Ring *g = ring_get();
     Record *r = &g->r[g->at % RING];
 
-    *r = (Record){ host_now(), p, who, { a, b, c, d } };
+    *r = (Record){ host_ticks(), p, who, { a, b, c, d } };
     __atomic_store_n(&g->at, g->at + 1, __ATOMIC_RELEASE);
     if (UNLIKELY(*p->on)) {
         GString *s = g_string_new(NULL);
@@ -103,9 +111,17 @@ void trace_list(GString *out)
     g_ptr_array_free(v, TRUE);
 }
 
+static double ns_per_tick(void)
+{
+    int64_t ns = host_now() - first_ns;
+    uint64_t ticks = host_ticks() - first_ticks;
+
+    return ns > 0 && ticks ? (double)ns / (double)ticks : 1;
+}
+
 static gint by_time(gconstpointer a, gconstpointer b)
 {
-    int64_t x = ((const Record *)a)->when, y = ((const Record *)b)->when;
+    uint64_t x = ((const Record *)a)->when, y = ((const Record *)b)->when;
 
     return x < y ? -1 : x > y;
 }
@@ -113,7 +129,8 @@ static gint by_time(gconstpointer a, gconstpointer b)
 void flight_dump(GString *out, unsigned max)
 {
     GArray *v = g_array_new(FALSE, FALSE, sizeof(Record));
-    int64_t end;
+    uint64_t end;
+    double unit = ns_per_tick();
 
     for (Ring *g = __atomic_load_n(&rings, __ATOMIC_ACQUIRE); g; g = g->next) {
         uint32_t at = __atomic_load_n(&g->at, __ATOMIC_ACQUIRE), n = MIN(at, RING);
@@ -127,7 +144,7 @@ void flight_dump(GString *out, unsigned max)
     for (guint i = v->len > max ? v->len - max : 0; i < v->len; i++) {
         const Record *r = &g_array_index(v, Record, i);
 
-        g_string_append_printf(out, "%+12.3f us  ", (double)(r->when - end) / 1000);
+        g_string_append_printf(out, "%+12.3f us  ", -(double)(end - r->when) * unit / 1000);
         print_record(out, r);
         g_string_append_c(out, '\n');
     }

@@ -67,6 +67,13 @@ static inline void be32_store(void *p, uint32_t v) { be_store(p, 4, v); }
 /* Monotonic host time in ns. Only clocks (core/clock.h) and statistics may use it. */
 int64_t host_now(void);
 
+/* A cheap counter that grows at a constant rate, of unknown unit: for stamps of trace records. */
+#if defined(__x86_64__)
+static inline uint64_t host_ticks(void) { return __builtin_ia32_rdtsc(); }
+#else
+static inline uint64_t host_ticks(void) { return (uint64_t)host_now(); }
+#endif
+
 /* A generator for tests and per-VM randomness: splitmix64; never global. */
 typedef struct Rng {
     uint64_t s;

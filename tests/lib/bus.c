@@ -18,7 +18,7 @@ static Dev *host_new(Vm *vm) { return dev_new(vm, "test-host", NULL, NULL, NULL,
 static const struct {
     const char *type, *controller;
 } controllers[] = {
-    { "IDE", "piix3-ide" }, { "IDE", "ich9-ahci" }, { "virtio-bus", "virtio-pci" }, { "SCSI", "virtio-scsi-pci" },
+    { "ide", "piix3-ide" }, { "ide", "ahci" }, { "virtio-bus", "virtio-pci" }, { "SCSI", "virtio-scsi-pci" },
     { "virtio-serial-bus", "virtio-serial-pci" }, { "floppy-bus", "isa-fdc" }, { "usb-bus", "qemu-xhci" },
 };
 

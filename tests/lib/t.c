@@ -103,7 +103,7 @@ static void run(void (*fn)(Vm *vm, const void *arg), const void *arg)
     vm_free(vm);
 }
 
-bool t_run(const char *name, void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet)
+int t_status(void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet)
 {
     int status;
     pid_t pid;
@@ -116,8 +116,13 @@ bool t_run(const char *name, void (*fn)(Vm *vm, const void *arg), const void *ar
         run(fn, arg);
         exit(0);
     }
-    if (pid < 0 || waitpid(pid, &status, 0) < 0)
-        return false;
+    return pid < 0 || waitpid(pid, &status, 0) < 0 ? -1 : status;
+}
+
+bool t_run(const char *name, void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet)
+{
+    int status = t_status(fn, arg, quiet);
+
     if (quiet)
         return status == 0;
     printf("%s %s\n", status ? "FAIL" : "ok  ", name);

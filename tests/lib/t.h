@@ -38,6 +38,7 @@ void t_fail(const char *file, int line, const char *fmt, ...) PRINTF(3, 4) NORET
 
 /* Run fn in a process of its own, with a VM and a time limit; prints the verdict. False: it failed or crashed. */
 bool t_run(const char *name, void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet);
+int t_status(void (*fn)(Vm *vm, const void *arg), const void *arg, bool quiet); /* the same, waitpid's status */
 Vm *t_vm(void);                            /* a VM with 16 MiB of RAM at 0; the caller frees (vm_free) */
 Dev *t_plug(Vm *vm, const char *text);     /* "fact,delay-us=10"; buses that it needs are made */
 void t_backends(Vm *vm);                   /* null chardev, drive, .. named "null0" */
