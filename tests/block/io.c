@@ -239,7 +239,7 @@ static void wait_done(Vm *vm, Seen *s, int n)
 
 /* A node that fails on demand, like a disk that is full or was pulled out. */
 static int fault_errno;
-static int writes_before_fault;
+static int writes_before_fault, flushes, forced;
 
 static bool fault_open(Node *n, Opts *o, Error **err)
 {
@@ -251,6 +251,8 @@ static int fault_submit(Node *n, BlkReq *r)
 {
     if (r->op == BLK_WRITE && fault_errno && writes_before_fault-- <= 0)
         return -fault_errno;
+    flushes += r->op == BLK_FLUSH;
+    forced += r->op == BLK_WRITE && r->flags & BLK_FUA;
     return 0;
 }
 
@@ -410,3 +412,74 @@ static void blockdev(Vm *vm)
     g_unlink(path);
 }
 TEST("block/blockdev", blockdev);
+
+/* What a power cut would show: which writes were made durable, by cache mode. */
+static void cache_modes(Vm *vm)
+{
+    static const struct {
+        const char *opt;
+        int flushes, forced;
+    } modes[] = { { "cache=writeback", 1, 0 }, { "cache=writethrough", 1, 1 }, { "cache=unsafe", 0, 0 },
+                  { "cache.writeback=off,cache.no-flush=off", 1, 1 } };
+
+    fault_errno = 0;
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        g_autofree char *text = g_strconcat("driver=fault,", modes[i].opt, NULL);
+        Disk *d = disk(vm, "hd", text);
+        char data[512] = { 1 };
+        struct iovec one = { data, 512 };
+        BlkReq w = { .op = BLK_WRITE, .len = 512, .iov = &one, .niov = 1 }, f = { .op = BLK_FLUSH };
+        Seen s = { 0 };
+
+        flushes = forced = 0;
+        disk_submit(d, &w, count, &s);
+        disk_submit(d, &f, count, &s);
+        wait_done(vm, &s, 2);
+        check_eq(flushes, modes[i].flushes);
+        check_eq(forced, modes[i].forced);
+        disk_free(d);
+    }
+}
+TEST("block/cache-modes", cache_modes);
+
+/* QEMU's tools and we refuse each other; nothing to test where they are not installed. */
+static int tool(const char *format, const char *path)
+{
+    g_autofree char *cmd = g_strdup_printf(format, path);
+    const char *argv[] = { "/bin/sh", "-c", cmd, NULL };
+    int status = -1;
+
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL,
+                 NULL, NULL, &status, NULL);
+    return status;
+}
+
+static void qemu_locks(Vm *vm)
+{
+    g_autofree char *img = g_find_program_in_path("qemu-img"), *path = NULL;
+    unsigned reader = PERM_CONSISTENT_READ, writer = reader | PERM_WRITE | PERM_RESIZE;
+    unsigned share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+    Node *n;
+
+    if (!img)
+        return;
+    path = make_image(65536);
+    n = open_text(vm, path, ",driver=raw", false);
+    check_eq(tool("qemu-io -f raw -c 'write 0 512' %s", path), 0);
+    check(node_permissions(n, writer, share, &abort_on_error));
+    check(tool("qemu-io -f raw -c 'write 0 512' %s", path) != 0);
+    check(tool("qemu-img info %s", path) != 0);
+    check_eq(tool("qemu-img info -U %s", path), 0);
+    check(node_permissions(n, reader, share, &abort_on_error));
+    check(tool("qemu-io -f raw -c 'write 0 512' %s", path) != 0);
+    check_eq(tool("qemu-img info %s", path), 0);
+    node_unref(n);
+    n = open_text(vm, path, ",driver=raw", false);
+    check_eq(tool("(sleep 1; echo quit) | qemu-io -f raw %s & sleep 0.4; exit 0", path), 0);
+    check(!node_permissions(n, writer, share, NULL));
+    g_usleep(1500000);
+    check(node_permissions(n, writer, share, &abort_on_error));
+    node_unref(n);
+    g_unlink(path);
+}
+TEST("block/qemu-locks", qemu_locks);

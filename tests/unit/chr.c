@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <termios.h>
 #include <unistd.h>
 
 typedef struct User {
@@ -330,3 +334,75 @@ static void ptys(Vm *vm)
     g_string_free(u.got, TRUE);
 }
 TEST("chr/pty", ptys);
+
+/* ---- the terminal comes back, however the process ends ---- */
+static pid_t on_terminal(int master, Vm *vm)
+{
+    pid_t pid = fork();
+
+    if (pid)
+        return pid;
+    setsid();
+    for (int fd = 0, slave = open(ptsname(master), O_RDWR); fd < 3; fd++)
+        dup2(slave, fd);
+    for (int sig = 1; sig < 32; sig++)
+        signal(sig, SIG_DFL);
+    Chr *c = chr_new_short(vm, "s", "mon:stdio", &abort_on_error);
+
+    chr_write_all(c, "ready", 5);
+    for (;;)
+        loop_iterate(vm->loop, true);
+}
+
+static bool is_raw(int fd)
+{
+    struct termios t;
+
+    check(!tcgetattr(fd, &t));
+    return !(t.c_lflag & (ICANON | ECHO | ISIG));
+}
+
+static void wait_for_text(int fd, const char *text)
+{
+    char buf[64] = "";
+    size_t n = 0;
+
+    while (!strstr(buf, text) && n < sizeof(buf) - 1) {
+        ssize_t k = read(fd, buf + n, sizeof(buf) - 1 - n);
+
+        check(k > 0);
+        n += (size_t)k;
+    }
+}
+
+static void terminal(Vm *vm)
+{
+    static const int ends[] = { SIGTERM, SIGINT, SIGHUP, SIGSEGV };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
+        int master = posix_openpt(O_RDWR | O_NOCTTY), slave, status;
+        pid_t pid;
+
+        check(master >= 0 && !grantpt(master) && !unlockpt(master));
+        slave = open(ptsname(master), O_RDWR | O_NOCTTY); /* keeps the terminal alive to look at */
+        check(!is_raw(slave));
+        pid = on_terminal(master, vm);
+        wait_for_text(master, "ready");
+        check(is_raw(slave));
+        kill(pid, SIGTSTP);
+        check(waitpid(pid, &status, WUNTRACED) == pid);
+        if (WIFSTOPPED(status)) { /* an orphaned group is not stopped by the kernel */
+            check(!is_raw(slave));
+            kill(pid, SIGCONT);
+            for (int k = 0; k < 200 && !is_raw(slave); k++)
+                g_usleep(5000);
+            check(is_raw(slave));
+        }
+        kill(pid, ends[i]);
+        check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == ends[i]);
+        check(!is_raw(slave));
+        close(slave);
+        close(master);
+    }
+}
+TEST("chr/terminal", terminal);
