@@ -226,15 +226,16 @@ static void check_power(Ata *a, unsigned flags)
 static void diagnose(Ata *a, unsigned flags)
 {
     ata_signature(a);
-    ata_done(a);
-    a->error = 1;
-    if (a->cd)
-        a->status = 0;
+    a->error = 1; /* passed */
+    a->status = a->cd ? 0 : ATA_DRDY | ATA_DSC;
+    a->intrq = true;
+    ata_end(a);
 }
 
 static void device_reset(Ata *a, unsigned flags)
 {
     ata_reset(a, false);
+    ata_end(a);
 }
 
 static void set_multiple(Ata *a, unsigned flags)

@@ -35,7 +35,7 @@ static void set_buf(Ata *a, uint8_t *data, uint32_t len)
     a->pos = a->block = 0;
 }
 
-static void end(Ata *a)
+void ata_end(Ata *a)
 {
     a->phase = ATA_IDLE;
     a->step = STEP_DONE;
@@ -48,7 +48,7 @@ void ata_done(Ata *a)
     a->status = at_rest(a);
     a->error = 0;
     a->intrq = true;
-    end(a);
+    ata_end(a);
 }
 
 void ata_fail(Ata *a, uint8_t error)
@@ -56,7 +56,7 @@ void ata_fail(Ata *a, uint8_t error)
     a->status = at_rest(a) | ATA_ERR;
     a->error = error;
     a->intrq = true;
-    end(a);
+    ata_end(a);
 }
 
 static void next_block(Ata *a)
@@ -112,7 +112,7 @@ static void quiet_end(Ata *a)
         return;
     }
     a->status = at_rest(a);
-    end(a);
+    ata_end(a);
 }
 
 void ata_step(Ata *a, AtaStep step, int ret)

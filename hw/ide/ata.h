@@ -73,6 +73,7 @@ static inline bool ata_has_medium(const Ata *a) { return disk_present(a->disk) &
 static inline uint64_t ata_sectors(const Ata *a) { return disk_size(a->disk) / ATA_SECTOR; }
 
 /* ---- between ata.c, ata-cmd.c, ata-id.c and atapi.c ---- */
+void ata_end(Ata *a); /* idle with the status and error set before */
 void ata_done(Ata *a);
 void ata_fail(Ata *a, uint8_t error);
 void ata_signature(Ata *a);
