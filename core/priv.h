@@ -76,6 +76,7 @@ void core__cpu_start_threads(Vm *vm);
 void core__cpu_join(Vm *vm);
 
 /* obj.c, prop.c, dev.c */
+extern const ObjClass core__device_class; /* parent of all device classes */
 const ObjClass *core__class_parent(const ObjClass *c); /* explicit parent, or base of a device class */
 const char *core__type_alias(const char *name);        /* core/compat.def */
 const char *core__prop_alias(const ObjClass *cls, const char *name);
