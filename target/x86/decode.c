@@ -200,7 +200,7 @@ static void constant(Cursor *c, Insn *in, const Opr *o)
 static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
 {
     uint64_t t = in->row->traits;
-    bool mandatory66 = in->row->pfx == 1 || x->vex, o66 = x->o16 && !mandatory66;
+    bool mandatory66 = in->row->pfx == 1 || x->vex || t & R_NO16, o66 = x->o16 && !mandatory66;
 
     in->o66 = o66;
     in->size = mode == CODE16 ? (o66 ? 2 : 1) : o66 ? 1 : 2;
@@ -224,6 +224,11 @@ static const Row *find_row(const Prefix *x, uint8_t opc, uint8_t m, CodeSize mod
     if (leaf & 0x8000)
         leaf = (l ? group_1 : group_0)[leaf & 0x7fff][(x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)];
     return leaf ? &x86_rows[leaf] : NULL;
+}
+
+static bool needs_modrm(const Prefix *x, uint8_t opc, CodeSize mode)
+{
+    return (mode == CODE64 ? leaf_1 : leaf_0)[x->map][opc] & 0x8000;
 }
 
 static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv)
@@ -251,10 +256,9 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
     opc = prefixes(&c, in, &x, mode);
     if (c.bad)
         return c.p > c.end ? DEC_UD : n < 15 ? DEC_SHORT : DEC_LONG;
-    if (c.p == c.end) /* whether a ModRM byte is needed is known only with it */
-        m = 0;
-    else
-        m = *c.p;
+    if (c.p == c.end && n < 15 && needs_modrm(&x, opc, mode))
+        return DEC_SHORT; /* which row it is, the missing byte says */
+    m = c.p == c.end ? 0 : *c.p;
     in->row = find_row(&x, opc, m, mode);
     if (!in->row)
         return DEC_UD;

@@ -1,0 +1,145 @@
+/*
+ * tests/isa/engine.c - our side of the oracle: one vCPU of the software CPU in long mode at ring 3, the
+ * guest's pages mapped as the sandbox has them, blocks run by the interpreter without a vCPU thread.
+ * The IDT is empty, so that int3 shows as #GP(1Ah).
+ */
+#include "accel/tcg/tcg.h"
+#include "core/machine.h"
+#include "tests/isa/oracle.h"
+#include "tcg/flags.h"
+#include "util/rcu.h"
+
+enum { TABLES = 0x1000, CODE_PA = 0x100000, DATA_PA = 0x300000, RAM = 4 << 20 };
+static X86 *cpu;
+static uint8_t *ram;
+static RamBlock *block;
+
+static bool machine_init(Vm *vm, Error **err)
+{
+    block = ram_new(vm->machine, "ram", RAM, err);
+    if (!block || !cpu_new(vm, "max", 0, err))
+        return false;
+    region_map(vm->sysmem, 0, region_ram(vm->machine, "ram", block), 0);
+    ram = block->host;
+    return true;
+}
+static const MachineClass oracle = {
+    .name = "oracle", .desc = "for the oracle", .default_cpu = "max", .max_cpus = 1,
+    .props = { .name = "oracle-machine", .size = sizeof(Obj) }, .init = machine_init,
+};
+MACHINE(oracle);
+
+/* Pages of the first GiB: four tables at fixed places, one last-level table for each range. */
+static void map(uint64_t va, uint64_t pa, unsigned pages, uint64_t table, unsigned rw)
+{
+    const uint64_t on = 0x67; /* P W U A D */
+
+    le64_store(ram + TABLES, (TABLES + 0x1000) | on);
+    le64_store(ram + TABLES + 0x1000, (TABLES + 0x2000) | on);
+    le64_store(ram + TABLES + 0x2000 + (va >> 21 & 511) * 8, table | on);
+    for (unsigned i = 0; i < pages; i++)
+        le64_store(ram + table + ((va >> 12 & 511) + i) * 8, (pa + i * (uint64_t)PAGE) | 0x65 | rw);
+}
+
+bool engine_start(void)
+{
+    Error *err = NULL;
+    Vm *vm = vm_new("oracle");
+
+    vm->cfg.cpus = vm->cfg.max_cpus = vm->cfg.sockets = vm->cfg.dies = vm->cfg.cores = vm->cfg.threads = 1;
+    if (!vm_set_accel(vm, "tcg", NULL, &err) || !vm_init_machine(vm, "oracle", NULL, &err)) {
+        error_report_free(err);
+        return false;
+    }
+    cpu = vm->cpus[0]->regs;
+    cpu_reset(vm->cpus[0]);
+    map(CODE_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x3000, 0);
+    map(DATA_AT, DATA_PA, 3, TABLES + 0x4000, 0);
+    map(DATA_AT, DATA_PA, 2, TABLES + 0x4000, 2);
+    case_memory(ram + DATA_PA + 2 * PAGE, 2, 0);
+    cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+    cpu->cr3 = TABLES;
+    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE;
+    cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
+    for (unsigned i = 0; i < 6; i++)
+        x86_set_seg(cpu, i, i == SEG_CS ? 0x33 : i == SEG_SS ? 0x2b : 0, 0, 0xffffffff, i == SEG_CS ? 0xfb | SA_L | SA_G : 0xf3 | SA_DB | SA_G);
+    cpu->cpl = 3;
+    cpu->idt.limit = 0;
+    cpu->eflags = EF_IF | 2;
+    x86_update_mode(cpu);
+    tcg_flush_all(cpu);
+    rcu_lock();
+    return true;
+}
+
+void engine_load(const Case *cases, unsigned n)
+{
+    memset(ram + CODE_PA, 0xcc, (CODE_PAGES + 1) * PAGE);
+    for (unsigned i = 0; i < n; i++)
+        memcpy(ram + CODE_PA + (cases[i].at - CODE_AT), cases[i].code, cases[i].len);
+    tcg_blocks_flush(cpu->tcg);
+}
+
+static void put(const Case *k)
+{
+    const State *in = &k->in;
+    Env *e = &cpu->env;
+
+    memcpy(e->v, in->gpr, sizeof(in->gpr));
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(e->vec[i], in->xmm[i], 16);
+    e->cc = (Cc){ .kind = CC_RAW, .res = in->flags };
+    e->pc = in->pc;
+    e->fault.kind = FAULT_NONE;
+    cpu->eflags = EF_IF | 2;
+    cpu->mxcsr = in->mxcsr;
+    cpu->fpu.cw = in->cw;
+    cpu->fpu.sw = in->sw;
+    cpu->fpu.tags = in->tags;
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(cpu->fpu.st[(in->sw / 2048 + i) & 7], in->st[i], 10);
+}
+
+static State get(void)
+{
+    State s = { .pc = cpu->env.pc, .mxcsr = cpu->mxcsr, .cw = cpu->fpu.cw, .sw = cpu->fpu.sw,
+                .tags = (uint8_t)cpu->fpu.tags, .flags = flags_of(&cpu->env.cc) };
+    Fault f = cpu->env.fault;
+
+    memcpy(s.gpr, cpu->env.v, sizeof(s.gpr));
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(s.xmm[i], cpu->env.vec[i], 16);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(s.st[i], cpu->fpu.st[(s.sw / 2048 + i) & 7], 10);
+    s.vector = f.kind - FAULT_EXC;
+    if (s.vector == EXC_GP && f.err == (EXC_BP << 3 | 2)) {
+        s.vector = EXC_BP;
+        s.pc++;
+    } else if (s.vector == EXC_SS) {
+        s.vector = EXC_GP;
+    } else if (s.vector == EXC_PF) {
+        s.err = f.err & 0x13;
+        s.addr = f.addr;
+    }
+    return s;
+}
+
+State engine_run(const Case *k)
+{
+    State s;
+
+    case_memory(ram + DATA_PA, 0, k->mem_seed);
+    case_memory(ram + DATA_PA + PAGE, 1, k->mem_seed);
+    put(k);
+    for (unsigned i = 0; i < 1000; i++) { /* polls and retries go on; a case is short */
+        cpu->env.exit_req = 0;
+        interp_run(&cpu->env);
+        if (cpu->env.fault.kind >= FAULT_EXC)
+            break;
+        cpu->env.fault.kind = FAULT_NONE;
+    }
+    s = get();
+    s.mem = case_hash(ram + DATA_PA + PAGE, case_hash(ram + DATA_PA, 0));
+    cpu->env.fault.kind = FAULT_NONE;
+    return s;
+}

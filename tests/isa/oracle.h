@@ -1,0 +1,55 @@
+/*
+ * tests/isa/oracle.h - the silicon oracle: random cases from decode.tbl, run natively in a forked
+ * sandbox (silicon.c) and on the interpreter (engine.c), compared (oracle.c). docs/internals/oracle.md.
+ */
+#ifndef TESTS_ISA_ORACLE_H
+#define TESTS_ISA_ORACLE_H
+#include "target/x86/fpu.h"
+
+enum { CODE_PAGES = 256, CODE_SLOT = 512, BATCH = CODE_PAGES * (PAGE / CODE_SLOT - 1) };
+#define CODE_AT 0x10000000ull
+#define DATA_AT 0x20000000ull /* two writable pages, a read-only one, then nothing */
+
+typedef struct State {
+    uint64_t gpr[16], pc;
+    unsigned flags; /* FC.. */
+    uint32_t vector, err;
+    uint64_t addr;
+    uint8_t xmm[16][16], st[8][10]; /* st: by ST number */
+    uint32_t mxcsr;
+    uint16_t cw, sw;
+    uint8_t tags;
+    uint64_t mem; /* hash of the writable data pages */
+} State;
+
+typedef struct Case {
+    const Row *row; /* NULL: a block */
+    uint8_t code[CODE_SLOT];
+    unsigned len, ninsns, slot;
+    uint64_t at, mem_seed, seed;
+    unsigned undef;              /* flags not compared at the end, */
+    uint8_t undef_at[CODE_SLOT]; /* .. at a fault in the instruction at this offset */
+    bool usefpu, div;
+    State in, out; /* out: the silicon's answer */
+    bool answered;
+} Case;
+
+static inline uint64_t rnd(Rng *r) { return rng_next(r); }
+static inline unsigned below(Rng *r, unsigned n) { return (unsigned)((rng_next(r) >> 33) % n); }
+static inline bool chance(Rng *r, unsigned percent) { return below(r, 100) < percent; }
+
+/* Memory contents of a case: both sides make them from the seed. */
+void case_memory(uint8_t *page, unsigned which, uint64_t seed);
+uint64_t case_hash(const uint8_t *page, uint64_t hash);
+/* silicon.c: run all cases natively in a forked child; `cases` is shared memory */
+bool silicon_run(Case *cases, unsigned n);
+bool silicon_has(const Row *row);
+bool silicon_is_amd(void);
+/* gen.c: slot is its place in a batch, seed makes it again */
+void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k);
+void gen_block_case(uint64_t seed, unsigned slot, Case *k);
+/* engine.c */
+bool engine_start(void);
+void engine_load(const Case *cases, unsigned n);
+State engine_run(const Case *k);
+#endif

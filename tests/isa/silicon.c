@@ -1,0 +1,221 @@
+/*
+ * tests/isa/silicon.c - the silicon: a forked child with the guest's memory at the guest's addresses
+ * runs the bytes and answers with the registers. State goes in and comes out through signal frames:
+ * int3 in our code enters the handler, which swaps the frame for the case's state; the case ends in
+ * int3 or a fault, and the handler swaps back.
+ */
+#include "tests/isa/oracle.h"
+#include <cpuid.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+static Case *current; /* of the child: one process, one case at a time */
+static ucontext_t home;
+static bool inside;
+
+void case_memory(uint8_t *page, unsigned which, uint64_t seed)
+{
+    Rng r = { seed * 8 + which + 1 };
+
+    for (unsigned i = 0; i < PAGE; i += 8) {
+        uint64_t v = rng_next(&r);
+
+        memcpy(page + i, &v, 8);
+    }
+}
+
+uint64_t case_hash(const uint8_t *page, uint64_t hash)
+{
+    uint64_t v;
+
+    for (unsigned i = 0; i < PAGE; i += 8) {
+        memcpy(&v, page + i, 8);
+        hash = (hash ^ v) * 0x9e3779b97f4a7c15ull;
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+static const int reg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                REG_R12, REG_R13, REG_R14, REG_R15 };
+static const struct {
+    unsigned mine, efl;
+} flag_of[] = { { FC, 1 }, { FP, 4 }, { FA, 16 }, { FZ, 64 }, { FS, 128 }, { FO, 2048 } };
+
+static void put_state(ucontext_t *u, const State *s)
+{
+    greg_t *g = u->uc_mcontext.gregs;
+    uint8_t *fp = (uint8_t *)u->uc_mcontext.fpregs;
+
+    for (int i = 0; i < 16; i++)
+        g[reg_of[i]] = (greg_t)s->gpr[i];
+    g[REG_RIP] = (greg_t)s->pc;
+    g[REG_EFL] = 0x202;
+    for (unsigned i = 0; i < 6; i++)
+        g[REG_EFL] |= s->flags & flag_of[i].mine ? (greg_t)flag_of[i].efl : 0;
+    le16_store(fp, s->cw);
+    le16_store(fp + 2, s->sw);
+    le16_store(fp + 4, s->tags);
+    le32_store(fp + 24, s->mxcsr);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(fp + 32 + 16 * i, s->st[i], 10);
+    memcpy(fp + 160, s->xmm, sizeof(s->xmm));
+    if (le32_load(fp + 464) == 0x46505853) /* an XSAVE frame: say that x87 and SSE are in it */
+        le64_store(fp + 512, le64_load(fp + 512) | 3);
+}
+
+static void get_state(const ucontext_t *u, State *s)
+{
+    const greg_t *g = u->uc_mcontext.gregs;
+    const uint8_t *fp = (const uint8_t *)u->uc_mcontext.fpregs;
+
+    for (int i = 0; i < 16; i++)
+        s->gpr[i] = (uint64_t)g[reg_of[i]];
+    s->pc = (uint64_t)g[REG_RIP];
+    s->flags = 0;
+    for (unsigned i = 0; i < 6; i++)
+        s->flags |= g[REG_EFL] & flag_of[i].efl ? flag_of[i].mine : 0;
+    memcpy(s->xmm, fp + 160, sizeof(s->xmm));
+    s->cw = le16_load(fp);
+    s->sw = le16_load(fp + 2);
+    s->tags = fp[4];
+    s->mxcsr = le32_load(fp + 24);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(s->st[i], fp + 32 + 16 * i, 10);
+    s->vector = (uint32_t)g[REG_TRAPNO];
+    s->err = 0;
+    s->addr = 0;
+    if (s->vector == EXC_SS)
+        s->vector = EXC_GP;
+    if (s->vector == EXC_PF) {
+        s->err = (uint32_t)g[REG_ERR] & 0x13;
+        s->addr = (uint64_t)g[REG_CR2];
+        if (s->addr - CODE_AT >= DATA_AT - CODE_AT + PAGE * 4) /* may be the host's own page */
+            s->err &= ~1u;
+    }
+}
+
+static void on_signal(int sig, siginfo_t *info, void *ctx)
+{
+    ucontext_t *u = ctx;
+
+    (void)sig, (void)info;
+    if (!inside) {
+        inside = true;
+        memcpy(home.uc_mcontext.gregs, u->uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
+        put_state(u, &current->in);
+        return;
+    }
+    get_state(u, &current->out);
+    memcpy(u->uc_mcontext.gregs, home.uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
+    le16_store(u->uc_mcontext.fpregs, 0x37f);
+    memset((uint8_t *)u->uc_mcontext.fpregs + 2, 0, 4);
+    le32_store((uint8_t *)u->uc_mcontext.fpregs + 24, MXCSR_RESET);
+    inside = false;
+}
+
+/* Executable at CODE_AT; the writable mapping is returned. */
+static uint8_t *map_code(int fd)
+{
+    const size_t size = (CODE_PAGES + 1) * PAGE;
+    void *rx, *w;
+
+    if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+        return NULL;
+    rx = mmap((void *)CODE_AT, size, PROT_READ | PROT_EXEC,
+              MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, 0);
+    w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return rx == MAP_FAILED || w == MAP_FAILED ? NULL : w;
+}
+
+static void child(Case *cases, unsigned n)
+{
+    static uint8_t stack[65536];
+    const int sigs[] = { SIGTRAP, SIGSEGV, SIGFPE, SIGILL, SIGBUS };
+    struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    stack_t alt = { .ss_sp = stack, .ss_size = sizeof(stack) };
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, rw = PROT_READ | PROT_WRITE;
+    int fd = memfd_create("cases", 0); /* the guest may not write its code: two mappings */
+    uint8_t *code = map_code(fd);
+    uint8_t *data = mmap((void *)DATA_AT, 3 * PAGE, rw, how, -1, 0);
+
+    if (!code || data == MAP_FAILED)
+        _exit(2);
+    case_memory(data + 2 * PAGE, 2, 0);
+    mprotect(data + 2 * PAGE, PAGE, PROT_READ);
+    memset(code, 0xcc, (CODE_PAGES + 1) * PAGE);
+    sigaltstack(&alt, NULL);
+    for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+        sigaction(sigs[i], &sa, NULL);
+    alarm(60);
+    for (unsigned i = 0; i < n; i++) {
+        current = &cases[i];
+        memcpy(code + (current->at - CODE_AT), current->code, current->len);
+        case_memory(data, 0, current->mem_seed);
+        case_memory(data + PAGE, 1, current->mem_seed);
+        __asm__ volatile("int3" ::: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+                         "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+        current->out.mem = case_hash(data + PAGE, case_hash(data, 0));
+        current->answered = true;
+    }
+    _exit(0);
+}
+
+bool silicon_run(Case *cases, unsigned n)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        child(cases, n);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* ---- what this host has */
+enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, WORDS };
+
+static void host_words(uint32_t w[WORDS])
+{
+    unsigned a, b, c, d;
+
+    memset(w, 0, WORDS * sizeof(w[0]));
+    if (__get_cpuid(1, &a, &b, &c, &d))
+        w[W_1D] = d, w[W_1C] = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        w[W_7B] = b, w[W_7C] = c, w[W_7D] = d;
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d))
+        w[W_81D] = d, w[W_81C] = c;
+    if (__get_cpuid_count(13, 1, &a, &b, &c, &d))
+        w[W_D1A] = a;
+}
+
+bool silicon_has(const Row *row)
+{
+    static const struct {
+        uint8_t word, bit, feature;
+    } known[] = {
+#define F(name, word, bit, impl, feature) { word, bit, feature },
+#include "target/x86/features.def"
+#undef F
+    };
+    uint32_t w[WORDS];
+
+    if (!row->feature)
+        return true;
+    host_words(w);
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
+        if (known[i].feature == row->feature)
+            return w[known[i].word] >> known[i].bit & 1;
+    return false;
+}
+
+bool silicon_is_amd(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
+}
