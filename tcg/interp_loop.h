@@ -198,6 +198,13 @@ jump: {
 brind:
     e->icount += blk->ninsns;
     pc = v[o->a];
+    blk = view->jb[jc_slot(pc)];
+    if (UNLIKELY((!blk || blk->pc != pc) && !target_brind_ok(e, pc))) {
+        blk = e->cur;
+        v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
+        goto fault_here;
+    }
+    blk = e->cur;
     if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED) || blk->mode & ENV_MODE_ONE)) {
         e->pc = pc;
         if (!target_brind_ok(e, pc))

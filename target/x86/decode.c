@@ -179,7 +179,7 @@ static void constant(Cursor *c, Insn *in, const Opr *o)
     case O_IV: in->imm = next_sx(c, 1u << v); break;
     case O_IB:
     case O_J8: in->imm = next_sx(c, 1); break;
-    case O_UB: in->imm = in->row->nopr > 2 && o > in->row->opr && o[-1].kind == O_UW ? in->imm | next(c) << 16 : next(c); break;
+    case O_UB: in->imm = o > in->row->opr && o[-1].kind == O_UW ? in->imm | next(c) << 16 : next(c); break;
     case O_UW: in->imm = next_sx(c, 2) & 0xffff; break;
     case O_JZ: in->imm = next_sx(c, in->size == 1 ? 2 : 4); break;
     case O_AP:

@@ -209,14 +209,17 @@ static bool decided(const Str *t, bool equal) { return t->rep && equal != (t->re
 uint64_t hx_cmps(Env *e, uint64_t how, uint64_t b, uint64_t c)
 {
     Str t = decode(e, how);
+    const Cc before = e->cc; /* what a fault later on restores */
 
     for (uint64_t left = count(&t); left; left--) {
         uint64_t src, dst, x = 0, y = 0;
         bool equal;
 
-        if (!linear(&t, RSI, t.seg, false, &src) || !mem_load(e, src, 1u << t.size, &x, false) ||
-            !linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false))
+        if (!linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false) ||
+            !linear(&t, RSI, t.seg, false, &src) || !mem_load(e, src, 1u << t.size, &x, false)) {
+            e->cc = before;
             return 0;
+        }
         equal = compare(&t, x, y);
         advance(&t, RSI, 1);
         advance(&t, RDI, 1);
@@ -232,13 +235,16 @@ uint64_t hx_cmps(Env *e, uint64_t how, uint64_t b, uint64_t c)
 uint64_t hx_scas(Env *e, uint64_t how, uint64_t b, uint64_t c)
 {
     Str t = decode(e, how);
+    const Cc before = e->cc; /* what a fault later on restores */
 
     for (uint64_t left = count(&t); left; left--) {
         uint64_t dst, y = 0;
         bool equal;
 
-        if (!linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false))
+        if (!linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false)) {
+            e->cc = before;
             return 0;
+        }
         equal = compare(&t, e->v[RAX], y);
         advance(&t, RDI, 1);
         counted(&t, 1);

@@ -266,8 +266,8 @@ HELPER(enter)
         return 0;
 #undef PUSH
     sp -= b;
-    if (!stack_ok(s, sp & m, (unsigned)a, true))
-        return 0;
+    if (!stack_ok(s, sp & m, (unsigned)a, true) || !mem_load(e, stack_base(s) + (sp & m), (unsigned)n, &v, true))
+        return 0; /* the new top must be writable, though nothing is stored there */
     e->v[RSP] = (e->v[RSP] & ~m) | (sp & m);
     if (a == 1)
         e->v[RBP] = (e->v[RBP] & ~0xffffull) | (frame & 0xffff);

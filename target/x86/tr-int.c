@@ -69,6 +69,15 @@ void tr_enter(Tr *t)
 
 static uint64_t eip_of_next(const Tr *t) { return tr_eip(t, t->next); }
 
+/* What the branch just emitted adds to rsp when its target is not canonical: the fault is at the branch. */
+static void undo_rsp(Tr *t, int64_t n)
+{
+    IrOp *o = &t->b->ops[t->b->nops - 1];
+
+    o->b = RSP;
+    o->imm = n;
+}
+
 void tr_call_ind(Tr *t)
 {
     Val to = tr_rd(t, 0, false), copy = to;
@@ -79,16 +88,19 @@ void tr_call_ind(Tr *t)
     }
     tr_push_val(t, t->in.size, val_const((int64_t)eip_of_next(t)));
     tr_jump_ind(t, t->in.size, copy);
+    undo_rsp(t, 1 << t->in.size);
 }
 
 void tr_jmp_ind(Tr *t) { tr_jump_ind(t, t->in.size, tr_rd(t, 0, false)); }
 
 void tr_ret(Tr *t)
 {
+    int64_t n = (1 << t->in.size) + (t->in.row->nopr ? t->in.imm : 0);
     Val to = pop_val(t, t->in.size);
 
-    add_rsp(t, (1 << t->in.size) + (t->in.row->nopr ? t->in.imm : 0));
+    add_rsp(t, n);
     tr_jump_ind(t, t->in.size, to);
+    undo_rsp(t, -n);
 }
 
 void tr_jmp(Tr *t) { tr_jump_to(t, tr_target(t, t->in.imm)); }
@@ -197,6 +209,7 @@ void tr_cmpxchg(Tr *t)
 {
     unsigned size = t->in.size;
     Val old = tr_rd(t, 0, true), src = tr_rd(t, 1, false), new = ir_temp(t->b), acc = ir_temp(t->b), was = old;
+    Val full = ir_temp(t->b);
 
     if (!t->in.mem) {
         was = ir_temp(t->b);
@@ -205,6 +218,7 @@ void tr_cmpxchg(Tr *t)
     ir_alu(t->b, IR_sub, size, IR_F, NOVAL, val_reg(RAX), was);
     ir_alu(t->b, IR_mov, 3, 0, new, was, NOVAL);
     ir_emit(t->b, IR_cmov, 3, new, was, src)->x = 4;
+    ir_alu(t->b, IR_mov, 2, 0, full, src, NOVAL); /* a 32-bit register that does not match keeps its upper half */
     if (t->in.mem && t->in.lock)
         tr_mem(t, IR_cas, size, was, true)->c = new.v;
     else if (t->in.mem)
@@ -212,7 +226,9 @@ void tr_cmpxchg(Tr *t)
     ir_alu(t->b, IR_mov, 3, 0, acc, val_reg(RAX), NOVAL);
     ir_alu(t->b, IR_mov, size, 0, acc, was, NOVAL);
     ir_emit(t->b, IR_cmov, 3, val_reg(RAX), val_reg(RAX), acc)->x = 5;
-    if (!t->in.mem)
+    if (!t->in.mem && size == 2)
+        ir_emit(t->b, IR_cmov, 3, val_reg(t->in.rm), val_reg(t->in.rm), full)->x = 4;
+    else if (!t->in.mem)
         tr_wr(t, 0, new);
 }
 

@@ -188,7 +188,7 @@ void tr_pcmpstr(Tr *t)
 }
 
 /* ---- MMX: registers are named 0..7 MMX, 8.. vector registers */
-enum { VECS = 8 };
+enum { VECS = 8, PEEK = 1 << 24 /* the state changes later, after a store */ };
 
 static void *mm_reg(X86 *s, unsigned n) { return n < VECS ? s->fpu.st[n] : s->env.vec[n - VECS]; }
 
@@ -203,15 +203,38 @@ static uint64_t mmx_do(Env *e, uint64_t id, uint64_t how, uint64_t c)
         return 0;
     }
     memcpy(in, mm_reg(s, src), src < VECS ? 8 : 16);
+    x86_vop((X86VopId)id)(e, mm_reg(s, d), in, how >> 16 & 0xff);
+    if (e->fault.kind || how & PEEK)
+        return 0;
     x86_mmx_enter(&s->fpu);
-    if (!(x86_vop((X86VopId)id)(e, mm_reg(s, d), in, how >> 16 & 0xff) & FPU_XM) && d < VECS)
+    if (d < VECS)
         x86_mmx_wrote(&s->fpu, d);
     return 0;
 }
 
-static void emit_mmx(Tr *t, X86VopId id, unsigned d, unsigned s)
+static uint64_t mmx_enter(Env *e, uint64_t a, uint64_t b, uint64_t c)
 {
-    tr_call(t, IR_call, NOVAL, mmx_do, val_const(id), val_const((int64_t)(d | s << 8 | imm8(t) << 16)), NOVAL);
+    x86_mmx_enter(&x86(e)->fpu);
+    return 0;
+}
+
+static uint64_t mmx_check(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    if (x87_pending(&x86(e)->fpu))
+        x86_raise(x86(e), EXC_MF, 0);
+    return 0;
+}
+
+/* A pending x87 exception goes before what the memory operand may raise. */
+static void before_memory(Tr *t)
+{
+    if (t->in.mem)
+        tr_call(t, IR_call, NOVAL, mmx_check, NOVAL, NOVAL, NOVAL);
+}
+
+static void emit_mmx(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned how)
+{
+    tr_call(t, IR_call, NOVAL, mmx_do, val_const(id), val_const((int64_t)(d | s << 8 | imm8(t) << 16 | how)), NOVAL);
 }
 
 static unsigned mm_operand(Tr *t, unsigned n, bool dest)
@@ -233,40 +256,47 @@ static unsigned mm_operand(Tr *t, unsigned n, bool dest)
 void tr_mmx(Tr *t)
 {
     bool shift = t->in.row->nopr == 2 && t->in.row->opr[1].kind == O_UB;
-    unsigned s = mm_operand(t, shift ? 0 : 1, false);
+    unsigned s;
 
-    emit_mmx(t, row_vop(t), mm_operand(t, 0, true), s);
+    before_memory(t);
+    s = mm_operand(t, shift ? 0 : 1, false);
+
+    emit_mmx(t, row_vop(t), mm_operand(t, 0, true), s, 0);
 }
 
 void tr_mmx_st(Tr *t)
 {
-    emit_mmx(t, row_vop(t), mm_operand(t, 0, true), t->in.reg & 7);
-    if (t->in.mem)
-        tr_mem(t, IR_vstn, 3, val_reg(TMP), true);
+    emit_mmx(t, row_vop(t), mm_operand(t, 0, true), t->in.reg & 7, t->in.mem ? PEEK : 0);
+    if (!t->in.mem)
+        return;
+    tr_mem(t, IR_vstn, 3, val_reg(TMP), true);
+    tr_call(t, IR_call, NOVAL, mmx_enter, NOVAL, NOVAL, NOVAL);
 }
 
 void tr_mmx_fromg(Tr *t) /* movd, pinsrw */
 {
+    before_memory(t);
     general_to_temp(t, element_size(t, row_vop(t)));
-    emit_mmx(t, row_vop(t), t->in.reg & 7, VECS + TMP);
+    emit_mmx(t, row_vop(t), t->in.reg & 7, VECS + TMP, 0);
 }
 
 void tr_mmx_tog(Tr *t) /* movd to r/m; pmovmskb, pextrw to a register */
 {
     bool movd = t->in.row->opr[0].kind == O_E;
 
-    emit_mmx(t, row_vop(t), VECS + TMP, movd ? t->in.reg & 7 : t->in.rm & 7);
-    if (movd)
+    emit_mmx(t, row_vop(t), VECS + TMP, movd ? t->in.reg & 7 : t->in.rm & 7, movd ? PEEK : 0);
+    if (movd) {
         temp_to_general(t, TMP, t->in.size, t->in.size);
-    else
+        tr_call(t, IR_call, NOVAL, mmx_enter, NOVAL, NOVAL, NOVAL);
+    } else {
         ir_emit(t->b, IR_vgetg, 2, val_reg(t->in.reg), val_reg(TMP), NOVAL);
+    }
 }
 
 static uint64_t emms(Env *e, uint64_t a, uint64_t b, uint64_t c)
 {
-    if (x87_pending(&x86(e)->fpu))
-        x86_raise(x86(e), EXC_MF, 0);
-    else
+    mmx_check(e, a, b, c);
+    if (!e->fault.kind)
         x86_emms(&x86(e)->fpu);
     return 0;
 }
@@ -280,16 +310,15 @@ static uint64_t mask_move(Env *e, uint64_t at, uint64_t data, uint64_t mask)
     unsigned n = data < VECS ? 8 : 16;
     const uint8_t *d = mm_reg(s, (unsigned)data), *m = mm_reg(s, (unsigned)mask);
 
-    if (n == 8) {
-        if (x87_pending(&s->fpu)) {
-            x86_raise(s, EXC_MF, 0);
-            return 0;
-        }
-        x86_mmx_enter(&s->fpu);
+    if (n == 8 && x87_pending(&s->fpu)) {
+        x86_raise(s, EXC_MF, 0);
+        return 0;
     }
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = n; i-- > 0;) /* from the end: a fault on the second page comes before any store */
         if (m[i] & 0x80 && !mem_store(e, at + i, 1, d + i))
             return 0;
+    if (n == 8)
+        x86_mmx_enter(&s->fpu);
     return 0;
 }
 

@@ -38,7 +38,7 @@ static void map(uint64_t va, uint64_t pa, unsigned pages, uint64_t table, unsign
     le64_store(ram + TABLES + 0x1000, (TABLES + 0x2000) | on);
     le64_store(ram + TABLES + 0x2000 + (va >> 21 & 511) * 8, table | on);
     for (unsigned i = 0; i < pages; i++)
-        le64_store(ram + table + ((va >> 12 & 511) + i) * 8, (pa + i * (uint64_t)PAGE) | 0x65 | rw);
+        le64_store(ram + table + ((va >> 12 & 511) + i) * 8, (pa + i * (uint64_t)PAGE) | 0x65 | rw | (va == DATA_AT ? 1ull << 63 : 0));
 }
 
 bool engine_start(void)
@@ -113,8 +113,11 @@ static State get(void)
         memcpy(s.st[i], cpu->fpu.st[(s.sw / 2048 + i) & 7], 10);
     s.vector = f.kind - FAULT_EXC;
     if (s.vector == EXC_GP && f.err == (EXC_BP << 3 | 2)) {
+        Insn in;
+
         s.vector = EXC_BP;
-        s.pc++;
+        x86_decode(ram + CODE_PA + (s.pc - CODE_AT), 15, CODE64, &in);
+        s.pc += in.len;
     } else if (s.vector == EXC_SS) {
         s.vector = EXC_GP;
     } else if (s.vector == EXC_PF) {
