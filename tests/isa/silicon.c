@@ -202,11 +202,12 @@ bool silicon_has(const Row *row)
 #include "target/x86/features.def"
 #undef F
     };
-    uint32_t w[WORDS];
+    static uint32_t w[WORDS]; /* CPUID is slow under a hypervisor */
 
     if (!row->feature)
         return true;
-    host_words(w);
+    if (!w[W_1D])
+        host_words(w);
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
         if (known[i].feature == row->feature)
             return w[known[i].word] >> known[i].bit & 1;
