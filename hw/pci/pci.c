@@ -1,8 +1,8 @@
 /*
  * hw/pci/pci.c - PCI functions and buses: configuration space, BARs, INTx, MSI. Source: PCI 3.0 chapters 3, 6.
- * Left out until a device needs them: MSI-X, bridges, option ROM BARs of bridges.
+ * Left out until a device needs them: bridges, option ROM BARs of bridges.
  */
-#include "hw/pci/pci.h"
+#include "hw/pci/priv.h"
 #include <stdio.h>
 
 enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_ROM = 0x30, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
@@ -84,7 +84,7 @@ static void route_intx(PciDev *p, bool level)
         b->set_irq(b->irq_chip, n, b->irq_count[n] != 0);
 }
 
-static unsigned cap_find(const PciDev *p, uint8_t id)
+unsigned pci__cap_find(const PciDev *p, uint8_t id)
 {
     unsigned at = p->config[CFG_CAP];
 
@@ -98,16 +98,14 @@ static unsigned cap_find(const PciDev *p, uint8_t id)
 
 bool pci_msi_on(const PciDev *p)
 {
-    unsigned c = cap_find(p, 5);
+    unsigned c = pci__cap_find(p, 5);
 
     return c && p->config[c + 2] & 1;
 }
 
-bool pci_msix_on(const PciDev *p) { return false; }
-
 void pci_msi_send(PciDev *p, unsigned vector)
 {
-    unsigned c = cap_find(p, 5);
+    unsigned c = pci__cap_find(p, 5);
     uint64_t addr;
     uint32_t data, n;
 
@@ -196,6 +194,7 @@ void pci_config_write(PciDev *p, unsigned off, uint32_t val, unsigned size)
     if (off < 0x34)
         update_bars(p);
     refresh_intx(p);
+    pci__msix_retry(p);
     if (pci_class(p)->config_written)
         pci_class(p)->config_written(p, off, size);
     dev_leave(&p->dev);
@@ -367,6 +366,7 @@ static bool pci_plug(Dev *d, Error **err)
     }
     if (c->msi_vectors)
         add_msi(p, c->msi_vectors);
+    pci__msix_init(p);
     for (unsigned i = 0; i < d->cls->nouts; i++)
         if (!strcmp(d->cls->outs[i].name, "intx"))
             dev_wire(d, "intx", 0, (Irq){ intx_changed, p, 0, false });
@@ -383,6 +383,7 @@ static void pci_reset(Dev *d)
     for (unsigned n = 0; n < 6; n++)
         if (p->bar[n])
             p->config[CFG_BAR0 + 4 * n] |= p->bar_flags[n] & BAR_IO ? 1 : 0;
+    pci__msix_reset(p);
     update_bars(p);
     refresh_intx(p);
 }
@@ -423,7 +424,7 @@ static const Field pci_state[] = {
     TRANSIENT(PciDev, bar, "of the class", .keep = true), TRANSIENT(PciDev, rom, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true),
-    TRANSIENT(PciDev, msix, "of the class", .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
+    CUSTOM(PciDev, msix, pci__msix_save, pci__msix_load, .drop = pci__msix_drop, .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
 };
 const DevClass pci_base = {
     .obj = { .name = "pci-device", .size = sizeof(PciDev), .props = TABLE(pci_props), .init = pci_init }, .bus = "PCI",
