@@ -1,0 +1,205 @@
+/* tests/device/virtio.c - a driver of our own for virtio-blk-pci and virtio-rng-pci, well behaved and not. */
+#include "tests/device/pcihost.h"
+
+enum { BAR = 0xe0000000, SIZE = 8, DESC = 0x1000, AVAIL = 0x2000, USED = 0x3000, HEAD = 0x4000, INDIRECT = 0x5000, DATA = 0x10000 };
+enum { NEXT = 1, WRITE = 2, INDIRECT_F = 4 };
+
+static uint16_t avail;
+
+static void setup(Vm *vm, const char *device, uint32_t features)
+{
+    t_pci(vm);
+    t_disk(vm, "d0", 4, NULL);
+    avail = 0;
+    t_enable(dev_plug(vm, NULL, device, &abort_on_error), 4, BAR);
+    t_st(vm, BAR + 0x14, 1, 0);
+    t_st(vm, BAR + 0x14, 1, 3);
+    t_st(vm, BAR + 8, 4, 0);
+    t_st(vm, BAR + 0xc, 4, features);
+    t_st(vm, BAR + 8, 4, 1);
+    t_st(vm, BAR + 0xc, 4, 1);
+    t_st(vm, BAR + 0x14, 1, 11);
+    check_eq(t_ld(vm, BAR + 0x14, 1), 11);
+    t_st(vm, BAR + 0x16, 2, 0);
+    t_st(vm, BAR + 0x18, 2, SIZE);
+    t_st(vm, BAR + 0x20, 4, DESC);
+    t_st(vm, BAR + 0x24, 4, 0);
+    t_st(vm, BAR + 0x28, 8, AVAIL);
+    t_st(vm, BAR + 0x30, 8, USED);
+    t_st(vm, BAR + 0x1c, 2, 1);
+    t_st(vm, BAR + 0x14, 1, 15);
+}
+
+static void desc_in(Vm *vm, uint64_t table, unsigned n, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
+{
+    t_st(vm, table + 16 * n, 8, addr);
+    t_st(vm, table + 16 * n + 8, 4, len);
+    t_st(vm, table + 16 * n + 12, 2, flags);
+    t_st(vm, table + 16 * n + 14, 2, next);
+}
+
+static void kick(Vm *vm, unsigned head)
+{
+    t_st(vm, AVAIL + 4 + 2 * (avail++ % SIZE), 2, head);
+    t_st(vm, AVAIL + 2, 2, avail);
+    t_st(vm, BAR + 0x3000, 2, 0);
+}
+
+static bool all_used(void *vm) { return t_ld(vm, USED + 2, 2) == avail; }
+
+static void header(Vm *vm, uint32_t type, uint64_t sector)
+{
+    t_st(vm, HEAD, 4, type);
+    t_st(vm, HEAD + 4, 4, 0);
+    t_st(vm, HEAD + 8, 8, sector);
+    t_st(vm, HEAD + 16, 1, 0xee);
+}
+
+static unsigned request(Vm *vm, uint32_t type, uint64_t sector, uint32_t len)
+{
+    header(vm, type, sector);
+    desc_in(vm, DESC, 0, HEAD, 16, NEXT, 1);
+    desc_in(vm, DESC, 1, DATA, len, NEXT | (type == 1 || type > 8 ? 0 : WRITE), 2);
+    desc_in(vm, DESC, 2, HEAD + 16, 1, WRITE, 0);
+    kick(vm, 0);
+    t_loop(vm, all_used, vm);
+    return (unsigned)t_ld(vm, HEAD + 16, 1);
+}
+
+static void test_blk(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0,serial=abc", 0);
+    check_eq(t_ld(vm, BAR + 0x2000, 8), 8192);
+    check_eq(request(vm, 0, 17, 1024), 0);
+    check_eq(t_ld(vm, DATA + 512, 4), 18);
+    check_eq(t_ld(vm, USED + 8, 4), 1025);
+    check(t_pci_irqs());
+    check_eq(t_ld(vm, BAR + 0x1000, 1), 1);
+    check(!t_pci_irqs());
+    t_st(vm, DATA, 4, 0xabcdef);
+    check_eq(request(vm, 1, 3, 512), 0);
+    t_st(vm, DATA, 4, 0);
+    check_eq(request(vm, 0, 3, 512), 0);
+    check_eq(t_ld(vm, DATA, 4), 0xabcdef);
+    check_eq(request(vm, 8, 0, 20), 0);
+    check_eq(t_ld(vm, DATA, 4), 'a' | 'b' << 8 | 'c' << 16);
+    check_eq(request(vm, 0, 8191, 1024), 1); /* beyond the end */
+    check_eq(request(vm, 0, ~0ull, 512), 1);
+    check_eq(request(vm, 99, 0, 512), 2);
+}
+
+static void test_indirect(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 1u << 28 | 1u << 29);
+    header(vm, 0, 40);
+    desc_in(vm, INDIRECT, 0, HEAD, 16, NEXT, 1);
+    desc_in(vm, INDIRECT, 1, DATA, 512, NEXT | WRITE, 2);
+    desc_in(vm, INDIRECT, 2, DATA + 4096, 512, NEXT | WRITE, 3);
+    desc_in(vm, INDIRECT, 3, HEAD + 16, 1, WRITE, 0);
+    desc_in(vm, DESC, 5, INDIRECT, 64, INDIRECT_F, 0);
+    t_st(vm, AVAIL + 4 + 2 * SIZE, 2, 3); /* used_event: not yet */
+    kick(vm, 5);
+    t_loop(vm, all_used, vm);
+    check_eq(t_ld(vm, HEAD + 16, 1), 0);
+    check_eq(t_ld(vm, DATA + 4096, 4), 41);
+    check_eq(t_ld(vm, USED + 4, 4), 5);
+    check_eq(t_ld(vm, USED + 4 + 8 * SIZE, 2), 1); /* avail_event */
+}
+
+static void broken_by(Vm *vm, unsigned head)
+{
+    kick(vm, head);
+    check(t_ld(vm, BAR + 0x14, 1) & 0x40);
+}
+
+static void test_loop(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    desc_in(vm, DESC, 0, DATA, 16, NEXT, 1);
+    desc_in(vm, DESC, 1, DATA, 16, NEXT, 0);
+    broken_by(vm, 0);
+}
+
+static void test_head(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    broken_by(vm, SIZE);
+}
+
+static void test_order(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    desc_in(vm, DESC, 0, DATA, 16, NEXT | WRITE, 1);
+    desc_in(vm, DESC, 1, DATA, 16, 0, 0);
+    broken_by(vm, 0);
+}
+
+static void test_runaway(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    avail = 1000;
+    broken_by(vm, 0);
+    t_st(vm, BAR + 0x14, 1, 0); /* a reset mends it */
+    check_eq(t_ld(vm, BAR + 0x14, 1), 0);
+}
+
+static void test_nested_indirect(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 1u << 28);
+    desc_in(vm, DESC, 0, INDIRECT, 16, INDIRECT_F, 0);
+    desc_in(vm, INDIRECT, 0, INDIRECT, 16, INDIRECT_F, 0);
+    broken_by(vm, 0);
+}
+
+static void test_nowhere(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    header(vm, 0, 0);
+    desc_in(vm, DESC, 0, HEAD, 16, NEXT, 1);
+    desc_in(vm, DESC, 1, 0xfffffffffffff000ull, 512, NEXT | WRITE, 2);
+    desc_in(vm, DESC, 2, HEAD + 16, 1, WRITE, 0);
+    kick(vm, 0);
+    t_loop(vm, all_used, vm);
+    check(t_ld(vm, HEAD + 16, 1) <= 1); /* done, whatever became of the data */
+}
+
+/* A request in flight is built again from its head. */
+static void test_move(Vm *vm)
+{
+    GByteArray *s;
+    Dev *d;
+
+    setup(vm, "virtio-blk-pci,drive=d0,id=b", 0);
+    d = vm_find_dev(vm, "b");
+    header(vm, 0, 9);
+    desc_in(vm, DESC, 0, HEAD, 16, NEXT, 1);
+    desc_in(vm, DESC, 1, DATA, 512, NEXT | WRITE, 2);
+    desc_in(vm, DESC, 2, HEAD + 16, 1, WRITE, 0);
+    kick(vm, 0);
+    s = dev_save(d);
+    check(dev_load(d, s->data, s->len, &abort_on_error));
+    t_loop(vm, all_used, vm);
+    check_eq(t_ld(vm, USED + 2, 2), 1);
+    check_eq(t_ld(vm, DATA, 4), 9);
+    g_byte_array_unref(s);
+}
+
+static void test_rng(Vm *vm)
+{
+    setup(vm, "virtio-rng-pci", 0);
+    desc_in(vm, DESC, 0, DATA, 64, WRITE, 0);
+    kick(vm, 0);
+    check_eq(t_ld(vm, USED + 8, 4), 64);
+    check(t_ld(vm, DATA, 8) || t_ld(vm, DATA + 8, 8));
+}
+
+TEST("virtio/blk", test_blk);
+TEST("virtio/indirect", test_indirect);
+TEST("virtio/loop", test_loop);
+TEST("virtio/head", test_head);
+TEST("virtio/order", test_order);
+TEST("virtio/runaway", test_runaway);
+TEST("virtio/nested-indirect", test_nested_indirect);
+TEST("virtio/nowhere", test_nowhere);
+TEST("virtio/move-in-flight", test_move);
+TEST("virtio/rng", test_rng);
