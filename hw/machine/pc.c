@@ -1,0 +1,346 @@
+/*
+ * hw/machine/pc.c - the pc machine: i440FX, PIIX3, and what sits on their buses. The only place that knows who is
+ * wired to whom. Interrupts: each of the 16 ISA lines joins the ISA bus, PCI's routed pins and the IDE
+ * channels; it goes to the PICs and to the pin of the same number of the IOAPIC, line 0 to pin 2.
+ * Left out: SMM by SMI commands, the second serial port's defaults, floppy, sound.
+ */
+#include "block/disk.h"
+#include "chr/chr.h"
+#include "core/machine.h"
+#include "hw/fw/fw.h"
+#include "hw/intc/intc.h"
+#include "hw/isa/isa.h"
+#include "hw/isa/piix.h"
+#include "hw/pci/i440fx.h"
+#include "hw/timer/rtc.h"
+
+enum { ISA_END, PCI_END, IDE_END, SELF_END, ENDS }; /* SELF: chips that have a line of their own */
+
+typedef struct Pc {
+    Obj obj;
+    Vm *vm;
+    Region *ram, *pci;
+    PciBus *bus;
+    IsaBus *isa;
+    Dev *pic[2], *ioapic, *lapic0, *piix, *pm, *rtc;
+    Irq pin[16], ends[16][ENDS];
+    uint64_t below, above;
+    bool hpet, acpi, i8042, vmport;
+    char *memory_backend;
+} Pc;
+#define PC(o) ((Pc *)(void *)(o))
+
+/* ---- memory ---- */
+static bool add_ram(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+    uint64_t size = vm->cfg.ram_size ? vm->cfg.ram_size : vm->mc->default_ram;
+    RamBlock *b = ram_new(&m->obj, "pc.ram", size, err);
+
+    if (!b)
+        return false;
+    vm->cfg.ram_size = size;
+    m->below = size >= 3584 * MiB ? 3 * GiB : size;
+    m->above = size - m->below;
+    m->ram = region_ram(&m->obj, "pc.ram", b);
+    m->pci = region_box(&m->obj, "pci", UINT64_MAX);
+    region_map(vm->sysmem, 0, region_alias(&m->obj, "ram-below-4g", m->ram, 0, m->below), 0);
+    if (m->above)
+        region_map(vm->sysmem, 1ull << 32, region_alias(&m->obj, "ram-above-4g", m->ram, m->below, m->above), 0);
+    region_map(vm->sysmem, 0, m->pci, -1);
+    return true;
+}
+
+static bool add_firmware(Pc *m, Error **err)
+{
+    const char *name = m->vm->cfg.bios ? m->vm->cfg.bios : "bios-256k.bin";
+    g_autofree char *path = NULL, *data = NULL;
+    g_autoptr(GError) why = NULL;
+    gsize n;
+    uint64_t size, low;
+    Region *rom;
+
+    if (m->vm->cfg.kernel && !m->vm->cfg.bios)
+        return true; /* entered directly */
+    path = vm_find_firmware(m->vm, name, err);
+    if (!path)
+        return false;
+    if (!g_file_get_contents(path, &data, &n, &why))
+        return fail(err, "-bios: %s", why->message);
+    size = align_up(n, 64 * KiB);
+    if (!n || size > 16 * MiB)
+        return fail(err, "-bios %s: a firmware has 1 byte to 16 MiB", path);
+    rom = region_rom(&m->obj, "pc.bios", size, err);
+    if (!rom)
+        return false;
+    memcpy(rom->ram->host + (size - n), data, n);
+    region_map(m->pci, (1ull << 32) - size, rom, 0);
+    low = MIN(size, 128 * KiB);
+    region_map(m->pci, MiB - low, region_alias(&m->obj, "isa-bios", rom, size - low, low), 1);
+    return true;
+}
+
+/* ---- interrupts ---- */
+static void line(void *chip, unsigned n, bool level)
+{
+    Pc *m = chip;
+
+    irq_set(&m->pin[n], level);
+}
+
+typedef struct Lines {
+    Pc *m;
+    Irq pic[16], ioapic[24];
+} Lines;
+
+static void pin_set(void *chip, unsigned n, bool level)
+{
+    Lines *l = chip;
+
+    if (n != 2) /* the cascade */
+        irq_set(&l->pic[n], level);
+    irq_set(&l->ioapic[n ? n : 2], level);
+}
+
+static int answer(void *arg)
+{
+    Pc *m = arg;
+
+    return pic_ack(m->pic[0], m->pic[1]);
+}
+
+static void intr(void *chip, unsigned n, bool level)
+{
+    Pc *m = chip;
+
+    lapic_extint(m->lapic0, level, answer, m);
+}
+
+static bool add_cpus(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+
+    for (unsigned i = 0; i < MAX(vm->cfg.cpus, 1); i++) {
+        Cpu *c = cpu_new(vm, vm->cfg.cpu_model, i, err);
+        Dev *l = c ? lapic_new(c, err) : NULL;
+
+        if (!l)
+            return false;
+        if (!i)
+            m->lapic0 = l;
+    }
+    lapic_install(vm);
+    return true;
+}
+
+static void wire_lines(Pc *m)
+{
+    Lines *l = own(&m->obj, g_new0(Lines, 1), g_free);
+
+    l->m = m;
+    for (unsigned n = 0; n < 16; n++)
+        l->pic[n] = dev_in(m->pic[n / 8], "irq", n % 8);
+    for (unsigned n = 0; n < 24; n++)
+        l->ioapic[n] = dev_in(m->ioapic, "irq", n);
+    for (unsigned n = 0; n < 16; n++)
+        m->pin[n] = (Irq){ .set = pin_set, .chip = l, .n = n };
+    dev_wire(m->pic[1], "int", 0, dev_in(m->pic[0], "irq", 2));
+    dev_wire(m->pic[0], "int", 0, (Irq){ .set = intr, .chip = m });
+}
+
+/* ---- buses ---- */
+static bool add_bridges(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+    Irq isa[16];
+    Dev *fx;
+
+    m->bus = pci_host_new(vm, "pci.0", false, m->pci, err);
+    if (!m->bus || !(fx = dev_plug(vm, &m->bus->bus, "i440FX,addr=0", err)) ||
+        !(m->piix = dev_plug(vm, &m->bus->bus, "PIIX3,addr=1,multifunction=on", err)))
+        return false;
+    i440fx_map(fx, m->ram, m->pci);
+    m->bus->map_irq = piix3_map_irq;
+    m->bus->set_irq = piix3_pirq;
+    m->bus->irq_chip = m->piix;
+    for (unsigned n = 0; n < 16; n++) {
+        irq_join(&m->obj, (Irq){ .set = line, .chip = m, .n = n }, ENDS, m->ends[n]);
+        isa[n] = m->ends[n][ISA_END];
+        dev_wire(m->piix, "irq", n, m->ends[n][PCI_END]);
+    }
+    m->isa = isa_bus_new(m->piix, vm->sysports, vm->sysmem, isa);
+    m->pm = dev_plug(vm, &m->bus->bus, "PIIX4_PM,addr=1.3", err);
+    if (m->pm)
+        dev_wire(m->pm, "sci", 0, m->ends[9][SELF_END]);
+    return m->pm;
+}
+
+static bool add_isa(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+    Bus *b = &m->isa->bus;
+    Dev *pit;
+
+    m->pic[0] = dev_plug(vm, b, "isa-i8259,iobase=0x20,elcr_addr=0x4d0,elcr_mask=0xf8,master=on", err);
+    m->pic[1] = m->pic[0] ? dev_plug(vm, b, "isa-i8259,iobase=0xa0,elcr_addr=0x4d1,elcr_mask=0xde,master=off", err) : NULL;
+    m->ioapic = m->pic[1] ? dev_new(vm, "ioapic", NULL, NULL, NULL, NULL, err) : NULL;
+    if (!m->ioapic)
+        return false;
+    wire_lines(m);
+    pit = dev_plug(vm, b, "isa-pit", err);
+    m->rtc = pit ? dev_plug(vm, b, "mc146818rtc", err) : NULL;
+    if (!m->rtc)
+        return false;
+    dev_wire(pit, "irq", 0, m->ends[0][SELF_END]);
+    dev_wire(m->rtc, "irq", 0, m->ends[8][SELF_END]);
+    return dev_plug(vm, b, "port92", err);
+}
+
+/* What this build has of the devices a pc comes with. */
+static bool add_optional(Pc *m, const char *text, Bus *bus, Error **err)
+{
+    g_autofree char *driver = g_strndup(text, strcspn(text, ","));
+
+    return !dev_class_find(driver) || dev_plug(m->vm, bus, text, err);
+}
+
+static bool add_serial(Pc *m, Error **err)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if (m->vm->cfg.serial[i]) {
+            g_autofree char *text = g_strdup_printf("isa-serial,index=%u,chardev=%s", i, chr_id(m->vm->cfg.serial[i]));
+
+            if (!add_optional(m, text, &m->isa->bus, err))
+                return false;
+        }
+    if (m->vm->cfg.debugcon) {
+        g_autofree char *text = g_strdup_printf("isa-debugcon,iobase=0xe9,chardev=%s", chr_id(m->vm->cfg.debugcon));
+
+        return add_optional(m, text, &m->isa->bus, err);
+    }
+    return true;
+}
+
+static bool add_drives(Pc *m, Error **err)
+{
+    for (int bus = 0; bus < 2; bus++)
+        for (int unit = 0; unit < 2; unit++) {
+            DriveInfo *d = machine_drive(m->vm, "ide", bus, unit);
+            g_autofree char *name = g_strdup_printf("ide.%d", bus), *text = NULL;
+            Bus *b = bus_find(m->vm, name);
+
+            if (!d || !b)
+                continue;
+            text = g_strdup_printf("%s,unit=%d,drive=%s", d->cdrom ? "ide-cd" : "ide-hd", unit, d->id);
+            if (!dev_plug(m->vm, b, text, err))
+                return false;
+        }
+    return true;
+}
+
+static bool add_ide(Pc *m, Error **err)
+{
+    Dev *ide;
+
+    if (!dev_class_find("piix3-ide"))
+        return true;
+    ide = dev_plug(m->vm, &m->bus->bus, "piix3-ide,addr=1.1", err);
+    if (!ide)
+        return false;
+    dev_wire(ide, "irq", 0, m->ends[14][IDE_END]);
+    dev_wire(ide, "irq", 1, m->ends[15][IDE_END]);
+    return add_drives(m, err);
+}
+
+static bool add_vga(Pc *m, Error **err)
+{
+    const char *vga = m->vm->cfg.vga ? m->vm->cfg.vga : "std";
+
+    if (!strcmp(vga, "none"))
+        return true;
+    if (strcmp(vga, "std") && strcmp(vga, "cirrus"))
+        warn_report("-vga %s: not modelled; std is used", vga);
+    return add_optional(m, "VGA,addr=2", &m->bus->bus, err);
+}
+
+/* ---- what firmware is told ---- */
+static void cmos(Pc *m)
+{
+    static const char letters[] = "acdn";
+    const char *order = m->vm->cfg.boot_order ? m->vm->cfg.boot_order : "cad";
+    uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
+    uint64_t above = m->above / (64 * KiB);
+    uint8_t boot[3] = { 0 };
+
+    for (unsigned i = 0, n = 0; order[i] && n < 3; i++) {
+        const char *at = strchr(letters, order[i]);
+
+        if (at)
+            boot[n++] = (uint8_t)(at - letters + 1);
+    }
+    const struct {
+        uint8_t at;
+        uint64_t v;
+        unsigned bytes;
+    } rows[] = {
+        { 0x15, 640, 2 }, { 0x17, MIN(ext, 0xffff), 2 }, { 0x30, MIN(ext, 0xffff), 2 }, { 0x34, MIN(high, 0xffff), 2 },
+        { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 }, { 0x14, 0x06, 1 },
+        { 0x38, (uint64_t)boot[2] << 4, 1 }, { 0x3d, (uint64_t)boot[1] << 4 | boot[0], 1 },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        for (unsigned k = 0; k < rows[i].bytes; k++)
+            rtc_set_cmos(m->rtc, rows[i].at + k, (uint8_t)(rows[i].v >> (8 * k)));
+}
+
+static uint16_t pm_base(void *arg) { return piix4_pm_base(PC(arg)->pm); }
+
+static bool add_fw(Pc *m, Error **err)
+{
+    static const uint16_t ports[4] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
+    static const uint8_t irqs[4] = { 4, 3, 4, 3 };
+    FwPlatform p = {
+        .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
+        .below_4g = m->below, .above_4g = m->above, .pm_base = 0x600, .pm_base_now = pm_base, .arg = m,
+        .hole = MAX(m->below, 3 * GiB), .hole_end = 0xfec00000, .hole64 = align_up((1ull << 32) + m->above, GiB),
+        .hole64_len = 32 * GiB, .acpi_enable = PIIX4_ACPI_ENABLE, .acpi_disable = PIIX4_ACPI_DISABLE, .irq0_override = true,
+        .reset_cf9 = true, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
+    };
+
+    for (unsigned i = 0; i < 4; i++)
+        if (m->vm->cfg.serial[i] && dev_class_find("isa-serial")) {
+            p.com[i] = ports[i];
+            p.com_irq[i] = irqs[i];
+        }
+    return p.fw_cfg && fw_platform_install(&p, err) && fw_direct_install(&p, err);
+}
+
+static bool pc_init(Vm *vm, Error **err)
+{
+    Pc *m = PC(vm->machine);
+
+    m->vm = vm;
+    if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !add_bridges(m, err) || !add_isa(m, err))
+        return false;
+    if (!add_vga(m, err) || !add_ide(m, err) || !add_serial(m, err))
+        return false;
+    if (m->i8042 && !add_optional(m, "i8042", &m->isa->bus, err))
+        return false;
+    cmos(m);
+    return add_fw(m, err);
+}
+
+/* clang-format off */
+static const Prop pc_props[] = {
+    PROP(Pc, hpet, "hpet", true, "high precision timer"), PROP(Pc, acpi, "acpi", true, "ACPI tables"),
+    PROP(Pc, i8042, "i8042", true, "keyboard controller"), PROP(Pc, vmport, "vmport", false, "VMware port"),
+    PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
+};
+static const MachineClass pc = {
+    .name = "pc-i440fx-10.0", .alias = "pc", .desc = "Standard PC (i440FX + PIIX, 1996)", .is_default = true,
+    .props = { .name = "pc-i440fx-10.0-machine", .size = sizeof(Pc), .props = TABLE(pc_props) },
+    .default_cpu = "qemu64", .default_ram = 128 * MiB, .default_ram_id = "pc.ram", .max_cpus = 255, .default_bus_type = "ide",
+    .ide_units = 2, .init = pc_init,
+};
+MACHINE(pc);
+/* clang-format on */
