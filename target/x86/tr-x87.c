@@ -188,6 +188,8 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
         x86_raise(s, EXC_GP, 0);
         return 0;
     }
+    if (!mem_load(e, at + 511, 1, area, !(how & XS_LOAD))) /* as the silicon does: the last byte first */
+        return 0;
     if (how & XS_LOAD) {
         if (get_bytes(e, at, area, 512) && !x86_fxrstor(s, area, how & XS_REXW, xmm))
             x86_raise(s, EXC_GP, 0);

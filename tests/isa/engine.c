@@ -96,6 +96,7 @@ static void put(const Case *k)
     cpu->fpu.cw = in->cw;
     cpu->fpu.sw = in->sw;
     cpu->fpu.tags = in->tags;
+    cpu->fpu.ip = cpu->fpu.dp = cpu->fpu.op = 0;
     for (unsigned i = 0; i < 8; i++)
         memcpy(cpu->fpu.st[(in->sw / 2048 + i) & 7], in->st[i], 10);
 }

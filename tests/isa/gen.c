@@ -11,6 +11,7 @@ typedef struct Gen {
     Case *k;
     bool fuzz;      /* in a block: registers must stay sane over many instructions */
     bool callee;    /* in the function of a block */
+    bool restores;
     unsigned undef; /* flags that no instruction may read now */
     /* the instruction being made */
     unsigned size, reg, base, index, scale;
@@ -282,7 +283,7 @@ static void pick_rm(Gen *g, const Row *row)
         if (k == O_W)
             align = 16;
         if (k == O_M)
-            align = MAX(align, 4);
+            align = MAX(align, strncmp(row->name, "fx", 2) ? 4 : 16);
     }
     if (row->traits & R_NOREG || (free && chance(g->r, 40) && !(g->fuzz && by_reg)))
         pick_memory(g, align);

@@ -135,6 +135,11 @@ void gen_block_case(uint64_t seed, unsigned slot, Case *k)
     begin(k, seed, slot, &r);
     n = 3 + below(&r, 15);
     block_state(&r, k);
+    if (chance(&r, 20)) { /* all of the FPU saved before and loaded behind the block, below the stack */
+        k->in.gpr[RBX] = DATA_AT + 64 * below(&r, 24);
+        put_raw(k, "\x48\x0f\xae\x03", 4);
+        g.restores = true;
+    }
     loop = k->len;
     g.undef = chance(&r, 60) ? FALL : 0; /* what the loop's back edge brings is unknown */
     loops = g.undef;
@@ -145,6 +150,8 @@ void gen_block_case(uint64_t seed, unsigned slot, Case *k)
         put_raw(k, "\x41\xff\xcf", 3); /* dec r15d */
         set_target(k, put_jump(&g, 5, false), loop);
     }
+    if (g.restores)
+        put_raw(k, "\x48\x0f\xae\x0b", 4);
     k->undef = g.undef & ~(loops ? FALL & ~FC : 0u);
     put_raw(k, "\xcc", 1);
     for (unsigned i = 0; i < j.ncalls; i++)

@@ -60,6 +60,7 @@ static void put_state(ucontext_t *u, const State *s)
     le16_store(fp, s->cw);
     le16_store(fp + 2, s->sw);
     le16_store(fp + 4, s->tags);
+    memset(fp + 6, 0, 18); /* last opcode, instruction and operand: not compared, but stored by fxsave */
     le32_store(fp + 24, s->mxcsr);
     for (unsigned i = 0; i < 8; i++)
         memcpy(fp + 32 + 16 * i, s->st[i], 10);
