@@ -359,6 +359,28 @@ static bool unit_ready(Tr *t)
     return !t->done;
 }
 
+/* TZCNT and LZCNT are BSF and BSR with a prefix that older CPUs ignore, and compilers rely on it. */
+static bool counts_zeros(const Row *r) { return r->map < 4 && r->pfx == 2 && (r->feature == CPU_BMI1 || r->feature == CPU_LZCNT); }
+
+static void decode_without_f3(Tr *t, const uint8_t *code, unsigned n)
+{
+    uint8_t rest[15];
+    unsigned at = 0;
+    Insn in;
+
+    n = MIN(n, sizeof(rest));
+    while (at < n && code[at] != 0xf3)
+        at++;
+    if (at >= n)
+        return;
+    memcpy(rest, code, at);
+    memcpy(rest + at, code + at + 1, n - at - 1);
+    if (x86_decode(rest, n - 1, t->code, &in) != DEC_OK)
+        return;
+    t->in = in;
+    t->in.len++;
+}
+
 static bool fetch(Tr *t, uint64_t pc, const uint8_t *code, unsigned n)
 {
     t->pc = pc;
@@ -375,6 +397,8 @@ static bool fetch(Tr *t, uint64_t pc, const uint8_t *code, unsigned n)
         tr_exc(t, EXC_UD);
         return false;
     }
+    if (!feature_on(t, t->in.row) && counts_zeros(t->in.row))
+        decode_without_f3(t, code, n);
     t->next = t->code == CODE64 ? pc + t->in.len : (uint32_t)(pc + t->in.len);
     if (!feature_on(t, t->in.row))
         tr_exc(t, EXC_UD);
