@@ -4,7 +4,7 @@
  */
 #include "hw/isa/isa.h"
 
-enum { HZ = 1193182, LATCHED = 1, STATUS = 2 };
+enum { HZ = 1193182, LATCHED = 1, STATUS = 2, LATE = 50 };
 
 typedef struct Counter {
     int64_t start;     /* when the count was loaded */
@@ -17,6 +17,8 @@ typedef struct Pit {
     Dev dev;
     uint32_t iobase;
     uint8_t speaker, refresh;
+    bool out;
+    uint64_t next; /* tick of the change the timer waits for */
     Counter c[3];
     Timer tick;
 } Pit;
@@ -73,25 +75,40 @@ static uint16_t current(const Pit *s, const Counter *c)
     return (uint16_t)v;
 }
 
-static bool irq_level(const Dev *d)
-{
-    const Counter *c = &PIT(d)->c[0];
+/* Output 0 as of the last change that was served: the low phase of mode 2 is shorter than a host's timers are late. */
+static bool irq_level(const Dev *d) { return PIT(d)->out; }
 
-    return out_at(c, ticks(PIT(d), c));
-}
-
-static void arm(Pit *s)
+static void schedule(Pit *s, uint64_t from)
 {
     Counter *c = &s->c[0];
-    uint64_t n = c->loaded ? next_change(c, ticks(s, c)) : 0;
 
-    if (n)
-        timer_at(&s->tick, when(c, n));
+    s->next = c->loaded ? next_change(c, from) : 0;
+    if (s->next)
+        timer_at(&s->tick, when(c, s->next));
     else
         timer_del(&s->tick);
 }
 
-static void tick(Dev *d) { arm(PIT(d)); }
+static void arm(Pit *s)
+{
+    uint64_t t = ticks(s, &s->c[0]);
+
+    s->out = out_at(&s->c[0], t);
+    schedule(s, t);
+}
+
+/* Each change is served, late or not; after LATE periods of silence those in between are lost. */
+static void tick(Dev *d)
+{
+    Pit *s = PIT(d);
+    Counter *c = &s->c[0];
+    uint64_t t = s->next, now = ticks(s, c);
+
+    if (now > t && (now - t) / c->count > LATE)
+        t += (now - t) / c->count * c->count;
+    s->out = out_at(c, t);
+    schedule(s, t);
+}
 
 static void load(Pit *s, unsigned n, unsigned v)
 {
@@ -253,7 +270,7 @@ static const Field counter_fields[] = {
 };
 static const FieldTable counter_table = TABLE(counter_fields);
 static const Field pit_state[] = {
-    STRUCTS(Pit, c, &counter_table), FIELD(Pit, speaker), FIELD(Pit, refresh), TIMER(Pit, tick, tick, CLOCK_VM, MISSED_DROP),
+    STRUCTS(Pit, c, &counter_table), FIELD(Pit, speaker), FIELD(Pit, refresh), FIELD(Pit, out), FIELD(Pit, next), TIMER(Pit, tick, tick, CLOCK_VM, MISSED_DROP),
 };
 static const Prop pit_props[] = { PROP(Pit, iobase, "iobase", 0x40, "port") };
 static const Out pit_outs[] = { { "irq", irq_level } };
