@@ -1,0 +1,28 @@
+/* app/app.h - the command line on its way to a VM. Main thread only. */
+#ifndef APP_APP_H
+#define APP_APP_H
+#include "core/machine.h"
+#include "core/vm.h"
+
+enum { STATUS_OK, STATUS_USAGE = 1 };
+typedef struct App {
+    Vm *vm;
+    Opts *machine;          /* "type" and properties, merged */
+    GPtrArray *accels;      /* of char * */
+    GPtrArray *drives;      /* of char *[2] {option, value} */
+    GPtrArray *devices, *chardevs, *serials, *monitors, *mons, *gdbs; /* of char * */
+    char *display, *debugcon, *pidfile;
+    bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
+    const char *why_accel;
+} App;
+/* Parse argv[1..]; *status and false: end now (help, or an error already said). */
+bool app_parse(App *a, int argc, char **argv, int *status);
+int app_run(App *a); /* builds and runs the VM; the exit status */
+void app_free(App *a);
+App *app_new(void);
+void app_help(GString *out);
+/* Turn `menura run IMAGE [options]` into argv of a system emulator; NULL + err. Lines of explanation to `say`. */
+char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err);
+/* -accel was not given: which, and the line that says why. */
+const char *app_choose_accel(GString *why);
+#endif

@@ -1,0 +1,379 @@
+/*
+ * app/main.c - from a command line to a running VM. Names decide the grammar (QEMU's when the program's name ends in
+ * -system-ARCH or an option comes first); the order of creation is chardevs, drives, machine, devices.
+ */
+#include "app/app.h"
+#include "block/drive.h"
+#include "chr/chr.h"
+#include "gdb/gdb.h"
+#include "monitor/monitor.h"
+#include "ui/front.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void free_pair(gpointer p) { g_strfreev(p); }
+
+App *app_new(void)
+{
+    App *a = g_new0(App, 1);
+
+    a->vm = vm_new("menura");
+    a->machine = opts_new();
+    a->accels = g_ptr_array_new_with_free_func(g_free);
+    a->drives = g_ptr_array_new_with_free_func(free_pair);
+    a->devices = g_ptr_array_new_with_free_func(g_free);
+    a->chardevs = g_ptr_array_new_with_free_func(g_free);
+    a->serials = g_ptr_array_new_with_free_func(g_free);
+    a->monitors = g_ptr_array_new_with_free_func(g_free);
+    a->mons = g_ptr_array_new_with_free_func(g_free);
+    a->gdbs = g_ptr_array_new_with_free_func(g_free);
+    a->vm->cfg.firmware_dirs = g_ptr_array_new_with_free_func(g_free);
+    a->vm->cfg.globals = g_ptr_array_new_with_free_func(free_pair);
+    a->vm->cfg.smbios = g_ptr_array_new_with_free_func(g_free);
+    a->vm->cfg.fw_cfg = g_ptr_array_new_with_free_func(g_free);
+    return a;
+}
+
+void app_free(App *a)
+{
+    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->monitors, a->mons, a->gdbs };
+
+    vm_free(a->vm);
+    opts_free(a->machine);
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
+        g_ptr_array_free(lists[i], TRUE);
+    g_free(a->display);
+    g_free(a->debugcon);
+    g_free(a->pidfile);
+    g_free(a);
+}
+
+/* ---- accelerator ---- */
+const char *app_choose_accel(GString *why)
+{
+    const Accel *kvm = accel_find("kvm");
+    Error *err = NULL;
+
+    if (!kvm) {
+        g_string_append(why, "software CPU (tcg): this build has no KVM accelerator");
+        return "tcg";
+    }
+    if (!kvm->probe(&err)) {
+        g_string_append_printf(why, "software CPU (tcg): %s", error_text(err));
+        if (error_hint_text(err))
+            g_string_append_printf(why, "; %s", error_hint_text(err));
+        error_free(err);
+        return "tcg";
+    }
+    g_string_append(why, "KVM");
+    return "kvm";
+}
+
+static bool start_accel(App *a, Error **err)
+{
+    Error *last = NULL;
+
+    if (!a->accels->len) {
+        GString *why = g_string_new(NULL);
+        const char *name = app_choose_accel(why);
+
+        if (a->friendly || isatty(STDERR_FILENO))
+            fprintf(stderr, "menura: accelerator: %s\n", why->str);
+        g_string_free(why, TRUE);
+        return vm_set_accel(a->vm, name, NULL, err);
+    }
+    for (guint i = 0; i < a->accels->len; i++) {
+        g_autoptr(Opts) o = opts_parse(a->accels->pdata[i], "accel", err);
+        g_autofree char *name = o ? opts_take(o, "accel") : NULL;
+
+        if (!o)
+            return false;
+        error_free(last);
+        last = NULL;
+        if (vm_set_accel(a->vm, name, o, &last))
+            return true;
+        if (a->vm->accel)
+            break; /* half built: no other can take over */
+    }
+    return error_pass(err, last);
+}
+
+/* ---- back ends ---- */
+static bool make_chardevs(App *a, Error **err)
+{
+    for (guint i = 0; i < a->chardevs->len; i++) {
+        g_autoptr(Opts) o = opts_parse_any(a->chardevs->pdata[i], "backend", err);
+
+        if (!o || !chr_new(a->vm, o, err))
+            return false;
+    }
+    return true;
+}
+
+/* Short forms may be "none": no error and no Chr. */
+static bool make_short(App *a, const char *id, const char *text, Chr **out, Error **err)
+{
+    Error *why = NULL;
+
+    *out = chr_new_short(a->vm, id, text, &why);
+    return *out || !why || error_pass(err, why);
+}
+
+static bool make_serials(App *a, Error **err)
+{
+    bool stdio = a->nographic && !a->monitors->len;
+
+    if (!a->serials->len && !a->nodefaults)
+        g_ptr_array_add(a->serials, g_strdup(a->nographic ? (stdio ? "mon:stdio" : "stdio") : "vc"));
+    for (guint i = 0; i < a->serials->len && i < 4; i++) {
+        g_autofree char *id = g_strdup_printf("serial%u", i);
+        Chr *c;
+
+        if (!make_short(a, id, a->serials->pdata[i], &c, err))
+            return false;
+        a->vm->cfg.serial[i] = c;
+        a->vm->cfg.nserial = i + 1;
+    }
+    if (a->debugcon) {
+        Chr *c;
+
+        if (!make_short(a, "debugcon", a->debugcon, &c, err))
+            return false;
+        a->vm->cfg.debugcon = c;
+    }
+    return a->serials->len <= 4 || fail(err, "-serial: there are at most four serial ports");
+}
+
+static bool make_drives(App *a, const MachineClass *mc, Error **err)
+{
+    for (guint i = 0; i < a->drives->len; i++) {
+        char **pair = a->drives->pdata[i];
+        bool drive = !strcmp(pair[0], "drive");
+        Opts *o = drive ? opts_parse_any(pair[1], NULL, err) : opts_new();
+
+        if (!o)
+            return false;
+        if (!drive) {
+            g_autofree char *index = g_strdup_printf("%d", !strcmp(pair[0], "cdrom") ? 2 : pair[0][2] - 'a');
+
+            opts_set(o, "file", pair[1]);
+            opts_set(o, "index", index);
+            opts_set(o, "media", !strcmp(pair[0], "cdrom") ? "cdrom" : "disk");
+        }
+        if (a->snapshot && !opts_peek(o, "snapshot"))
+            opts_set(o, "snapshot", "on");
+        if (!drive_add(a->vm, mc, o, err))
+            return false;
+    }
+    return true;
+}
+
+static bool make_devices(App *a, Error **err)
+{
+    for (guint i = 0; i < a->devices->len; i++) {
+        g_autoptr(Opts) o = opts_parse_any(a->devices->pdata[i], "driver", err);
+        bool ok;
+
+        if (!o)
+            return false;
+        lock_take(&a->vm->lock);
+        ok = dev_add(a->vm, o, err);
+        lock_drop(&a->vm->lock);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool make_monitors(App *a, Error **err)
+{
+    for (guint i = 0; i + 1 < a->monitors->len; i += 2) {
+        bool qmp = !strcmp(a->monitors->pdata[i], "qmp");
+        g_autofree char *id = g_strdup_printf("compat_monitor%u", i / 2);
+        Chr *c;
+
+        if (!make_short(a, id, a->monitors->pdata[i + 1], &c, err))
+            return false;
+        if (c && !monitor_new(a->vm, c, qmp, err))
+            return false;
+    }
+    for (guint i = 0; i < a->mons->len; i++) {
+        g_autoptr(Opts) o = opts_parse_any(a->mons->pdata[i], "chardev", err);
+        const char *id = o ? opts_get(o, "chardev") : NULL, *mode = o ? opts_get(o, "mode") : NULL;
+        Chr *c = id ? vm_lookup(a->vm, "chardev", id) : NULL;
+
+        if (!o)
+            return false;
+        if (!c)
+            return fail(err, "-mon chardev=%s: there is no such chardev", id ? id : "(missing)");
+        if (!monitor_new(a->vm, c, mode && !strcmp(mode, "control"), err))
+            return false;
+    }
+    if (a->nographic && !a->monitors->len && !a->mons->len && a->vm->cfg.serial[0])
+        return monitor_new(a->vm, a->vm->cfg.serial[0], false, err);
+    return true;
+}
+
+static bool make_gdb(App *a, Error **err)
+{
+    for (guint i = 0; i < a->gdbs->len; i++) {
+        Error *why = NULL;
+        Gdb *g = gdb_open(a->vm, a->gdbs->pdata[i], &why);
+
+        if (why)
+            return error_pass(err, why);
+        if (g)
+            gdb_set_monitor(g, monitor_hmp);
+    }
+    return true;
+}
+
+static bool build(App *a, const UiDisplay **display, Error **err)
+{
+    const char *type = opts_peek(a->machine, "type");
+    const MachineClass *mc = machine_find(type);
+    g_autofree char *name = opts_take(a->machine, "type");
+
+    if (!mc) {
+        fail(err, "-machine %s: there is no such machine", type ? type : "(default)");
+        return error_hint(err, "-machine help lists them");
+    }
+    if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_drives(a, mc, err))
+        return false;
+    if (!vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_monitors(a, err) || !make_gdb(a, err))
+        return false;
+    *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
+    return *display;
+}
+
+/* ---- signals: the terminal is put back, the VM ends in order ---- */
+static int signal_pipe[2] = { -1, -1 }; /* of the process, as signals are */
+
+static void on_signal(int n)
+{
+    char c = (char)n;
+
+    if (write(signal_pipe[1], &c, 1) < 0)
+        _exit(128 + n);
+}
+
+static bool signalled(void *arg, int fd, GIOCondition cond)
+{
+    char c;
+
+    if (read(fd, &c, 1) == 1)
+        vm_request(arg, VM_SHUTDOWN, CAUSE_HOST_SIGNAL);
+    return true;
+}
+
+static void catch_signals(Vm *vm)
+{
+    struct sigaction s = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    static const int which[] = { SIGINT, SIGTERM, SIGHUP };
+
+    if (pipe(signal_pipe))
+        return;
+    loop_watch_fd(vm->loop, signal_pipe[0], G_IO_IN, signalled, vm);
+    for (size_t i = 0; i < G_N_ELEMENTS(which); i++)
+        sigaction(which[i], &s, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int app_run(App *a)
+{
+    Error *err = NULL;
+    const UiDisplay *display = NULL;
+    int status;
+
+    if (!build(a, &display, &err)) {
+        error_report_free(err);
+        return STATUS_USAGE;
+    }
+    if (a->pidfile) {
+        g_autofree char *pid = g_strdup_printf("%d\n", getpid());
+
+        if (!g_file_set_contents(a->pidfile, pid, -1, NULL)) {
+            fprintf(stderr, "menura: -pidfile %s: cannot write it\n", a->pidfile);
+            return STATUS_USAGE;
+        }
+    }
+    catch_signals(a->vm);
+    if (!vm_start(a->vm, a->paused, &err)) {
+        error_report_free(err);
+        return STATUS_USAGE;
+    }
+    status = display->run(a->vm);
+    if (a->pidfile)
+        unlink(a->pidfile);
+    chr_restore_terminal();
+    return status;
+}
+
+static bool speaks_qemu(int argc, char **argv)
+{
+    g_autofree char *name = g_path_get_basename(argv[0]);
+
+    return strstr(name, "-system-") || !strcmp(name, "kvm") || (argc > 1 && argv[1][0] == '-' && argv[1][1] && argv[1][1] != '-');
+}
+
+static int system_main(int argc, char **argv, bool friendly)
+{
+    App *a = app_new();
+    int status = STATUS_OK;
+
+    a->friendly = a->vm->cfg.autopsy_stops = friendly;
+    if (app_parse(a, argc, argv, &status))
+        status = app_run(a);
+    app_free(a);
+    return status;
+}
+
+static int run_main(int argc, char **argv)
+{
+    Error *err = NULL;
+    GString *say = g_string_new(NULL);
+    bool explain = false;
+    char **cmd = app_run_command(argc, argv, say, &explain, &err);
+    int status;
+
+    if (!cmd) {
+        error_report_free(err);
+        g_string_free(say, TRUE);
+        return STATUS_USAGE;
+    }
+    if (explain) {
+        for (char **c = cmd; *c; c++) {
+            g_autofree char *q = g_shell_quote(*c);
+
+            printf("%s%s", strpbrk(*c, " '\"$\\") ? q : *c, c[1] ? " " : "\n");
+        }
+        status = STATUS_OK;
+    } else {
+        fputs(say->str, stderr);
+        status = system_main((int)g_strv_length(cmd), cmd, true);
+    }
+    g_string_free(say, TRUE);
+    g_strfreev(cmd);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (speaks_qemu(argc, argv))
+        return system_main(argc, argv, false);
+    if (argc > 1 && !strcmp(argv[1], "run"))
+        return run_main(argc - 1, argv + 1);
+    if (argc > 1 && !strcmp(argv[1], "--version")) {
+        printf("menura %s\n", MENURA_VERSION);
+        return STATUS_OK;
+    }
+    if (argc > 1 && !strcmp(argv[1], "--help")) {
+        puts("menura - a full-machine emulator\n\n  menura run IMAGE [--explain] [--snapshot] [options]   boot an ISO, disk image or kernel\n"
+             "  menura-system-x86_64 [options]                        QEMU's command line\n  menura --version");
+        return STATUS_OK;
+    }
+    fprintf(stderr, "menura: %s: no such command\nhint: menura --help\n", argc > 1 ? argv[1] : "(nothing)");
+    return STATUS_USAGE;
+}
