@@ -342,13 +342,18 @@ void core__cpu_start_threads(Vm *vm)
 void core__cpus_stop(Vm *vm)
 {
     g_assert(!self || !self->vm || self->vm != vm);
-    vm->priv->cpus_stopped = true;
-    for (unsigned i = 0; i < vm->ncpus; i++)
-        if (vm->cpus[i]->thread && !vm->cpus[i]->parked)
-            cpu_request(vm->cpus[i], CPU_REQ_STOP);
-    for (unsigned i = 0; i < vm->ncpus; i++)
-        while (vm->cpus[i]->thread && !vm->cpus[i]->parked)
+    for (bool all = false; !all;) {
+        /* Again after every wait: the loop may have stopped and resumed them while the lock was free. */
+        vm->priv->cpus_stopped = true;
+        all = true;
+        for (unsigned i = 0; i < vm->ncpus; i++)
+            if (vm->cpus[i]->thread && !vm->cpus[i]->parked) {
+                all = false;
+                cpu_request(vm->cpus[i], CPU_REQ_STOP);
+            }
+        if (!all)
             lock_wait(&vm->lock, &vm->priv->parked, 0);
+    }
 }
 
 void core__cpus_resume(Vm *vm)
@@ -438,7 +443,7 @@ void cpu_reset(Cpu *c)
     c->stale = false;
     c->target->cpu_reset(c, false);
     c->attrs.secure = false;
-    __atomic_store_n(&c->request, cpu_requests(c) & CPU_REQ_STOP, __ATOMIC_RELEASE);
+    cpu_request_clear(c, ~(uint32_t)CPU_REQ_STOP);
     set_mp(c, c->index ? CPU_WAIT_SIPI : CPU_RUNNABLE);
     if (c->accel->cpu_reset)
         c->accel->cpu_reset(c);

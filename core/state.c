@@ -122,7 +122,8 @@ static void commit_cpu(CpuShadow *s)
     c->sipi_vector = s->sipi;
     c->attrs.secure = s->secure;
     __atomic_store_n(&c->mp_state, s->mp, __ATOMIC_RELEASE);
-    __atomic_store_n(&c->request, (cpu_requests(c) & keep) | s->request | CPU_REQ_TLB, __ATOMIC_RELEASE);
+    cpu_request_clear(c, ~keep);
+    __atomic_fetch_or(&c->request, s->request | CPU_REQ_TLB, __ATOMIC_RELEASE);
     if (c->accel->cpu_reset)
         c->accel->cpu_reset(c);
     cpu_touch(c);
