@@ -1,5 +1,6 @@
 /*
- * target/x86/fpu.h - the calls that work on the state of x87, MMX and SSE (cpu.h). Only the vCPU's own thread touches it.
+ * target/x86/fpu.h - the calls that work on the state of x87, MMX and SSE (cpu.h). Only the vCPU's
+ * own thread touches it.
  */
 #ifndef TARGET_X86_FPU_H
 #define TARGET_X86_FPU_H
@@ -7,10 +8,26 @@
 
 /* FSW and MXCSR bits. */
 enum {
-    FPE_I = 1, FPE_D = 2, FPE_Z = 4, FPE_O = 8, FPE_U = 16, FPE_P = 32, FPE_ALL = 63,
-    FSW_SF = 64, FSW_ES = 128, FSW_B = 0x8000, FSW_TOP = 0x3800,
-    MXCSR_DAZ = 64, MXCSR_FTZ = 0x8000, MXCSR_MASK = 0xffff, MXCSR_RESET = 0x1f80,
-    XSTATE_X87 = 1, XSTATE_SSE = 2, XSTATE_YMM = 4, XSTATE_ALL = 7, XSTATE_SIZE = 832,
+    FPE_I = 1,
+    FPE_D = 2,
+    FPE_Z = 4,
+    FPE_O = 8,
+    FPE_U = 16,
+    FPE_P = 32,
+    FPE_ALL = 63,
+    FSW_SF = 64,
+    FSW_ES = 128,
+    FSW_B = 0x8000,
+    FSW_TOP = 0x3800,
+    MXCSR_DAZ = 64,
+    MXCSR_FTZ = 0x8000,
+    MXCSR_MASK = 0xffff,
+    MXCSR_RESET = 0x1f80,
+    XSTATE_X87 = 1,
+    XSTATE_SSE = 2,
+    XSTATE_YMM = 4,
+    XSTATE_ALL = 7,
+    XSTATE_SIZE = 832,
 };
 
 /* What an operation asks of its caller. Bits 0..11 may be EFLAGS (CF PF AF ZF SF OF). */
@@ -29,7 +46,15 @@ typedef enum X86VopId {
 #include "target/x86/vops.def"
     VOP_COUNT
 } X86VopId;
-typedef enum X86VopFeature { VF_sse2, VF_ssse3, VF_sse41, VF_sse42, VF_aes, VF_pclmul, VF_sha } X86VopFeature;
+typedef enum X86VopFeature {
+    VF_sse2,
+    VF_ssse3,
+    VF_sse41,
+    VF_sse42,
+    VF_aes,
+    VF_pclmul,
+    VF_sha
+} X86VopFeature;
 extern const bool x86_vop_faults[VOP_COUNT]; /* may raise, or sets flags */
 typedef struct X86Vop {
     const char *name;
@@ -51,7 +76,8 @@ bool x86_host_vec_has(X86VopFeature f);
 unsigned x87_op(X86Fpu *f, unsigned op11, void *mem, bool *stored);
 /* Memory operand of op11: bytes read or written (0: register form); negative: written. -128: UD. */
 int x87_mem(unsigned op11);
-/* EFLAGS of FCOMI and its like are answered in *eflags; FCMOV reads it. NULL is allowed elsewhere. */
+/* EFLAGS of FCOMI and its like are answered in *eflags; FCMOV reads it. NULL is allowed elsewhere.
+ */
 unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags);
 static inline bool x87_pending(const X86Fpu *f) { return f->sw & FSW_ES; }
 void x87_init(X86Fpu *f); /* FNINIT */
@@ -66,7 +92,8 @@ void x87_save(X86Fpu *f, X87Env e, uint8_t *out);
 void x87_rstor(X86Fpu *f, X87Env e, const uint8_t *in);
 uint16_t x87_full_tag(const X86Fpu *f);
 
-/* MMX: call before an MMX instruction reads its registers and x86_mmx_wrote() for its destination. */
+/* MMX: call before an MMX instruction reads its registers and x86_mmx_wrote() for its destination.
+ */
 static inline unsigned x86_top(const X86Fpu *f) { return f->sw >> 11 & 7; }
 static inline void x86_mmx_enter(X86Fpu *f)
 {
@@ -80,7 +107,8 @@ static inline void x86_emms(X86Fpu *f)
     f->sw &= (uint16_t)~FSW_TOP;
 }
 
-/* FXSAVE area, 512 bytes (bytes 464..511 are left alone). xmm: how many XMM registers (0, 8, 16). */
+/* FXSAVE area, 512 bytes (bytes 464..511 are left alone). xmm: how many XMM registers (0, 8, 16).
+ */
 void x86_fxsave(X86 *s, uint8_t out[512], bool rexw, unsigned xmm);
 /* False: #GP (MXCSR with reserved bits), nothing loaded. */
 bool MUST x86_fxrstor(X86 *s, const uint8_t in[512], bool rexw, unsigned xmm);

@@ -12,7 +12,8 @@ static X86VopId row_vop(const Tr *t) { return (X86VopId)x86_row_arg[t->in.row - 
 
 static void emit_vop(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned imm)
 {
-    IrOp *o = ir_emit(t->b, x86_vop_faults[id] ? IR_vopx : IR_vop, 3, val_reg(d), val_reg(s), NOVAL);
+    IrOp *o =
+        ir_emit(t->b, x86_vop_faults[id] ? IR_vopx : IR_vop, 3, val_reg(d), val_reg(s), NOVAL);
 
     o->x = (uint16_t)imm;
     o->imm = (int64_t)(uintptr_t)x86_vop(id);
@@ -183,7 +184,8 @@ void tr_pcmpstr(Tr *t)
 {
     unsigned s = source(t, 1);
 
-    tr_call(t, IR_callf, NOVAL, pcmpstr, val_const((int64_t)(imm8(t) | (unsigned)t->in.reg << 8 | s << 16)),
+    tr_call(t, IR_callf, NOVAL, pcmpstr,
+            val_const((int64_t)(imm8(t) | (unsigned)t->in.reg << 8 | s << 16)),
             val_const(row_vop(t)), val_const(t->in.rexw));
 }
 
@@ -234,7 +236,8 @@ static void before_memory(Tr *t)
 
 static void emit_mmx(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned how)
 {
-    tr_call(t, IR_call, NOVAL, mmx_do, val_const(id), val_const((int64_t)(d | s << 8 | imm8(t) << 16 | how)), NOVAL);
+    tr_call(t, IR_call, NOVAL, mmx_do, val_const(id),
+            val_const((int64_t)(d | s << 8 | imm8(t) << 16 | how)), NOVAL);
 }
 
 static unsigned mm_operand(Tr *t, unsigned n, bool dest)
@@ -242,11 +245,16 @@ static unsigned mm_operand(Tr *t, unsigned n, bool dest)
     const Opr *o = &t->in.row->opr[n];
 
     switch (o->kind) {
-    case O_P: return t->in.reg & 7;
-    case O_V: return VECS + t->in.reg;
-    case O_N: return t->in.rm & 7;
-    case O_U: return VECS + t->in.rm;
-    default: break;
+    case O_P:
+        return t->in.reg & 7;
+    case O_V:
+        return VECS + t->in.reg;
+    case O_N:
+        return t->in.rm & 7;
+    case O_U:
+        return VECS + t->in.rm;
+    default:
+        break;
     }
     if (t->in.mem && !dest)
         load_vec(t, o, TMP);
@@ -314,7 +322,8 @@ static uint64_t mask_move(Env *e, uint64_t at, uint64_t data, uint64_t mask)
         x86_raise(s, EXC_MF, 0);
         return 0;
     }
-    for (unsigned i = n; i-- > 0;) /* from the end: a fault on the second page comes before any store */
+    for (unsigned i = n;
+         i-- > 0;) /* from the end: a fault on the second page comes before any store */
         if (m[i] & 0x80 && !mem_store(e, at + i, 1, d + i))
             return 0;
     if (n == 8)

@@ -1,7 +1,7 @@
 /*
- * target/x86/tr-x87.c - x87, FXSAVE and the XSAVE family: one helper call each. SDM volume 1, 8 and 13.
- * With CR0.NE clear an unmasked exception is not reported: FERR# and IRQ 13 are left out (as if IGNNE#
- * were asserted).
+ * target/x86/tr-x87.c - x87, FXSAVE and the XSAVE family: one helper call each. SDM volume 1, 8
+ * and 13. With CR0.NE clear an unmasked exception is not reported: FERR# and IRQ 13 are left out
+ * (as if IGNNE# were asserted).
  */
 #include "target/x86/fpu.h"
 #include "target/x86/tr.h"
@@ -32,7 +32,9 @@ static bool put_bytes(Env *e, uint64_t at, const uint8_t *p, unsigned n)
 
 static X87Env env_kind(unsigned how)
 {
-    return how & HOW_O16 ? (how & HOW_REAL ? X87_R16 : X87_P16) : how & HOW_REAL ? X87_R32 : X87_P32;
+    return how & HOW_O16    ? (how & HOW_REAL ? X87_R16 : X87_P16)
+           : how & HOW_REAL ? X87_R32
+                            : X87_P32;
 }
 
 /* 0: pending exceptions are to be reported before this instruction. */
@@ -94,8 +96,10 @@ static bool control(X86 *s, unsigned op11, unsigned how, uint64_t at)
     case 0x120:
     case 0x130:
     case 0x520:
-    case 0x530: return env_op(s, op11, how, at);
-    default: return false;
+    case 0x530:
+        return env_op(s, op11, how, at);
+    default:
+        return false;
     }
 }
 
@@ -140,7 +144,7 @@ static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
             x86_raise(s, EXC_MF, 0);
             return 0;
         }
-        s->fpu.sw &= (uint16_t)~(FSW_ES | FSW_B);
+        s->fpu.sw &= (uint16_t) ~(FSW_ES | FSW_B);
     }
     if (control(s, op11, (unsigned)how, at))
         return 0;
@@ -170,8 +174,8 @@ void tr_x87(Tr *t)
     }
     how |= t->in.size == 1 ? HOW_O16 : 0;
     how |= !(t->mode & MODE_PE) || t->mode & MODE_VM ? HOW_REAL : 0;
-    tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how), at,
-            val_const((int64_t)tr_eip(t, t->pc)));
+    tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how),
+            at, val_const((int64_t)tr_eip(t, t->pc)));
 }
 
 /* ---- FXSAVE, XSAVE */
@@ -188,7 +192,8 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
         x86_raise(s, EXC_GP, 0);
         return 0;
     }
-    if (!mem_load(e, at + 511, 1, area, !(how & XS_LOAD))) /* as the silicon does: the last byte first */
+    if (!mem_load(e, at + 511, 1, area,
+                  !(how & XS_LOAD))) /* as the silicon does: the last byte first */
         return 0;
     if (how & XS_LOAD) {
         if (get_bytes(e, at, area, 512) && !x86_fxrstor(s, area, how & XS_REXW, xmm))
@@ -213,7 +218,8 @@ void tr_fxsave(Tr *t)
         tr_exc(t, EXC_NM);
         return;
     }
-    tr_call(t, IR_call, NOVAL, fxsave, tr_linear(t, 9, !load), val_const((int64_t)(area_how(t) | load)), NOVAL);
+    tr_call(t, IR_call, NOVAL, fxsave, tr_linear(t, 9, !load),
+            val_const((int64_t)(area_how(t) | load)), NOVAL);
 }
 
 static uint64_t xsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
@@ -257,5 +263,6 @@ void tr_xsave(Tr *t)
         how |= reg == 3 ? XS_LOAD | XS_S_FORM : (unsigned)(reg == 4 ? XS_C : XS_S) << XS_KIND_SHIFT;
     else
         how |= reg == 5 ? XS_LOAD : (unsigned)(reg == 6 ? XS_OPT : XS_SAVE) << XS_KIND_SHIFT;
-    tr_call(t, IR_call, NOVAL, xsave, tr_linear(t, 9, !(how & XS_LOAD)), val_const((int64_t)how), NOVAL);
+    tr_call(t, IR_call, NOVAL, xsave, tr_linear(t, 9, !(how & XS_LOAD)), val_const((int64_t)how),
+            NOVAL);
 }

@@ -1,20 +1,49 @@
 /*
  * vec-c.c - vector operations written in C on every host: moves, shuffles by immediate, inserts and
  * extracts, shifts by immediate and the string compares. SDM volume 2.
- * pcmpestr*: the caller puts the lengths (|EAX|, |EDX| saturated at 16) into imm bits 8..15, 16..23;
- * the index form writes a uint64_t at d, the mask form writes XMM0. maskmov answers the byte mask.
+ * pcmpestr*: the caller puts the lengths (|EAX|, |EDX| saturated at 16) into imm
+ * bits 8..15, 16..23; the index form writes a uint64_t at d, the mask form writes XMM0. maskmov
+ * answers the byte mask.
  */
 #include "target/x86/vec-c.h"
 
 #define C(name) unsigned vec_c_##name(Env *e, void *d, const void *s, unsigned imm)
 
-C(movss) { memcpy(d, s, 4); return 0; }
-C(movsd) { memcpy(d, s, 8); return 0; }
-C(movlps) { memcpy(d, s, 8); return 0; }
-C(movdqa) { memmove(d, s, 16); return 0; }
-C(movhps) { memcpy((uint8_t *)d + 8, s, 8); return 0; }
-C(movhlps) { memcpy(d, (const uint8_t *)s + 8, 8); return 0; }
-C(movlhps) { memmove((uint8_t *)d + 8, s, 8); return 0; }
+C(movss)
+{
+    memcpy(d, s, 4);
+    return 0;
+}
+C(movsd)
+{
+    memcpy(d, s, 8);
+    return 0;
+}
+C(movlps)
+{
+    memcpy(d, s, 8);
+    return 0;
+}
+C(movdqa)
+{
+    memmove(d, s, 16);
+    return 0;
+}
+C(movhps)
+{
+    memcpy((uint8_t *)d + 8, s, 8);
+    return 0;
+}
+C(movhlps)
+{
+    memcpy(d, (const uint8_t *)s + 8, 8);
+    return 0;
+}
+C(movlhps)
+{
+    memmove((uint8_t *)d + 8, s, 8);
+    return 0;
+}
 
 C(movq)
 {
@@ -45,9 +74,21 @@ static void pick32(void *d, const void *s, unsigned order)
     memcpy(d, r, 16);
 }
 
-C(movsldup) { pick32(d, s, 0xa0); return 0; }
-C(movshdup) { pick32(d, s, 0xf5); return 0; }
-C(pshufd) { pick32(d, s, imm); return 0; }
+C(movsldup)
+{
+    pick32(d, s, 0xa0);
+    return 0;
+}
+C(movshdup)
+{
+    pick32(d, s, 0xf5);
+    return 0;
+}
+C(pshufd)
+{
+    pick32(d, s, imm);
+    return 0;
+}
 
 static void pick16(uint8_t *d, const uint8_t *s, unsigned order)
 {
@@ -59,7 +100,11 @@ static void pick16(uint8_t *d, const uint8_t *s, unsigned order)
     memcpy(d, r, 8);
 }
 
-C(pshufw) { pick16(d, s, imm); return 0; }
+C(pshufw)
+{
+    pick16(d, s, imm);
+    return 0;
+}
 
 C(pshuflw)
 {
@@ -111,8 +156,16 @@ static void align(uint8_t *d, const uint8_t *s, unsigned n, unsigned by)
         memset(d, 0, n);
 }
 
-C(palignr) { align(d, s, 16, imm & 255); return 0; }
-C(m_palignr) { align(d, s, 8, imm & 255); return 0; }
+C(palignr)
+{
+    align(d, s, 16, imm & 255);
+    return 0;
+}
+C(m_palignr)
+{
+    align(d, s, 8, imm & 255);
+    return 0;
+}
 
 static void blend(uint8_t *d, const uint8_t *s, unsigned size, unsigned mask)
 {
@@ -121,9 +174,21 @@ static void blend(uint8_t *d, const uint8_t *s, unsigned size, unsigned mask)
             memmove(d + i * size, s + i * size, size);
 }
 
-C(pblendw) { blend(d, s, 2, imm); return 0; }
-C(blendps) { blend(d, s, 4, imm); return 0; }
-C(blendpd) { blend(d, s, 8, imm); return 0; }
+C(pblendw)
+{
+    blend(d, s, 2, imm);
+    return 0;
+}
+C(blendps)
+{
+    blend(d, s, 4, imm);
+    return 0;
+}
+C(blendpd)
+{
+    blend(d, s, 8, imm);
+    return 0;
+}
 
 /* From memory the caller clears bits 6 and 7 of imm: the operand is one element. */
 C(insertps)
@@ -160,8 +225,16 @@ static void shift(uint8_t *d, unsigned n, unsigned size, Shift way, unsigned by)
 }
 
 #define SHIFT(name, size, way)                                                                     \
-    C(name) { shift(d, 16, size, way, imm & 255); return 0; }                                      \
-    C(m_##name) { shift(d, 8, size, way, imm & 255); return 0; }
+    C(name)                                                                                        \
+    {                                                                                              \
+        shift(d, 16, size, way, imm & 255);                                                        \
+        return 0;                                                                                  \
+    }                                                                                              \
+    C(m_##name)                                                                                    \
+    {                                                                                              \
+        shift(d, 8, size, way, imm & 255);                                                         \
+        return 0;                                                                                  \
+    }
 SHIFT(psllwi, 2, LEFT)
 SHIFT(pslldi, 4, LEFT)
 SHIFT(psllqi, 8, LEFT)
@@ -200,17 +273,61 @@ static void extract(void *d, const uint8_t *s, unsigned size, unsigned i)
     memcpy(d, &v, 8);
 }
 
-C(pextrb) { extract(d, s, 1, imm & 15); return 0; }
-C(pextrw) { extract(d, s, 2, imm & 7); return 0; }
-C(extractps) { extract(d, s, 4, imm & 3); return 0; }
-C(pextrd) { extract(d, s, 4, imm & 3); return 0; }
-C(pextrq) { extract(d, s, 8, imm & 1); return 0; }
-C(m_pextrw) { extract(d, s, 2, imm & 3); return 0; }
-C(pinsrb) { memcpy((uint8_t *)d + (imm & 15), s, 1); return 0; }
-C(pinsrw) { memcpy((uint8_t *)d + (imm & 7) * 2, s, 2); return 0; }
-C(pinsrd) { memcpy((uint8_t *)d + (imm & 3) * 4, s, 4); return 0; }
-C(pinsrq) { memcpy((uint8_t *)d + (imm & 1) * 8, s, 8); return 0; }
-C(m_pinsrw) { memcpy((uint8_t *)d + (imm & 3) * 2, s, 2); return 0; }
+C(pextrb)
+{
+    extract(d, s, 1, imm & 15);
+    return 0;
+}
+C(pextrw)
+{
+    extract(d, s, 2, imm & 7);
+    return 0;
+}
+C(extractps)
+{
+    extract(d, s, 4, imm & 3);
+    return 0;
+}
+C(pextrd)
+{
+    extract(d, s, 4, imm & 3);
+    return 0;
+}
+C(pextrq)
+{
+    extract(d, s, 8, imm & 1);
+    return 0;
+}
+C(m_pextrw)
+{
+    extract(d, s, 2, imm & 3);
+    return 0;
+}
+C(pinsrb)
+{
+    memcpy((uint8_t *)d + (imm & 15), s, 1);
+    return 0;
+}
+C(pinsrw)
+{
+    memcpy((uint8_t *)d + (imm & 7) * 2, s, 2);
+    return 0;
+}
+C(pinsrd)
+{
+    memcpy((uint8_t *)d + (imm & 3) * 4, s, 4);
+    return 0;
+}
+C(pinsrq)
+{
+    memcpy((uint8_t *)d + (imm & 1) * 8, s, 8);
+    return 0;
+}
+C(m_pinsrw)
+{
+    memcpy((uint8_t *)d + (imm & 3) * 2, s, 2);
+    return 0;
+}
 
 C(maskmov)
 {

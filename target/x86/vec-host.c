@@ -1,8 +1,8 @@
 /*
- * vec-host.c - vector operations by the x86-64 host's own instructions: exact by construction. Chosen
- * by meson on x86-64 hosts. The guest's MXCSR is loaded with its exceptions masked; flags that the
- * guest has unmasked are answered as FPU_XM.
- * Left out: an exact denormal result with underflow unmasked does not raise.
+ * vec-host.c - vector operations by the x86-64 host's own instructions: exact by construction.
+ * Chosen by meson on x86-64 hosts. The guest's MXCSR is loaded with its exceptions masked; flags
+ * that the guest has unmasked are answered as FPU_XM. Left out: an exact denormal result with
+ * underflow unmasked does not raise.
  */
 #include "target/x86/fpu.h"
 #include "target/x86/vec-c.h"
@@ -91,7 +91,7 @@ static inline unsigned csr_out(Env *e)
         uint64_t fl;                                                                               \
         csr_in(e);                                                                                 \
         __asm__ volatile(#insn " %2, %1\n\tpushfq\n\tpopq %0" : "=r"(fl) : "x"(a), "x"(b) : "cc"); \
-        return csr_out(e) ? FPU_XM : vop_flags(e, (unsigned)fl & 0x8d5);                                                \
+        return csr_out(e) ? FPU_XM : vop_flags(e, (unsigned)fl & 0x8d5);                           \
     }
 #define IMPL_TEST(name, insn)                                                                      \
     FN(name)                                                                                       \
@@ -99,7 +99,7 @@ static inline unsigned csr_out(Env *e)
         __m128i a = load(d), b = load(s);                                                          \
         uint64_t fl;                                                                               \
         __asm__ volatile(#insn " %2, %1\n\tpushfq\n\tpopq %0" : "=r"(fl) : "x"(a), "x"(b) : "cc"); \
-        return vop_flags(e, (unsigned)fl & 0x8d5);                                                             \
+        return vop_flags(e, (unsigned)fl & 0x8d5);                                                 \
     }
 #define TO_GPR(name, insn, T, mod)                                                                 \
     FN(name)                                                                                       \
@@ -147,8 +147,8 @@ static inline unsigned csr_out(Env *e)
             _mm_storel_epi64(d, a);                                                                \
         return r;                                                                                  \
     }
-#define IMPL_FTOMM(name, insn)  TO_MM(name, insn, _mm_loadl_epi64)
-#define IMPL_FTOMMD(name, insn) TO_MM(name, insn, load)
+#define IMPL_FTOMM(name, insn)   TO_MM(name, insn, _mm_loadl_epi64)
+#define IMPL_FTOMMD(name, insn)  TO_MM(name, insn, load)
 #define IMPL_FFROMMM(name, insn) TO_MM(name, insn, _mm_loadl_epi64)
 #define IMPL_MASK(name, insn)                                                                      \
     FN(name)                                                                                       \
@@ -174,8 +174,9 @@ static inline unsigned csr_out(Env *e)
 #define CASES8(insn) CASES4(insn) CASE(4, insn) CASE(5, insn) CASE(6, insn) CASE(7, insn)
 #define CASES16(insn)                                                                              \
     CASES8(insn)                                                                                   \
-    CASE(8, insn) CASE(9, insn) CASE(10, insn) CASE(11, insn) CASE(12, insn) CASE(13, insn)        \
-        CASE(14, insn) CASE(15, insn)
+    CASE(8, insn)                                                                                  \
+    CASE(9, insn) CASE(10, insn) CASE(11, insn) CASE(12, insn) CASE(13, insn) CASE(14, insn)       \
+        CASE(15, insn)
 #define FP_IMM(name, mask, cases)                                                                  \
     FN(name)                                                                                       \
     {                                                                                              \
@@ -290,7 +291,8 @@ bool x86_host_vec_has(X86VopFeature f)
         return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & 1u << 29;
     if (!__get_cpuid(1, &a, &b, &c, &d))
         return f == VF_sse2;
-    static const uint8_t bit[] = { [VF_ssse3] = 9, [VF_sse41] = 19, [VF_sse42] = 20,
-                                   [VF_aes] = 25, [VF_pclmul] = 1 };
+    static const uint8_t bit[] = {
+        [VF_ssse3] = 9, [VF_sse41] = 19, [VF_sse42] = 20, [VF_aes] = 25, [VF_pclmul] = 1
+    };
     return f == VF_sse2 || c >> bit[f] & 1;
 }

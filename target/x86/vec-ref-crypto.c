@@ -1,6 +1,6 @@
 /*
- * vec-ref-crypto.c - C reference of AES-NI (FIPS 197), the SHA extensions (FIPS 180-4) and PCLMULQDQ.
- * The S-boxes are computed: the inverse in GF(2^8) modulo 0x11b, then the affine map.
+ * vec-ref-crypto.c - C reference of AES-NI (FIPS 197), the SHA extensions (FIPS 180-4) and
+ * PCLMULQDQ. The S-boxes are computed: the inverse in GF(2^8) modulo 0x11b, then the affine map.
  */
 #include "target/x86/vec-ref.h"
 
@@ -71,10 +71,26 @@ static void aes_round(uint8_t *d, const uint8_t *key, bool dec, bool last)
     memcpy(d, r, 16);
 }
 
-REF(aesenc) { aes_round(d, s, false, false); return 0; }
-REF(aesenclast) { aes_round(d, s, false, true); return 0; }
-REF(aesdec) { aes_round(d, s, true, false); return 0; }
-REF(aesdeclast) { aes_round(d, s, true, true); return 0; }
+REF(aesenc)
+{
+    aes_round(d, s, false, false);
+    return 0;
+}
+REF(aesenclast)
+{
+    aes_round(d, s, false, true);
+    return 0;
+}
+REF(aesdec)
+{
+    aes_round(d, s, true, false);
+    return 0;
+}
+REF(aesdeclast)
+{
+    aes_round(d, s, true, true);
+    return 0;
+}
 
 REF(aesimc)
 {

@@ -1,8 +1,8 @@
 /*
  * vec-ref.c - the C reference of the integer vector operations: what hosts without the instruction
  * run, and what tests/isa compares the host's instructions with. SDM volume 2.
- * MMX forms (m_NAME) are the same functions over 8 bytes. Floating point is in vec-ref-fp.c, AES, SHA
- * and carry-less multiplication in vec-ref-crypto.c.
+ * MMX forms (m_NAME) are the same functions over 8 bytes. Floating point is in vec-ref-fp.c, AES,
+ * SHA and carry-less multiplication in vec-ref-crypto.c.
  */
 #include "target/x86/vec-ref.h"
 #include "target/x86/vec-c.h"
@@ -24,12 +24,12 @@ static s64 satu16(s64 v) { return clamp(v, 0, 65535); }
 
 #define ID(v) (v)
 #define WRAP(name)                                                                                 \
-    static unsigned r_##name(Env *e, void *d, const void *s, unsigned imm)                      \
+    static unsigned r_##name(Env *e, void *d, const void *s, unsigned imm)                         \
     {                                                                                              \
         g_##name(d, s, 16);                                                                        \
         return 0;                                                                                  \
     }                                                                                              \
-    static G_GNUC_UNUSED unsigned r_m_##name(Env *e, void *d, const void *s, unsigned imm)                    \
+    static G_GNUC_UNUSED unsigned r_m_##name(Env *e, void *d, const void *s, unsigned imm)         \
     {                                                                                              \
         g_##name(d, s, 8);                                                                         \
         return 0;                                                                                  \
@@ -86,7 +86,7 @@ LANES(pmaxsd, s32, x > y ? x : y)
 LANES(pminud, u32, x < y ? x : y)
 LANES(pmaxud, u32, x > y ? x : y)
 LANES(pand, u64, x &y)
-LANES(pandn, u64, ~x & y)
+LANES(pandn, u64, ~x &y)
 LANES(por, u64, x | y)
 LANES(pxor, u64, x ^ y)
 LANES(pcmpeqb, u8, x == y ? -1 : 0)
@@ -290,9 +290,21 @@ static void blend_by_x0(Env *e, u8 *d, const u8 *s, unsigned size)
         if (m[i + size - 1] & 0x80)
             memmove(d + i, s + i, size);
 }
-REF(pblendvb) { blend_by_x0(e, d, s, 1); return 0; }
-REF(blendvps) { blend_by_x0(e, d, s, 4); return 0; }
-REF(blendvpd) { blend_by_x0(e, d, s, 8); return 0; }
+REF(pblendvb)
+{
+    blend_by_x0(e, d, s, 1);
+    return 0;
+}
+REF(blendvps)
+{
+    blend_by_x0(e, d, s, 4);
+    return 0;
+}
+REF(blendvpd)
+{
+    blend_by_x0(e, d, s, 8);
+    return 0;
+}
 
 REF(ptest)
 {
@@ -300,7 +312,8 @@ REF(ptest)
 
     memcpy(a, d, 16);
     memcpy(b, s, 16);
-    return vop_flags(e, ((a[0] & b[0]) | (a[1] & b[1]) ? 0 : 0x40u) | ((~a[0] & b[0]) | (~a[1] & b[1]) ? 0 : 1u));
+    return vop_flags(e, ((a[0] & b[0]) | (a[1] & b[1]) ? 0 : 0x40u) |
+                            ((~a[0] & b[0]) | (~a[1] & b[1]) ? 0 : 1u));
 }
 
 static void signs(void *d, const u8 *s, unsigned n, unsigned size)
@@ -311,10 +324,26 @@ static void signs(void *d, const u8 *s, unsigned n, unsigned size)
         r |= (u64)(s[i * size + size - 1] >> 7) << i;
     memcpy(d, &r, 8);
 }
-REF(pmovmskb) { signs(d, s, 16, 1); return 0; }
-REF(m_pmovmskb) { signs(d, s, 8, 1); return 0; }
-REF(movmskps) { signs(d, s, 4, 4); return 0; }
-REF(movmskpd) { signs(d, s, 2, 8); return 0; }
+REF(pmovmskb)
+{
+    signs(d, s, 16, 1);
+    return 0;
+}
+REF(m_pmovmskb)
+{
+    signs(d, s, 8, 1);
+    return 0;
+}
+REF(movmskps)
+{
+    signs(d, s, 4, 4);
+    return 0;
+}
+REF(movmskpd)
+{
+    signs(d, s, 2, 8);
+    return 0;
+}
 
 /* clang-format off */
 #define R(name) [VOP_##name] = { #name, r_##name, VF_sse2 },

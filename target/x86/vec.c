@@ -1,4 +1,5 @@
-/* vec.c - which implementation of a vector operation this host uses, and what an operation can do. */
+/* vec.c - which implementation of a vector operation this host uses, and what an operation can do.
+ */
 #include "target/x86/fpu.h"
 #include "tcg/flags.h"
 
@@ -11,7 +12,8 @@ VopFn *x86_vop(X86VopId id)
 
 unsigned vop_flags(Env *e, unsigned f)
 {
-    unsigned r = (f & 1) | (f & 4) >> 1 | (f & 16) >> 2 | (f & 64) >> 3 | (f & 128) >> 3 | (f & 0x800) >> 6;
+    unsigned r =
+        (f & 1) | (f & 4) >> 1 | (f & 16) >> 2 | (f & 64) >> 3 | (f & 128) >> 3 | (f & 0x800) >> 6;
 
     e->cc = (Cc){ .kind = CC_RAW, .res = r };
     return f;

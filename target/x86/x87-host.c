@@ -1,29 +1,31 @@
 /*
  * x87-host.c - x87 by the x86-64 host's own x87, exact in results, tags, condition codes and
- * exceptions. Chosen by meson on x86-64 hosts. The common arithmetic and moves, with exceptions masked
- * and registers in use, take a short path; everything else loads the guest's whole x87 state into the
- * host by FXRSTOR, runs the very instruction and reads the state back. An unmasked exception stays
- * pending in the saved status word: the host never traps, since FNINIT follows FXSAVE at once.
+ * exceptions. Chosen by meson on x86-64 hosts. The common arithmetic and moves, with exceptions
+ * masked and registers in use, take a short path; everything else loads the guest's whole x87 state
+ * into the host by FXRSTOR, runs the very instruction and reads the state back. An unmasked
+ * exception stays pending in the saved status word: the host never traps, since FNINIT follows
+ * FXSAVE at once.
  */
 #include "target/x86/fpu.h"
 
 /* One stub of 4 bytes per instruction: registers (512), then memory at [rdi] (64). */
-__asm__(".text\n\t.balign 16\n"
-        "menura_x87_reg:\n"
-        ".set op, 0\n"
-        ".rept 8\n\t.set rm, 0xc0\n\t.rept 64\n\t.byte 0xd8 + op, rm, 0xc3, 0xcc\n\t.set rm, rm + 1\n"
-        "\t.endr\n\t.set op, op + 1\n.endr\n"
-        "menura_x87_mem:\n"
-        ".set op, 0\n"
-        ".rept 8\n\t.set rm, 7\n\t.rept 8\n\t.byte 0xd8 + op, rm, 0xc3, 0xcc\n\t.set rm, rm + 8\n"
-        "\t.endr\n\t.set op, op + 1\n.endr\n"
-        /* (area, stub, mem, flags) */
-        "menura_x87_run:\n"
-        "\tfxrstor64 (%rdi)\n\tmov %rdi, %r8\n\tmov %rdx, %rdi\n\tcall *%rsi\n"
-        "\tfxsave64 (%r8)\n\tfninit\n\tret\n"
-        "menura_x87_run_flags:\n"
-        "\tfxrstor64 (%rdi)\n\tmov %rdi, %r8\n\tpushq (%rcx)\n\tpopfq\n\tcall *%rsi\n"
-        "\tpushfq\n\tpopq (%rcx)\n\tfxsave64 (%r8)\n\tfninit\n\tret\n");
+__asm__(
+    ".text\n\t.balign 16\n"
+    "menura_x87_reg:\n"
+    ".set op, 0\n"
+    ".rept 8\n\t.set rm, 0xc0\n\t.rept 64\n\t.byte 0xd8 + op, rm, 0xc3, 0xcc\n\t.set rm, rm + 1\n"
+    "\t.endr\n\t.set op, op + 1\n.endr\n"
+    "menura_x87_mem:\n"
+    ".set op, 0\n"
+    ".rept 8\n\t.set rm, 7\n\t.rept 8\n\t.byte 0xd8 + op, rm, 0xc3, 0xcc\n\t.set rm, rm + 8\n"
+    "\t.endr\n\t.set op, op + 1\n.endr\n"
+    /* (area, stub, mem, flags) */
+    "menura_x87_run:\n"
+    "\tfxrstor64 (%rdi)\n\tmov %rdi, %r8\n\tmov %rdx, %rdi\n\tcall *%rsi\n"
+    "\tfxsave64 (%r8)\n\tfninit\n\tret\n"
+    "menura_x87_run_flags:\n"
+    "\tfxrstor64 (%rdi)\n\tmov %rdi, %r8\n\tpushq (%rcx)\n\tpopfq\n\tcall *%rsi\n"
+    "\tpushfq\n\tpopq (%rcx)\n\tfxsave64 (%r8)\n\tfninit\n\tret\n");
 extern const uint8_t menura_x87_reg[] __attribute__((visibility("hidden")));
 extern const uint8_t menura_x87_mem[] __attribute__((visibility("hidden")));
 void menura_x87_run(void *area, const uint8_t *stub, void *mem, uint64_t *flags);
@@ -65,14 +67,17 @@ static unsigned whole(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
 }
 
 static inline uint8_t *reg(X86Fpu *f, unsigned i) { return f->st[(x86_top(f) + i) & 7]; }
-static inline bool used(const X86Fpu *f, unsigned i) { return f->tags >> ((x86_top(f) + i) & 7) & 1; }
+static inline bool used(const X86Fpu *f, unsigned i)
+{
+    return f->tags >> ((x86_top(f) + i) & 7) & 1;
+}
 static inline void set_top(X86Fpu *f, unsigned top)
 {
     f->sw = (uint16_t)((f->sw & ~FSW_TOP) | (top & 7) << 11);
 }
 static inline void pop(X86Fpu *f)
 {
-    f->tags &= (uint16_t)~(1u << x86_top(f));
+    f->tags &= (uint16_t) ~(1u << x86_top(f));
     set_top(f, x86_top(f) + 1);
 }
 
@@ -82,8 +87,8 @@ static const uint16_t plain_cw = 0x37f;
 /* Begin and end a short run under the guest's control word; the host's flags are clear outside. */
 #define ENTER(f)                                                                                   \
     do {                                                                                           \
-        if (UNLIKELY((f)->cw != plain_cw))                                                        \
-            __asm__ volatile("fldcw %0" ::"m"((f)->cw));                                          \
+        if (UNLIKELY((f)->cw != plain_cw))                                                         \
+            __asm__ volatile("fldcw %0" ::"m"((f)->cw));                                           \
     } while (0)
 
 static inline void leave(X86Fpu *f, uint16_t sw)

@@ -9,13 +9,14 @@ unsigned x87_op(X86Fpu *f, unsigned op11, void *mem, bool *stored)
     return x87_op_flags(f, op11, mem, stored, NULL);
 }
 
-/* Bytes of the memory operand by [opcode & 7][reg]; negative: written; U: #UD; 0: not by x87_op(). */
+/* Bytes of the memory operand by [opcode & 7][reg]; negative: written; U: #UD; 0: not by x87_op().
+ */
 #define U -128
 static const int8_t mem_bytes[8][8] = {
-    { 4, 4, 4, 4, 4, 4, 4, 4 },     { 4, U, -4, -4, 0, 0, 0, 0 },
-    { 4, 4, 4, 4, 4, 4, 4, 4 },     { 4, -4, -4, -4, U, 10, U, -10 },
-    { 8, 8, 8, 8, 8, 8, 8, 8 },     { 8, -8, -8, -8, 0, U, 0, 0 },
-    { 2, 2, 2, 2, 2, 2, 2, 2 },     { 2, -2, -2, -2, 10, 8, -10, -8 },
+    { 4, 4, 4, 4, 4, 4, 4, 4 }, { 4, U, -4, -4, 0, 0, 0, 0 },
+    { 4, 4, 4, 4, 4, 4, 4, 4 }, { 4, -4, -4, -4, U, 10, U, -10 },
+    { 8, 8, 8, 8, 8, 8, 8, 8 }, { 8, -8, -8, -8, 0, U, 0, 0 },
+    { 2, 2, 2, 2, 2, 2, 2, 2 }, { 2, -2, -2, -2, 10, 8, -10, -8 },
 };
 /* Register forms that are #UD: bit i of [opcode & 7] is modrm 0xc0 + i. */
 static const uint64_t reg_ud[8] = {
@@ -37,7 +38,7 @@ int x87_mem(unsigned op11)
 
 static void update_es(X86Fpu *f)
 {
-    f->sw &= (uint16_t)~(FSW_ES | FSW_B);
+    f->sw &= (uint16_t) ~(FSW_ES | FSW_B);
     if (f->sw & ~f->cw & FPE_ALL)
         f->sw |= FSW_ES | FSW_B;
 }

@@ -1,12 +1,12 @@
 /*
- * tests/isa/engine.c - our side of the oracle: one vCPU of the software CPU in long mode at ring 3, the
- * guest's pages mapped as the sandbox has them, blocks run by the interpreter without a vCPU thread.
- * The IDT is empty, so that int3 shows as #GP(1Ah).
+ * tests/isa/engine.c - our side of the oracle: one vCPU of the software CPU in long mode at ring 3,
+ * the guest's pages mapped as the sandbox has them, blocks run by the interpreter without a vCPU
+ * thread. The IDT is empty, so that int3 shows as #GP(1Ah).
  */
 #include "accel/tcg/tcg.h"
 #include "core/machine.h"
-#include "tests/isa/oracle.h"
 #include "tcg/flags.h"
+#include "tests/isa/oracle.h"
 #include "util/rcu.h"
 
 enum { TABLES = 0x1000, CODE_PA = 0x100000, DATA_PA = 0x300000, RAM = 4 << 20 };
@@ -24,8 +24,12 @@ static bool machine_init(Vm *vm, Error **err)
     return true;
 }
 static const MachineClass oracle = {
-    .name = "oracle", .desc = "for the oracle", .default_cpu = "max", .max_cpus = 1,
-    .props = { .name = "oracle-machine", .size = sizeof(Obj) }, .init = machine_init,
+    .name = "oracle",
+    .desc = "for the oracle",
+    .default_cpu = "max",
+    .max_cpus = 1,
+    .props = { .name = "oracle-machine", .size = sizeof(Obj) },
+    .init = machine_init,
 };
 MACHINE(oracle);
 
@@ -38,7 +42,8 @@ static void map(uint64_t va, uint64_t pa, unsigned pages, uint64_t table, unsign
     le64_store(ram + TABLES + 0x1000, (TABLES + 0x2000) | on);
     le64_store(ram + TABLES + 0x2000 + (va >> 21 & 511) * 8, table | on);
     for (unsigned i = 0; i < pages; i++)
-        le64_store(ram + table + ((va >> 12 & 511) + i) * 8, (pa + i * (uint64_t)PAGE) | 0x65 | rw | (va == DATA_AT ? 1ull << 63 : 0));
+        le64_store(ram + table + ((va >> 12 & 511) + i) * 8,
+                   (pa + i * (uint64_t)PAGE) | 0x65 | rw | (va == DATA_AT ? 1ull << 63 : 0));
 }
 
 bool engine_start(void)
@@ -46,7 +51,8 @@ bool engine_start(void)
     Error *err = NULL;
     Vm *vm = vm_new("oracle");
 
-    vm->cfg.cpus = vm->cfg.max_cpus = vm->cfg.sockets = vm->cfg.dies = vm->cfg.cores = vm->cfg.threads = 1;
+    vm->cfg.cpus = vm->cfg.max_cpus = vm->cfg.sockets = vm->cfg.dies = vm->cfg.cores =
+        vm->cfg.threads = 1;
     if (!vm_set_accel(vm, "tcg", NULL, &err) || !vm_init_machine(vm, "oracle", NULL, &err)) {
         error_report_free(err);
         return false;
@@ -62,7 +68,11 @@ bool engine_start(void)
     cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE;
     cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
     for (unsigned i = 0; i < 6; i++)
-        x86_set_seg(cpu, i, i == SEG_CS ? 0x33 : i == SEG_SS ? 0x2b : 0, 0, 0xffffffff, i == SEG_CS ? 0xfb | SA_L | SA_G : 0xf3 | SA_DB | SA_G);
+        x86_set_seg(cpu, i,
+                    i == SEG_CS   ? 0x33
+                    : i == SEG_SS ? 0x2b
+                                  : 0,
+                    0, 0xffffffff, i == SEG_CS ? 0xfb | SA_L | SA_G : 0xf3 | SA_DB | SA_G);
     cpu->cpl = 3;
     cpu->idt.limit = 0;
     cpu->eflags = EF_IF | 2;
@@ -103,8 +113,12 @@ static void put(const Case *k)
 
 static State get(void)
 {
-    State s = { .pc = cpu->env.pc, .mxcsr = cpu->mxcsr, .cw = cpu->fpu.cw, .sw = cpu->fpu.sw,
-                .tags = (uint8_t)cpu->fpu.tags, .flags = flags_of(&cpu->env.cc) };
+    State s = { .pc = cpu->env.pc,
+                .mxcsr = cpu->mxcsr,
+                .cw = cpu->fpu.cw,
+                .sw = cpu->fpu.sw,
+                .tags = (uint8_t)cpu->fpu.tags,
+                .flags = flags_of(&cpu->env.cc) };
     Fault f = cpu->env.fault;
 
     memcpy(s.gpr, cpu->env.v, sizeof(s.gpr));

@@ -9,8 +9,8 @@ enum { POINTERS = 1 << RBX | 1 << RBP | 1 << 10 | 1 << 13, COUNTER = 15 };
 typedef struct Gen {
     Rng *r;
     Case *k;
-    bool fuzz;      /* in a block: registers must stay sane over many instructions */
-    bool callee;    /* in the function of a block */
+    bool fuzz;   /* in a block: registers must stay sane over many instructions */
+    bool callee; /* in the function of a block */
     bool restores;
     unsigned undef; /* flags that no instruction may read now */
     /* the instruction being made */
@@ -27,42 +27,72 @@ static uint64_t value(Rng *r)
     unsigned n = below(r, 64);
 
     switch (below(r, 8)) {
-    case 0: return 0;
-    case 1: return 1ull << n;
-    case 2: return (1ull << n) - 1;
-    case 3: return ~0ull << n;
-    case 4: return v >> n;
-    case 5: return (uint64_t)((int64_t)v >> n);
-    case 6: return v & 0xff;
-    default: return v;
+    case 0:
+        return 0;
+    case 1:
+        return 1ull << n;
+    case 2:
+        return (1ull << n) - 1;
+    case 3:
+        return ~0ull << n;
+    case 4:
+        return v >> n;
+    case 5:
+        return (uint64_t)((int64_t)v >> n);
+    case 6:
+        return v & 0xff;
+    default:
+        return v;
     }
 }
 
 static uint64_t vector_value(Rng *r)
 {
-    static const uint64_t d[] = { 0, 1ull << 63, 0x3ffull << 52, 0x7ffull << 52, 0xfffull << 52, 0x7ff8ull << 48 | 5,
-                                  0x7ff0ull << 48 | 9, 0xfff8ull << 48, 1, 0x3ff8ull << 48, 0x41dfffffffc00000, 0xc1e0000000000000,
-                                  0x43e0000000000000, 0x7fefffffffffffff, 0x10000000000000, 0x36a0000000000000 };
-    static const uint32_t s[] = { 0, 0x80000000, 0x3f800000, 0x7f800000, 0xff800000, 0x7fc00005, 0x7f800001, 1, 0x3fc00000,
-                                  0x4f000000, 0x7f7fffff, 0x00800000, 0xcf000000, 0x4effffff };
+    static const uint64_t d[] = { 0,
+                                  1ull << 63,
+                                  0x3ffull << 52,
+                                  0x7ffull << 52,
+                                  0xfffull << 52,
+                                  0x7ff8ull << 48 | 5,
+                                  0x7ff0ull << 48 | 9,
+                                  0xfff8ull << 48,
+                                  1,
+                                  0x3ff8ull << 48,
+                                  0x41dfffffffc00000,
+                                  0xc1e0000000000000,
+                                  0x43e0000000000000,
+                                  0x7fefffffffffffff,
+                                  0x10000000000000,
+                                  0x36a0000000000000 };
+    static const uint32_t s[] = { 0,          0x80000000, 0x3f800000, 0x7f800000, 0xff800000,
+                                  0x7fc00005, 0x7f800001, 1,          0x3fc00000, 0x4f000000,
+                                  0x7f7fffff, 0x00800000, 0xcf000000, 0x4effffff };
     double x = (double)(int64_t)rnd(r) / 4294967296.0;
     uint64_t v = rnd(r);
 
     switch (below(r, 6)) {
-    case 0: return d[below(r, 16)];
-    case 1: return (uint64_t)s[below(r, 14)] << 32 | s[below(r, 14)];
-    case 2: memcpy(&v, &x, 8); return v;
-    case 3: return (v & 0x80ffffff80ffffff) | 0x3f0000003f000000;
-    default: return v;
+    case 0:
+        return d[below(r, 16)];
+    case 1:
+        return (uint64_t)s[below(r, 14)] << 32 | s[below(r, 14)];
+    case 2:
+        memcpy(&v, &x, 8);
+        return v;
+    case 3:
+        return (v & 0x80ffffff80ffffff) | 0x3f0000003f000000;
+    default:
+        return v;
     }
 }
 
 static void x87_value(Rng *r, uint8_t *p)
 {
-    static const uint16_t exps[] = { 0, 1, 0x3fff, 0x4000, 0x7ffe, 0x7fff, 0x8000, 0xffff, 0x3fbe, 0x403e };
+    static const uint16_t exps[] = { 0,      1,      0x3fff, 0x4000, 0x7ffe,
+                                     0x7fff, 0x8000, 0xffff, 0x3fbe, 0x403e };
     uint64_t m = rnd(r);
     unsigned how = below(r, 8);
-    uint16_t e = how < 3 ? exps[below(r, 10)] : (uint16_t)((0x3fff + below(r, 80) - 40) | (below(r, 2) << 15));
+    uint16_t e = how < 3 ? exps[below(r, 10)]
+                         : (uint16_t)((0x3fff + below(r, 80) - 40) | (below(r, 2) << 15));
 
     m = how == 3 ? 1ull << 63 : how == 4 ? m : m | 1ull << 63;
     if (how == 5)
@@ -87,7 +117,8 @@ static void fpu_state(Rng *r, State *s)
         x87_value(r, s->st[i]);
     s->mxcsr = MXCSR_RESET;
     if (chance(r, 40)) /* an unmasked underflow of an exact result is left out of the engine */
-        s->mxcsr = (uint32_t)(rnd(r) & (chance(r, 40) ? 0xffff : 0xe07f)) | (chance(r, 70) ? 0x1f80 : 0x800);
+        s->mxcsr = (uint32_t)(rnd(r) & (chance(r, 40) ? 0xffff : 0xe07f)) |
+                   (chance(r, 70) ? 0x1f80 : 0x800);
 }
 
 static void random_state(Rng *r, State *s)
@@ -109,7 +140,8 @@ static unsigned pick_reg(Gen *g)
 
     do
         v = below(g->r, 16);
-    while (v == RSP ? g->fuzz || chance(g->r, 90) : g->fuzz && (1u << v & (POINTERS | 1u << COUNTER)));
+    while (v == RSP ? g->fuzz || chance(g->r, 90)
+                    : g->fuzz && (1u << v & (POINTERS | 1u << COUNTER)));
     return v;
 }
 
@@ -158,7 +190,8 @@ static void pick_memory(Gen *g, unsigned align)
         while (g->index == RSP || g->index == g->base);
         g->scale = below(g->r, 4);
     }
-    s->gpr[g->base] = g->ea - (uint64_t)g->disp - (g->index == V_NONE ? 0 : s->gpr[g->index] << g->scale);
+    s->gpr[g->base] =
+        g->ea - (uint64_t)g->disp - (g->index == V_NONE ? 0 : s->gpr[g->index] << g->scale);
 }
 
 static uint8_t *put_bytes(uint8_t *p, uint64_t v, unsigned n)
@@ -201,15 +234,28 @@ static unsigned const_bytes(const Row *row, unsigned size)
 
     for (unsigned i = 0; i < row->nopr; i++)
         switch (row->opr[i].kind) {
-        case O_I: n += size == 3 ? 4 : 1u << size; break;
-        case O_JZ: n += 4; break;
-        case O_IV: n += 1u << size; break;
+        case O_I:
+            n += size == 3 ? 4 : 1u << size;
+            break;
+        case O_JZ:
+            n += 4;
+            break;
+        case O_IV:
+            n += 1u << size;
+            break;
         case O_IB:
         case O_UB:
-        case O_J8: n += 1; break;
-        case O_UW: n += 2; break;
-        case O_O: n += 8; break;
-        default: break;
+        case O_J8:
+            n += 1;
+            break;
+        case O_UW:
+            n += 2;
+            break;
+        case O_O:
+            n += 8;
+            break;
+        default:
+            break;
         }
     return n;
 }
@@ -219,7 +265,8 @@ static uint8_t *put_vex(Gen *g, uint8_t *p, const Row *row, unsigned reg, unsign
     unsigned b = g->mem && g->rip ? 0 : g->base, x = g->index == V_NONE ? 0 : g->index;
 
     *p++ = 0xc4;
-    *p++ = (uint8_t)((reg & 8 ? 0 : 0x80) | (x & 8 ? 0 : 0x40) | (b & 8 ? 0 : 0x20) | (row->map - 3));
+    *p++ =
+        (uint8_t)((reg & 8 ? 0 : 0x80) | (x & 8 ? 0 : 0x40) | (b & 8 ? 0 : 0x20) | (row->map - 3));
     *p++ = (uint8_t)((g->size == 3 ? 0x80 : 0) | (~vvvv & 15) << 3 | (row->pfx & 3));
     return p;
 }
@@ -238,7 +285,8 @@ static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, u
     if (row->pfx != 0xff && row->pfx && !(row->pfx == 1 && g->size == 1))
         *p++ = byte[row->pfx];
     if (row->traits & R_MODRM)
-        rex |= (reg & 8) >> 1 | (rm & 8) >> 3 | (g->mem && g->index != V_NONE ? (g->index & 8) >> 2 : 0);
+        rex |= (reg & 8) >> 1 | (rm & 8) >> 3 |
+               (g->mem && g->index != V_NONE ? (g->index & 8) >> 2 : 0);
     else
         rex |= (low & 8) >> 3;
     rex |= g->size == 3 && !(row->traits & (R_D64 | R_Q)) ? 8 : 0;
@@ -257,7 +305,8 @@ static void pick_size(Gen *g, const Row *row, unsigned *opc)
 
     do
         g->size = 1 + below(g->r, 3);
-    while (g->size == 1 && (t & (R_NO16 | R_SSE | R_MMX | R_X87) || row->map >= 4 || row->pfx == 0));
+    while (g->size == 1 &&
+           (t & (R_NO16 | R_SSE | R_MMX | R_X87) || row->map >= 4 || row->pfx == 0));
     if (t & R_D64 && g->size == 2)
         g->size = 3;
     if (t & R_Q)
@@ -272,7 +321,8 @@ static void pick_size(Gen *g, const Row *row, unsigned *opc)
 
 static void pick_rm(Gen *g, const Row *row)
 {
-    bool by_reg = row->traits & R_NOFUZZMEM, free = row->traits & R_MODRM && !(row->traits & R_NOMEM);
+    bool by_reg = row->traits & R_NOFUZZMEM,
+         free = row->traits & R_MODRM && !(row->traits & R_NOMEM);
     unsigned align = 0;
 
     for (unsigned i = 0; i < row->nopr; i++) {
@@ -302,7 +352,8 @@ static unsigned pick_vvvv(Gen *g, const Row *row)
     return chance(g->r, 10) ? 5 : 0;
 }
 
-/* In x87 rows the reg field and, for registers, ST(i) are part of the opcode; environments hold addresses. */
+/* In x87 rows the reg field and, for registers, ST(i) are part of the opcode; environments hold
+ * addresses. */
 static void pick_x87(Gen *g, const Row *row)
 {
     unsigned op11;
@@ -328,7 +379,8 @@ static void put_insn(Gen *g, const Row *row, unsigned cond)
     g->index = V_NONE;
     low = pick_reg(g);
     vvvv = pick_vvvv(g, row);
-    g->rex_needed = g->fuzz && !(row->traits & R_CC && !(row->traits & R_MODRM)); /* bh would be a pointer's */
+    g->rex_needed =
+        g->fuzz && !(row->traits & R_CC && !(row->traits & R_MODRM)); /* bh would be a pointer's */
     g->imm = (int64_t)value(g->r);
     pick_rm(g, row);
     if (row->traits & R_X87)
@@ -438,7 +490,8 @@ void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k)
     branch_targets(k, row);
     memset(k->code + k->len, 0xcc, 16);
     k->len += 16;
-    k->undef = x86_decode(k->code, 15, CODE64, &in) == DEC_OK ? undefined_flags(row, &in, &k->in) : 0;
+    k->undef =
+        x86_decode(k->code, 15, CODE64, &in) == DEC_OK ? undefined_flags(row, &in, &k->in) : 0;
 }
 
 #include "tests/isa/gen_block.h"

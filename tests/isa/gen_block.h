@@ -4,8 +4,8 @@ static bool fits_block(const Gen *g, const Row *row)
 {
     if (g->callee && row->traits & R_STACK)
         return false; /* it must return to its caller */
-    return !(row->traits & (R_NOFUZZ | R_END | R_DIV | R_NZ | R_OS | R_I64 | R_INEXACT | R_CPL0)) && silicon_has(row) &&
-           !(row->reads & g->undef);
+    return !(row->traits & (R_NOFUZZ | R_END | R_DIV | R_NZ | R_OS | R_I64 | R_INEXACT | R_CPL0)) &&
+           silicon_has(row) && !(row->reads & g->undef);
 }
 
 static const Row *random_row(Gen *g)
@@ -41,7 +41,8 @@ static void one(Gen *g)
         row = random_row(g);
     while (row->traits & R_CC && !cond_usable(g, cond));
     put_insn(g, row, cond);
-    if (row->traits & R_MAYBE && row->nopr == 3) /* a 16-bit count over 16: the result is undefined too */
+    if (row->traits & R_MAYBE &&
+        row->nopr == 3) /* a 16-bit count over 16: the result is undefined too */
         g->k->code[g->k->len - 1] &= row->opr[2].kind == O_UB ? 0x0f : 0xff;
     track_undefined(g, row);
 }
@@ -135,7 +136,8 @@ void gen_block_case(uint64_t seed, unsigned slot, Case *k)
     begin(k, seed, slot, &r);
     n = 3 + below(&r, 15);
     block_state(&r, k);
-    if (chance(&r, 20)) { /* all of the FPU saved before and loaded behind the block, below the stack */
+    if (chance(&r,
+               20)) { /* all of the FPU saved before and loaded behind the block, below the stack */
         k->in.gpr[RBX] = DATA_AT + 64 * below(&r, 24);
         put_raw(k, "\x48\x0f\xae\x03", 4);
         g.restores = true;

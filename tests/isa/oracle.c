@@ -1,8 +1,8 @@
 /*
- * tests/isa/oracle.c - silicon = interpreter, for every user-mode row of decode.tbl that this host has
- * and for random blocks.
- *   t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose] [--replay ROW:SLOT:SEED]
- * A mismatch prints a line to replay it; the program fails. docs/internals/oracle.md.
+ * tests/isa/oracle.c - silicon = interpreter, for every user-mode row of decode.tbl that this host
+ * has and for random blocks. t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose]
+ * [--replay ROW:SLOT:SEED] A mismatch prints a line to replay it; the program fails.
+ * docs/internals/oracle.md.
  */
 #include "tests/isa/oracle.h"
 #include <stdio.h>
@@ -41,7 +41,8 @@ static unsigned surely_live(const Case *k, uint64_t pc, unsigned *budget)
     bool branch;
     Insn in;
 
-    if (!*budget || pc - k->at >= k->len || x86_decode(k->code + (pc - k->at), 15, CODE64, &in) != DEC_OK)
+    if (!*budget || pc - k->at >= k->len ||
+        x86_decode(k->code + (pc - k->at), 15, CODE64, &in) != DEC_OK)
         return 0;
     --*budget;
     if (!strcmp(in.row->name, "int3"))
@@ -70,7 +71,8 @@ static unsigned compared_flags(const Case *k)
     return ~(unsigned)k->undef_at[at] & surely_live(k, k->out.pc, &budget);
 }
 
-static void show_vec(const char *what, unsigned n, const uint8_t *want, const uint8_t *got, unsigned len)
+static void show_vec(const char *what, unsigned n, const uint8_t *want, const uint8_t *got,
+                     unsigned len)
 {
     printf("    %s%u: silicon ", what, n);
     for (unsigned i = len; i-- > 0;)
@@ -81,7 +83,7 @@ static void show_vec(const char *what, unsigned n, const uint8_t *want, const ui
     printf("\n");
 }
 
-#define DIFF(cond, ...)                                                                           \
+#define DIFF(cond, ...)                                                                            \
     do {                                                                                           \
         if (cond) {                                                                                \
             bad = true;                                                                            \
@@ -98,26 +100,32 @@ static const Row *last_row(const Case *k)
 
     if (k->row || k->out.vector == EXC_BP)
         return k->row;
-    return at < CODE_SLOT - 15 && x86_decode(k->code + at, 15, CODE64, &in) == DEC_OK ? in.row : NULL;
+    return at < CODE_SLOT - 15 && x86_decode(k->code + at, 15, CODE64, &in) == DEC_OK ? in.row
+                                                                                      : NULL;
 }
 
 static bool fpu_differs(const Case *k, const State *got, bool show)
 {
     const State *want = &k->out;
-    /* A faulting MMX instruction: whether TOP and the tags have changed by then is the model's own. */
+    /* A faulting MMX instruction: whether TOP and the tags have changed by then is the model's own.
+     */
     const Row *row = last_row(k);
     bool bad = false, mmx = row && row->traits & R_MMX && want->vector != EXC_BP;
     /* Whether an unmasked overflow or underflow was inexact as well, the engine does not know. */
-    uint32_t m = want->vector == EXC_XM && want->mxcsr & ~(want->mxcsr >> 7) & (FPE_O | FPE_U) ? ~(uint32_t)FPE_P : ~0u;
+    uint32_t m = want->vector == EXC_XM && want->mxcsr & ~(want->mxcsr >> 7) & (FPE_O | FPE_U)
+                     ? ~(uint32_t)FPE_P
+                     : ~0u;
 
-    DIFF((want->mxcsr ^ got->mxcsr) & m, printf("    mxcsr: silicon %#x ours %#x\n", want->mxcsr, got->mxcsr));
+    DIFF((want->mxcsr ^ got->mxcsr) & m,
+         printf("    mxcsr: silicon %#x ours %#x\n", want->mxcsr, got->mxcsr));
     DIFF(!mmx && (want->cw != got->cw || want->sw != got->sw || want->tags != got->tags),
-          printf("    x87: silicon cw %04x sw %04x tags %02x ours cw %04x sw %04x tags %02x\n", want->cw, want->sw, want->tags,
-                 got->cw, got->sw, got->tags));
+         printf("    x87: silicon cw %04x sw %04x tags %02x ours cw %04x sw %04x tags %02x\n",
+                want->cw, want->sw, want->tags, got->cw, got->sw, got->tags));
     for (unsigned i = 0; i < 8 && !mmx; i++)
         DIFF(memcmp(want->st[i], got->st[i], 10), show_vec("st", i, want->st[i], got->st[i], 10));
     for (unsigned i = 0; i < 16; i++)
-        DIFF(memcmp(want->xmm[i], got->xmm[i], 16), show_vec("xmm", i, want->xmm[i], got->xmm[i], 16));
+        DIFF(memcmp(want->xmm[i], got->xmm[i], 16),
+             show_vec("xmm", i, want->xmm[i], got->xmm[i], 16));
     return bad;
 }
 
@@ -128,15 +136,17 @@ static bool differs(const Case *k, const State *got, bool show)
     bool bad = fpu_differs(k, got, show);
 
     for (unsigned i = 0; i < 16; i++)
-        DIFF(want->gpr[i] != got->gpr[i], printf("    r%u: in %#" PRIx64 " silicon %#" PRIx64 " ours %#" PRIx64 "\n", i,
-                                                  k->in.gpr[i], want->gpr[i], got->gpr[i]));
-    DIFF(want->pc != got->pc, printf("    pc: silicon %#" PRIx64 " ours %#" PRIx64 "\n", want->pc, got->pc));
+        DIFF(want->gpr[i] != got->gpr[i],
+             printf("    r%u: in %#" PRIx64 " silicon %#" PRIx64 " ours %#" PRIx64 "\n", i,
+                    k->in.gpr[i], want->gpr[i], got->gpr[i]));
+    DIFF(want->pc != got->pc,
+         printf("    pc: silicon %#" PRIx64 " ours %#" PRIx64 "\n", want->pc, got->pc));
     DIFF((want->flags ^ got->flags) & mask,
-          printf("    flags: silicon %#x ours %#x, compared %#x\n", want->flags, got->flags, mask));
+         printf("    flags: silicon %#x ours %#x, compared %#x\n", want->flags, got->flags, mask));
     DIFF(want->mem != got->mem, printf("    memory\n"));
     DIFF(want->vector != got->vector || want->addr != got->addr || want->err != got->err,
-          printf("    fault: silicon %u err %u at %#" PRIx64 " ours %u err %u at %#" PRIx64 "\n", want->vector, want->err,
-                 want->addr, got->vector, got->err, got->addr));
+         printf("    fault: silicon %u err %u at %#" PRIx64 " ours %u err %u at %#" PRIx64 "\n",
+                want->vector, want->err, want->addr, got->vector, got->err, got->addr));
     return bad;
 }
 
@@ -147,12 +157,13 @@ static void report(const Case *k, const State *got, Options *o)
     printf("MISMATCH %s:", k->row ? k->row->name : "block");
     for (unsigned i = 0; i < k->len - 16; i++)
         printf(" %02x", k->code[i]);
-    printf("  ends at +%d, vector %u\n  --replay %u:%u:%#" PRIx64 "\n", (int)(k->out.pc - k->at), k->out.vector,
-           k->row ? (unsigned)(k->row - x86_rows) : 0, k->slot, k->seed);
+    printf("  ends at +%d, vector %u\n  --replay %u:%u:%#" PRIx64 "\n", (int)(k->out.pc - k->at),
+           k->out.vector, k->row ? (unsigned)(k->row - x86_rows) : 0, k->slot, k->seed);
     differs(k, got, true);
 }
 
-/* Memory after a fault: a call to a non-canonical address pushes first; long stores are made of pieces. */
+/* Memory after a fault: a call to a non-canonical address pushes first; long stores are made of
+ * pieces. */
 static bool caveat(const Case *k)
 {
     const Row *row = last_row(k);
@@ -165,8 +176,9 @@ static bool caveat(const Case *k)
 }
 
 /*
- * Where models differ and the manual does not say: which byte of a masked store faults and what was stored before;
- * which flags a dot product of several steps reports with an unmasked one. False: nothing to compare.
+ * Where models differ and the manual does not say: which byte of a masked store faults and what was
+ * stored before; which flags a dot product of several steps reports with an unmasked one. False:
+ * nothing to compare.
  */
 static bool comparable(const Case *k)
 {
@@ -188,8 +200,8 @@ static void check_batch(Case *cases, unsigned n, Totals *t, Options *o)
         unsigned row = k->row ? (unsigned)(k->row - x86_rows) : 0;
 
         if (!k->answered) {
-            printf("%s: the silicon did not answer; --replay %u:%u:%#" PRIx64 "\n", k->row ? k->row->name : "block", row,
-                   k->slot, k->seed);
+            printf("%s: the silicon did not answer; --replay %u:%u:%#" PRIx64 "\n",
+                   k->row ? k->row->name : "block", row, k->slot, k->seed);
             break;
         }
         for (unsigned again = 0; again < 2; again++) { /* cold, then linked */
@@ -264,9 +276,11 @@ static void summary(const Totals *t, const Options *o)
             least = MIN(least, t->row_runs[i]);
         }
         if (o->verbose && !why)
-            printf("%-12s %-20s %8u cases %6u wrong\n", r->name, r->text, t->row_runs[i], t->row_wrong[i]);
+            printf("%-12s %-20s %8u cases %6u wrong\n", r->name, r->text, t->row_runs[i],
+                   t->row_wrong[i]);
         else if (t->row_wrong[i])
-            printf("WRONG %-12s %-20s %u of %u\n", r->name, r->text, t->row_wrong[i], t->row_runs[i]);
+            printf("WRONG %-12s %-20s %u of %u\n", r->name, r->text, t->row_wrong[i],
+                   t->row_runs[i]);
     }
     GHashTableIter it;
     gpointer key, value;
@@ -275,8 +289,9 @@ static void summary(const Totals *t, const Options *o)
         printf("skipped, %s:%s\n", (char *)key, ((GString *)value)->str);
         g_string_free(value, TRUE);
     }
-    printf("%u rows, at least %u states each, %u blocks; %" PRIu64 " runs, %" PRIu64 " with a fault; %" PRIu64 " wrong\n", tested,
-           tested ? least : 0, t->row_runs[0], t->runs, t->faults, t->wrong);
+    printf("%u rows, at least %u states each, %u blocks; %" PRIu64 " runs, %" PRIu64
+           " with a fault; %" PRIu64 " wrong\n",
+           tested, tested ? least : 0, t->row_runs[0], t->runs, t->faults, t->wrong);
 }
 
 static int replay(Case *cases, Totals *t, Options *o)
@@ -284,7 +299,8 @@ static int replay(Case *cases, Totals *t, Options *o)
     unsigned row, slot;
     uint64_t seed;
 
-    if (sscanf(o->replay, "%u:%u:%" SCNx64, &row, &slot, &seed) != 3 || row >= x86_nrows || slot >= BATCH)
+    if (sscanf(o->replay, "%u:%u:%" SCNx64, &row, &slot, &seed) != 3 || row >= x86_nrows ||
+        slot >= BATCH)
         return 2;
     if (row)
         gen_row_case(&x86_rows[row], seed, slot, &cases[0]);
@@ -322,11 +338,13 @@ int main(int argc, char **argv)
 {
     Options o = { .seconds = 10, .seed = 1 };
     Totals *t = calloc(1, sizeof(*t));
-    Case *cases = mmap(NULL, BATCH * sizeof(Case), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    Case *cases =
+        mmap(NULL, BATCH * sizeof(Case), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int64_t end;
 
     if (!options(argc, argv, &o)) {
-        fprintf(stderr, "t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose] [--replay ROW:SLOT:SEED]\n");
+        fprintf(stderr, "t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose] "
+                        "[--replay ROW:SLOT:SEED]\n");
         return 2;
     }
     if (!t || cases == MAP_FAILED || !engine_start())

@@ -1,6 +1,7 @@
 /*
  * tests/isa/oracle.h - the silicon oracle: random cases from decode.tbl, run natively in a forked
- * sandbox (silicon.c) and on the interpreter (engine.c), compared (oracle.c). docs/internals/oracle.md.
+ * sandbox (silicon.c) and on the interpreter (engine.c), compared (oracle.c).
+ * docs/internals/oracle.md.
  */
 #ifndef TESTS_ISA_ORACLE_H
 #define TESTS_ISA_ORACLE_H

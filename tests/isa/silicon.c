@@ -1,8 +1,8 @@
 /*
- * tests/isa/silicon.c - the silicon: a forked child with the guest's memory at the guest's addresses
- * runs the bytes and answers with the registers. State goes in and comes out through signal frames:
- * int3 in our code enters the handler, which swaps the frame for the case's state; the case ends in
- * int3 or a fault, and the handler swaps back.
+ * tests/isa/silicon.c - the silicon: a forked child with the guest's memory at the guest's
+ * addresses runs the bytes and answers with the registers. State goes in and comes out through
+ * signal frames: int3 in our code enters the handler, which swaps the frame for the case's state;
+ * the case ends in int3 or a fault, and the handler swaps back.
  */
 #include "tests/isa/oracle.h"
 #include <cpuid.h>
@@ -60,7 +60,8 @@ static void put_state(ucontext_t *u, const State *s)
     le16_store(fp, s->cw);
     le16_store(fp + 2, s->sw);
     le16_store(fp + 4, s->tags);
-    memset(fp + 6, 0, 18); /* last opcode, instruction and operand: not compared, but stored by fxsave */
+    memset(fp + 6, 0,
+           18); /* last opcode, instruction and operand: not compared, but stored by fxsave */
     le32_store(fp + 24, s->mxcsr);
     for (unsigned i = 0; i < 8; i++)
         memcpy(fp + 32 + 16 * i, s->st[i], 10);
@@ -158,8 +159,10 @@ static void child(Case *cases, unsigned n)
         memcpy(code + (current->at - CODE_AT), current->code, current->len);
         case_memory(data, 0, current->mem_seed);
         case_memory(data + PAGE, 1, current->mem_seed);
-        __asm__ volatile("int3" ::: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
-                         "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+        __asm__ volatile("int3" ::
+                             : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                               "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+                               "xmm14", "xmm15");
         current->out.mem = case_hash(data + PAGE, case_hash(data, 0));
         current->answered = true;
     }
@@ -173,7 +176,8 @@ bool silicon_run(Case *cases, unsigned n)
 
     if (pid == 0)
         child(cases, n);
-    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
 }
 
 /* ---- what this host has */

@@ -8,8 +8,10 @@
 
 static void random_vec(Rng *r, uint8_t *p)
 {
-    static const uint64_t corner[] = { 0, 1, 0x7fff7fff7fff7fff, 0x8000800080008000,
-                                       0x80000000ffffffff, 0x8080808080808080, ~0ull, 5 };
+    static const uint64_t corner[] = {
+        0,     1, 0x7fff7fff7fff7fff, 0x8000800080008000, 0x80000000ffffffff, 0x8080808080808080,
+        ~0ull, 5
+    };
 
     for (unsigned i = 0; i < 16; i += 8) {
         uint64_t v = rng_next(r);

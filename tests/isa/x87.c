@@ -1,6 +1,6 @@
 /*
- * tests/isa/x87.c - the short paths of x87-host.c against the whole-state path (the silicon): random
- * states, every opcode; and the environment images against their loads.
+ * tests/isa/x87.c - the short paths of x87-host.c against the whole-state path (the silicon):
+ * random states, every opcode; and the environment images against their loads.
  */
 #include "target/x86/fpu.h"
 #include <stdio.h>
@@ -11,7 +11,8 @@ static void random_reg(Rng *r, uint8_t *p)
     static const uint16_t exps[] = { 0, 1, 0x3fff, 0x4000, 0x7ffe, 0x7fff, 0x8000, 0xffff, 0x3fbe };
     uint64_t m = rng_next(r);
     unsigned how = (unsigned)(rng_next(r) % 8);
-    uint16_t e = how < 3 ? exps[rng_next(r) % 9] : (uint16_t)(0x3fff + (int)(rng_next(r) % 80) - 40);
+    uint16_t e =
+        how < 3 ? exps[rng_next(r) % 9] : (uint16_t)(0x3fff + (int)(rng_next(r) % 80) - 40);
 
     if (how == 3)
         m = 1ull << 63;
@@ -46,12 +47,12 @@ static void random_state(Rng *r, X86Fpu *f, uint8_t *mem)
 
 static int differ(const X86Fpu *in, const X86Fpu *a, const X86Fpu *b, unsigned op11)
 {
-    printf("op %03x: cw %04x sw %04x tags %02x: sw %04x tags %02x, silicon sw %04x tags %02x\n", op11,
-           in->cw, in->sw, in->tags, a->sw, a->tags, b->sw, b->tags);
+    printf("op %03x: cw %04x sw %04x tags %02x: sw %04x tags %02x, silicon sw %04x tags %02x\n",
+           op11, in->cw, in->sw, in->tags, a->sw, a->tags, b->sw, b->tags);
     for (unsigned i = 0; i < 8; i++)
-        printf("R%u %04x.%016" PRIx64 " -> %04x.%016" PRIx64 ", silicon %04x.%016" PRIx64 "\n", i, le16_load(in->st[i] + 8),
-               le64_load(in->st[i]), le16_load(a->st[i] + 8), le64_load(a->st[i]), le16_load(b->st[i] + 8),
-               le64_load(b->st[i]));
+        printf("R%u %04x.%016" PRIx64 " -> %04x.%016" PRIx64 ", silicon %04x.%016" PRIx64 "\n", i,
+               le16_load(in->st[i] + 8), le64_load(in->st[i]), le16_load(a->st[i] + 8),
+               le64_load(a->st[i]), le16_load(b->st[i] + 8), le64_load(b->st[i]));
     return 1;
 }
 
@@ -77,7 +78,8 @@ static int ops(uint64_t seed, unsigned n)
         memcpy(m2, m1, 16);
         a = b = in;
         if (x87_op(&a, op11, m1, &s1) != x87_op_flags(&b, op11, m2, &s2, &fl) || s1 != s2 ||
-            a.sw != b.sw || a.tags != b.tags || memcmp(a.st, b.st, sizeof(a.st)) || memcmp(m1, m2, 16))
+            a.sw != b.sw || a.tags != b.tags || memcmp(a.st, b.st, sizeof(a.st)) ||
+            memcmp(m1, m2, 16))
             return differ(&in, &a, &b, op11);
         ran++;
     }
