@@ -49,6 +49,16 @@ static bool must_check(const X86 *s, unsigned n)
     return (g->attr & 0xe) != (want | 0) || !(g->attr & SA_P);
 }
 
+/* What had to wait for IF, a shadow or an IRET may come now: poll again. */
+static void rearm(X86 *s)
+{
+    uint32_t r = s->env.cpu ? cpu_requests(s->env.cpu) : 0;
+
+    if (UNLIKELY(r & (CPU_REQ_IRQ | CPU_REQ_NMI | CPU_REQ_SMI)) && !s->shadow &&
+        (s->eflags & EF_IF || r & (CPU_REQ_NMI | CPU_REQ_SMI)))
+        __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
+}
+
 void x86_update_mode(X86 *s)
 {
     const X86Seg *cs = &s->seg[SEG_CS];
@@ -77,6 +87,7 @@ void x86_update_mode(X86 *s)
     s->env.mode = m;
     view = s->cpl == 3 ? VIEW_USER : s->cr4 & CR4_SMAP && s->eflags & EF_AC ? VIEW_KERNEL_AC : VIEW_KERNEL;
     tcg_set_view(s, view);
+    rearm(s);
 }
 
 uint64_t x86_desc_base(uint64_t d) { return (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000); }
