@@ -1,4 +1,5 @@
 /* target/x86/target.c - x86-64 as core sees it: registers, models, reset, start-up, printing. */
+#include "target/x86/disas.h"
 #include "target/x86/models.h"
 #include "tcg/flags.h"
 
@@ -122,6 +123,6 @@ static bool check(Cpu *c, const void *mem, Error **err)
 
 const Target target_x86 = {
     .name = "x86_64", .regs_size = sizeof(X86), .regs = regs, .nregs = G_N_ELEMENTS(regs), .cpu_init = cpu_init,
-    .cpu_reset = cpu_reset_, .walk = x86_walk, .check = check, .pc = get_pc, .print_regs = print_regs, .irq_open = irq_open, .sipi = sipi,
+    .cpu_reset = cpu_reset_, .walk = x86_walk, .check = check, .pc = get_pc, .print_regs = print_regs, .disas = x86_disas, .autopsy = x86_autopsy, .irq_open = irq_open, .sipi = sipi,
 };
 TARGET(target_x86);
