@@ -1,6 +1,7 @@
 /*
  * tests/isa/oracle.c - silicon = interpreter, for every user-mode row of decode.tbl that this host
- * has and for random blocks. t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose]
+ * has and for random blocks. t-oracle [--seconds N | --rounds N] [--seed S] [--row NAME] [--blocks]
+ * [--verbose]
  * [--replay ROW:SLOT:SEED] A mismatch prints a line to replay it; the program fails.
  * docs/internals/oracle.md.
  */
@@ -15,7 +16,7 @@ typedef struct Totals {
 } Totals;
 
 typedef struct Options {
-    unsigned seconds, shown;
+    unsigned seconds, rounds, shown;
     uint64_t seed;
     const char *row, *replay;
     bool blocks, verbose;
@@ -322,6 +323,8 @@ static bool options(int argc, char **argv, Options *o)
             o->verbose = true;
         else if (!strcmp(argv[i], "--seconds"))
             o->seconds = (unsigned)strtoul(v, NULL, 0), i++;
+        else if (!strcmp(argv[i], "--rounds"))
+            o->rounds = (unsigned)strtoul(v, NULL, 0), i++;
         else if (!strcmp(argv[i], "--seed"))
             o->seed = strtoull(v, NULL, 0), i++;
         else if (!strcmp(argv[i], "--row"))
@@ -343,8 +346,10 @@ int main(int argc, char **argv)
     int64_t end;
 
     if (!options(argc, argv, &o)) {
-        fprintf(stderr, "t-oracle [--seconds N] [--seed S] [--row NAME] [--blocks] [--verbose] "
-                        "[--replay ROW:SLOT:SEED]\n");
+        fprintf(
+            stderr,
+            "t-oracle [--seconds N | --rounds N] [--seed S] [--row NAME] [--blocks] [--verbose] "
+            "[--replay ROW:SLOT:SEED]\n");
         return 2;
     }
     if (!t || cases == MAP_FAILED || !engine_start())
@@ -352,7 +357,7 @@ int main(int argc, char **argv)
     if (o.replay)
         return replay(cases, t, &o);
     end = host_now() + o.seconds * SEC;
-    for (unsigned round = 0; round == 0 || host_now() < end; round++)
+    for (unsigned round = 0; o.rounds ? round < o.rounds : round == 0 || host_now() < end; round++)
         round_of(cases, round, o.row ? 1000 : 20, t, &o);
     summary(t, &o);
     return t->wrong || !t->runs;
