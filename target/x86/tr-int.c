@@ -253,7 +253,20 @@ static void extend(Tr *t, IrKind k)
     ir_emit(t->b, k, t->in.size, val_reg(t->in.reg), s, NOVAL)->x = (uint16_t)tr_size(t, 1);
 }
 void tr_movzx(Tr *t) { extend(t, IR_zx); }
-void tr_movsx(Tr *t) { extend(t, IR_sx); }
+void tr_movsx(Tr *t)
+{
+    if (t->in.opcode == 0x63 && t->in.size == 1) { /* movsxd r16 reads a word, and extends nothing */
+        Val v = val_reg(t->in.rm);
+
+        if (t->in.mem) {
+            v = ir_temp(t->b);
+            tr_mem(t, IR_ld, 1, v, false);
+        }
+        ir_alu(t->b, IR_mov, 1, 0, val_reg(t->in.reg), v, NOVAL);
+        return;
+    }
+    extend(t, IR_sx);
+}
 void tr_movoff(Tr *t) { tr_wr(t, 0, tr_rd(t, 1, false)); }
 
 void tr_cwde(Tr *t)
