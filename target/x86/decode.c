@@ -204,6 +204,8 @@ static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
 
     in->o66 = o66;
     in->size = mode == CODE16 ? (o66 ? 2 : 1) : o66 ? 1 : 2;
+    if (t & R_NO16 && in->size == 1) /* in 16-bit code too: BSWAP, CVTSI2SD.. */
+        in->size = 2;
     if (x->rex & 8)
         in->size = 3;
     if (mode == CODE64) {
