@@ -438,7 +438,7 @@ static const BusClass ide_bus_class = {
 
 IdeBus *ide_bus_new(Dev *adapter, unsigned n, unsigned units, const AtaHost *host)
 {
-    g_autofree char *name = g_strdup_printf("ide.%u", n);
+    g_autofree char *name = g_strdup_printf("%s.%u", adapter->id ? adapter->id : "ide", n);
     IdeBus *b = (IdeBus *)(void *)bus_new(&ide_bus_class, adapter, name);
 
     b->bus.max = units;
