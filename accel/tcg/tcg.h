@@ -43,7 +43,7 @@ typedef struct TcgCpu {
     uint64_t watch_at, step_from;
     GMutex todo_lock;
     GArray *todo; /* uint64_t ram pages */
-    uint64_t translated, flushes, fills;
+    uint64_t translated, flushes, fills, gens;
 } TcgCpu;
 
 typedef struct TcgVm {

@@ -12,7 +12,7 @@ void tcg_views_init(TcgCpu *t)
 
         for (unsigned i = 0; i < TLB_N; i++)
             w->r[i].tag = w->w[i].tag = tlb_none(i);
-        w->gen = 1;
+        w->gen = ++t->gens;
     }
 }
 
@@ -38,7 +38,7 @@ static void forget_code(TcgCpu *t, unsigned k)
 {
     View *w = &t->view[k];
 
-    w->gen++;
+    w->gen = ++t->gens; /* never that of another view: links are checked by it */
     memset(w->jb, 0, sizeof(w->jb));
     memset(t->bloom[k], 0, sizeof(t->bloom[k]));
 }

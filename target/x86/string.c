@@ -79,12 +79,53 @@ static uint64_t interrupted(const Str *t)
     return 0;
 }
 
+/* The same downwards (DF = 1): elements from the one at va to the start of its page. */
+static uint64_t down_length(const Str *t, uint64_t va, uint64_t n)
+{
+    uint64_t end = (va & 4095) + (1u << t->size);
+
+    if (!t->code64 && t->e->mode >> MODE_CHECK_SHIFT & 0x3f)
+        return 1;
+    return t->asize == 1 || end > 4096 ? 1 : MIN(n, end >> t->size);
+}
+
+/* Memory of k elements ending with the one at va; NULL: fault set, or not plain RAM. */
+static uint8_t *down_page(const Str *t, uint64_t va, uint64_t k, bool write)
+{
+    unsigned left;
+
+    return mem_page(t->e, va - ((k - 1) << t->size), write, &left);
+}
+
+static bool copy_down(const Str *t, uint64_t dst, uint64_t src, uint64_t *n)
+{
+    uint64_t k = MIN(down_length(t, dst, *n), down_length(t, src, *n)), v = 0;
+
+    if (src - dst < 4096 && dst != src) /* an overlap that repeats itself downwards */
+        k = MIN(k, (src - dst) >> t->size);
+    if (k > 1) {
+        uint8_t *p = down_page(t, src, k, false), *d = p ? down_page(t, dst, k, true) : NULL;
+
+        if (t->e->fault.kind)
+            return false;
+        if (p && d) {
+            memmove(d, p, k << t->size);
+            *n = k;
+            return true;
+        }
+    }
+    *n = 1;
+    return mem_load(t->e, src, 1u << t->size, &v, false) && mem_store(t->e, dst, 1u << t->size, &v);
+}
+
 static bool copy_some(const Str *t, uint64_t dst, uint64_t src, uint64_t *n)
 {
     uint8_t *d, *p;
     unsigned left;
     uint64_t k = MIN(run_length(t, dst, *n), run_length(t, src, *n)), v = 0, bytes;
 
+    if (t->down)
+        return copy_down(t, dst, src, n);
     if (dst - src < 4096 && dst != src) /* a forward overlap repeats itself: stop where it starts */
         k = MIN(k, (dst - src) >> t->size);
     if (k > 1) {
