@@ -45,7 +45,7 @@ static void arg(GPtrArray *v, const char *name, const char *value)
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err)
 {
     g_autoptr(GPtrArray) v = g_ptr_array_new();
-    const char *image = NULL, *memory = "1G";
+    const char *image = NULL, *memory = "1536M";
     bool snapshot = false;
     g_autofree char *drive = NULL;
     ImageKind k;
