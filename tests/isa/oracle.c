@@ -360,5 +360,8 @@ int main(int argc, char **argv)
     for (unsigned round = 0; o.rounds ? round < o.rounds : round == 0 || host_now() < end; round++)
         round_of(cases, round, o.row ? 1000 : 20, t, &o);
     summary(t, &o);
-    return t->wrong || !t->runs;
+    bool bad = t->wrong || !t->runs;
+
+    free(t);
+    return bad;
 }

@@ -61,10 +61,10 @@ static bool compare(X86 *cpu, Rng *r, unsigned id, unsigned n)
 int main(int argc, char **argv)
 {
     Rng r = { argc > 1 ? strtoull(argv[1], NULL, 0) : 1 };
-    X86 *cpu = calloc(1, sizeof(X86) + 64);
+    void *memory = calloc(1, sizeof(X86) + 64);
+    X86 *cpu = (X86 *)(((uintptr_t)memory + 31) & ~31ull);
     unsigned ran = 0, wrong = 0, lacks = 0, onlyhost = 0;
 
-    cpu = (X86 *)(((uintptr_t)cpu + 31) & ~31ull);
     cpu->mxcsr = MXCSR_RESET;
     for (unsigned id = 0; id < VOP_COUNT; id++) {
         const X86Vop *h = &x86_vop_host[id];
@@ -82,5 +82,6 @@ int main(int argc, char **argv)
     }
     printf("%u operations agree, %u wrong; %u not on this host, %u without a C reference\n", ran,
            wrong, lacks, onlyhost);
+    free(memory);
     return wrong || !ran;
 }
