@@ -19,7 +19,9 @@ typedef struct I8042 {
     Queue kbd, aux;
     uint8_t mode, command /* of the controller, waiting for its byte */, outport, out /* a byte of the controller's own */, out_full;
     uint8_t kbd_cmd, kbd_on, leds, scancode_set, aux_cmd, aux_on, aux_wrap, resolution, rate, scaling, id, knock, buttons, remote;
+    uint8_t between; /* the last byte was taken, the next is still on the wire: the line is low, so that it is an edge again */
     int32_t dx, dy, dz;
+    Timer wire;
     UiInput in_kbd, in_mouse;
 } I8042;
 #define KBC(d) ((I8042 *)(d))
@@ -46,7 +48,7 @@ static uint8_t get(Queue *q)
 static bool kbd_waits(const I8042 *s) { return s->kbd.used && !(s->mode & M_KBD_OFF); }
 static bool aux_waits(const I8042 *s) { return s->aux.used && !(s->mode & M_AUX_OFF); }
 /* What the data port shows: 1 the controller's byte, 2 the keyboard's, 3 the mouse's. */
-static unsigned front(const I8042 *s) { return s->out_full ? s->out_full : kbd_waits(s) ? 2 : aux_waits(s) ? 3 : 0; }
+static unsigned front(const I8042 *s) { return s->out_full ? s->out_full : s->between ? 0 : kbd_waits(s) ? 2 : aux_waits(s) ? 3 : 0; }
 
 static bool kbd_irq(const Dev *d)
 {
@@ -337,11 +339,18 @@ static uint64_t data_value(const Dev *d)
     }
 }
 
+static void arrived(Dev *d) { KBC(d)->between = 0; }
+
 static void data_read(Dev *d, unsigned lanes)
 {
     I8042 *s = KBC(d);
+    unsigned f = front(s);
 
-    switch (front(s)) {
+    if (f == 2 || f == 3) {
+        s->between = 1;
+        timer_in(&s->wire, 100 * US);
+    }
+    switch (f) {
     case 2:
         s->out = get(&s->kbd);
         ui_input_room(dev_vm(d), s);
@@ -385,11 +394,12 @@ static const Reg ctl_regs[] = {
     { .name = "command", .off = 0, NOFIELD(1), .wo = true, .wrote = command, .doc = "controller command" },
 };
 static const Field state[] = {
-    STRUCT(I8042, kbd, &queue_table), STRUCT(I8042, aux, &queue_table), FIELD(I8042, mode, .reset = M_KBD_IRQ | M_AUX_IRQ), FIELD(I8042, command),
+    STRUCT(I8042, kbd, &queue_table), STRUCT(I8042, aux, &queue_table), FIELD(I8042, mode, .reset = M_KBD_IRQ | M_AUX_IRQ | M_XLATE | M_SYS), FIELD(I8042, command),
     FIELD(I8042, outport, .reset = 0xcf), FIELD(I8042, out), FIELD(I8042, out_full), FIELD(I8042, kbd_cmd), FIELD(I8042, kbd_on, .reset = 1), FIELD(I8042, leds),
     FIELD(I8042, scancode_set, .reset = 2), FIELD(I8042, aux_cmd), FIELD(I8042, aux_on), FIELD(I8042, aux_wrap), FIELD(I8042, resolution, .reset = 2),
     FIELD(I8042, rate, .reset = 100), FIELD(I8042, scaling), FIELD(I8042, id), FIELD(I8042, knock), FIELD(I8042, buttons), FIELD(I8042, remote),
-    FIELD(I8042, dx), FIELD(I8042, dy), FIELD(I8042, dz),
+    FIELD(I8042, between), FIELD(I8042, dx), FIELD(I8042, dy), FIELD(I8042, dz),
+    TIMER(I8042, wire, arrived, CLOCK_VM, MISSED_DROP),
     TRANSIENT(I8042, in_kbd, "registration", .keep = true), TRANSIENT(I8042, in_mouse, "registration", .keep = true),
 };
 static const Bank banks[] = { { "i8042-data", 1, TABLE(regs) }, { "i8042-cmd", 1, TABLE(ctl_regs) } };
