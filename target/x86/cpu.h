@@ -160,4 +160,6 @@ bool x86_set_cr3(X86 *s, uint64_t v);
 bool x86_set_cr4(X86 *s, uint64_t v);
 bool x86_set_efer(X86 *s, uint64_t v);
 void x86_reset(Cpu *c, bool init);
+/* The A20 gate of the machine (i8042, port 92): open lets address bit 20 through, on every vCPU. Any thread. */
+void x86_set_a20(Vm *vm, bool open);
 #endif

@@ -3,8 +3,7 @@
  * destination goes in one host operation; element by element across pages, for MMIO, close overlaps and
  * DF = 1. Registers are exact at a fault: the instruction restarts where it stopped.
  */
-#include "target/x86/cpu.h"
-#include "tcg/flags.h"
+#include "target/x86/helper.h"
 
 /* how: size 0-1, asize 2-3, rep 4-5 (1 rep/repe, 2 repne), segment 6-8, 9: 64-bit code */
 typedef struct Str {
@@ -298,7 +297,6 @@ uint64_t hx_scas(Env *e, uint64_t how, uint64_t b, uint64_t c)
 }
 
 /* IOPL and the TSS's bitmap. */
-bool x86_port_allowed(X86 *s, uint16_t port, unsigned bytes);
 bool x86_port_allowed(X86 *s, uint16_t port, unsigned bytes)
 {
     uint64_t map, bits;

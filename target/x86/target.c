@@ -82,6 +82,21 @@ static void sipi(Cpu *c, uint8_t vector)
     s->env.pc = (uint64_t)vector << 12;
 }
 
+void x86_set_a20(Vm *vm, bool open)
+{
+    for (unsigned i = 0; i < vm->ncpus; i++) {
+        Cpu *c = vm->cpus[i];
+        X86 *s = x86_of(c);
+
+        if (__atomic_exchange_n(&s->env.a20_off, !open, __ATOMIC_SEQ_CST) == !open)
+            continue;
+        if (c == cpu_self())
+            tcg_flush_all(s);
+        else
+            cpu_request(c, CPU_REQ_TLB);
+    }
+}
+
 static void print_seg(GString *out, const char *name, uint16_t sel, uint64_t base, uint32_t limit, uint32_t attr)
 {
     g_string_append_printf(out, "%-3s=%04x %016" PRIx64 " %08x %06x\n", name, sel, base, limit, attr);

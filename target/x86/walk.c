@@ -18,6 +18,7 @@ typedef struct Walker {
     X86 *s;
     AddrSpace *as;
     uint64_t va;
+    uint64_t a20; /* mask of physical addresses */
     unsigned access, n;
     Level level[5];
     bool peek;
@@ -46,6 +47,7 @@ static bool entry(Walker *w, uint64_t at, bool wide, uint64_t *e)
     bool writable;
     uint64_t v = 0;
 
+    at &= w->a20;
     l->host = (uint64_t *)(void *)as_ram(w->as, at, &b, NULL, &writable);
     l->at = at;
     if (l->host)
@@ -233,13 +235,14 @@ bool x86_page_walk(X86 *s, uint64_t va, unsigned access, Walk *out)
     Walker w = { .s = s, .as = c->mem[s->smm], .va = va, .access = access, .peek = access & ACC_PEEK, .out = out };
     bool again, ok;
 
+    /* the gate works on the pins: on table addresses too; system management mode does not look at it */
+    w.a20 = __atomic_load_n(&s->env.a20_off, __ATOMIC_RELAXED) && !s->smm ? ~(1ull << 20) : ~0ull;
     do { /* another vCPU changed an entry under us: guests cannot keep that up against a whole walk */
         again = false;
         memset(out, 0, sizeof(*out));
         ok = walk_once(&w, &again);
     } while (again);
-    if (ok && s->env.a20_off)
-        out->pa &= ~(1ull << 20);
+    out->pa &= w.a20;
     return ok;
 }
 
