@@ -1,6 +1,6 @@
 /*
  * hw/isa/isa.c - the ISA bus: ports from the class's table, interrupt lines shared by counting.
- * Left out: memory of ISA cards below 16 MiB (cards map it themselves), DMA wiring (hw/isa/dma8237.c).
+ * Left out: memory of ISA cards below 16 MiB (cards map it themselves).
  */
 #include "hw/isa/isa.h"
 

@@ -30,7 +30,14 @@ extern const DevClass isa_base;
     .dev.obj.name = (n), .dev.obj.desc = (d), .dev.obj.size = sizeof(T), .dev.bus = "ISA", .dev.base = &isa_base
 IsaBus *isa_bus_new(Dev *bridge, Region *ports, Region *mem, const Irq *irqs /* 16 */);
 static inline IsaBus *isa_bus(const Dev *d) { return (IsaBus *)(void *)d->bus; }
-/* 8237 DMA as a device sees it (hw/isa/dma8237.c): transfer while DREQ is held. VM lock. */
-size_t isa_dma_transfer(IsaBus *b, unsigned channel, void *buf, size_t len, bool *tc); /* direction from the controller's mode */
-bool isa_dma_ready(IsaBus *b, unsigned channel, bool *to_memory);
+/* 8237 DMA as a device sees it (hw/isa/dma8237.c), channels 0..3 and 5..7. VM lock. */
+typedef struct IsaDmaUser {
+    void (*ready)(void *o); /* the guest opened the channel; called inside the controller: enter the device */
+    void *o;
+} IsaDmaUser;
+void isa_dma_attach(IsaBus *b, unsigned channel, IsaDmaUser user);
+bool isa_dma_ready(IsaBus *b, unsigned channel, bool *to_memory); /* the channel is open; which way it goes */
+/* Moves at most len bytes, in the direction of the channel's mode; how many were moved (0: closed).
+ * *tc: the channel's count ran out. */
+size_t isa_dma_transfer(IsaBus *b, unsigned channel, void *buf, size_t len, bool *tc);
 #endif

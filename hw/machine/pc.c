@@ -187,6 +187,8 @@ static bool add_isa(Pc *m, Error **err)
     if (!m->ioapic)
         return false;
     wire_lines(m);
+    if (!dev_plug(vm, b, "i8257,base=0,page-base=0x80", err) || !dev_plug(vm, b, "i8257,base=0xc0,page-base=0x88,dshift=1", err))
+        return false;
     pit = dev_plug(vm, b, "isa-pit", err);
     m->rtc = pit ? dev_plug(vm, b, "mc146818rtc", err) : NULL;
     if (!m->rtc)
