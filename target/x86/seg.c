@@ -59,11 +59,15 @@ static void rearm(X86 *s)
         __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
 }
 
+static unsigned view_of(const X86 *s)
+{
+    return s->cpl == 3 ? VIEW_USER : s->cr4 & CR4_SMAP && s->eflags & EF_AC ? VIEW_KERNEL_AC : VIEW_KERNEL;
+}
+
 void x86_update_mode(X86 *s)
 {
     const X86Seg *cs = &s->seg[SEG_CS];
     uint64_t m = code64(s) ? CODE64 : cs->attr & SA_DB ? CODE32 : CODE16;
-    unsigned view;
 
     if (m != CODE64) {
         for (unsigned i = 0; i < 6; i++) {
@@ -85,8 +89,7 @@ void x86_update_mode(X86 *s)
     m |= s->cr4 & CR4_OSXSAVE ? MODE_XSAVE : 0;
     m |= s->smm ? MODE_SMM : 0;
     s->env.mode = m;
-    view = s->cpl == 3 ? VIEW_USER : s->cr4 & CR4_SMAP && s->eflags & EF_AC ? VIEW_KERNEL_AC : VIEW_KERNEL;
-    tcg_set_view(s, view);
+    tcg_set_view(s, view_of(s));
     rearm(s);
 }
 
@@ -222,23 +225,22 @@ bool target_brind_ok(Env *e, uint64_t pc)
     return !code64(s) || canonical(s, pc) || x86_raise(s, EXC_GP, 0);
 }
 
-/* As supervisor: through the kernel's view whatever the CPL. */
+/* As supervisor whatever the CPL, and without AC: SMAP knows no excuse for these (SDM vol. 3A 4.6.1). */
 static bool sys_access(X86 *s, uint64_t va, unsigned n, uint64_t *v, bool write)
 {
     uint8_t cpl = s->cpl;
+    uint64_t ac = s->eflags & EF_AC;
     bool ok;
 
-    if (cpl == 3) {
-        s->cpl = 0;
-        tcg_set_view(s, s->cr4 & CR4_SMAP ? VIEW_KERNEL_AC : VIEW_KERNEL);
-    }
+    s->cpl = 0;
+    s->eflags &= ~(uint64_t)EF_AC;
+    tcg_set_view(s, VIEW_KERNEL);
     if (!write)
         *v = 0;
     ok = write ? mem_store(&s->env, va, n, v) : mem_load(&s->env, va, n, v, false);
-    if (cpl == 3) {
-        s->cpl = cpl;
-        tcg_set_view(s, VIEW_USER);
-    }
+    s->cpl = cpl;
+    s->eflags |= ac;
+    tcg_set_view(s, view_of(s));
     return ok;
 }
 

@@ -93,24 +93,23 @@ static bool mark(Walker *w, bool wide)
     return true;
 }
 
-static bool protection_key(Walker *w, unsigned key)
+/* Does the key of a user page forbid this data access? */
+static bool key_closed(const Walker *w, unsigned key)
 {
     const X86 *s = w->s;
     uint32_t bits;
 
     if (!(s->cr4 & CR4_PKE) || !long_mode(s) || !w->out->user || w->access & ACC_X)
-        return true;
+        return false;
     bits = s->pkru >> (2 * key) & 3;
-    if (bits & 1 || (bits & 2 && w->access & ACC_W && (w->access & ACC_USER || s->cr0 & CR0_WP)))
-        return fail_walk(w, PF_P | PF_PK);
-    return true;
+    return bits & 1 || (bits & 2 && w->access & ACC_W && (w->access & ACC_USER || s->cr0 & CR0_WP));
 }
 
 /* rights: W and U of all levels and-ed; nx of all or-ed */
 static bool check(Walker *w, unsigned rights, bool nx, uint64_t last)
 {
     const X86 *s = w->s;
-    bool user = rights & PTE_U, write = rights & PTE_W, as_user = w->access & ACC_USER;
+    bool user = rights & PTE_U, write = rights & PTE_W, as_user = w->access & ACC_USER, closed;
 
     w->out->user = user;
     w->out->prot = 1 | (write ? 2 : 0) | (nx ? 0 : 4);
@@ -119,16 +118,12 @@ static bool check(Walker *w, unsigned rights, bool nx, uint64_t last)
     w->out->global = last & PTE_G && s->cr4 & CR4_PGE;
     if (w->access & ACC_PEEK)
         return true;
-    if (as_user && !user)
-        return fail_walk(w, PF_P);
-    if (w->access & ACC_X && (nx || (!as_user && user && s->cr4 & CR4_SMEP)))
-        return fail_walk(w, PF_P);
-    if (w->access & ACC_W && !write && (as_user || s->cr0 & CR0_WP))
-        return fail_walk(w, PF_P);
-    if (!as_user && user && !(w->access & ACC_X) && s->cr4 & CR4_SMAP && !(s->eflags & EF_AC && s->cpl < 3) &&
-        !(s->cpl == 3))
-        return fail_walk(w, PF_P);
-    return protection_key(w, w->out->pkey);
+    closed = key_closed(w, w->out->pkey);
+    if ((as_user && !user) || (w->access & ACC_X && (nx || (!as_user && user && s->cr4 & CR4_SMEP))) ||
+        (w->access & ACC_W && !write && (as_user || s->cr0 & CR0_WP)) ||
+        (!as_user && user && !(w->access & ACC_X) && s->cr4 & CR4_SMAP && !(s->eflags & EF_AC && s->cpl < 3)) || closed)
+        return fail_walk(w, PF_P | (closed ? PF_PK : 0)); /* the key is reported whatever else forbids it */
+    return true;
 }
 
 static bool finish(Walker *w, uint64_t e, unsigned bits, unsigned rights, bool nx, bool wide, bool *again)
