@@ -240,7 +240,7 @@ static bool cpu_ready(Cpu *c)
             serve_init(c);
         if (r & CPU_REQ_SIPI)
             serve_sipi(c);
-        if (c->mp_state == CPU_RUNNABLE)
+        if (c->mp_state == CPU_RUNNABLE || c->sleeps_in_run)
             return true;
         if (c->mp_state == CPU_HALTED && cpu_wants_to_run(c)) {
             set_mp(c, CPU_RUNNABLE);

@@ -48,6 +48,7 @@ typedef struct Accel { /* KVM, software CPU, test */
     const char *name, *desc;
     const struct ObjClass *props; /* -accel X,prop=..: an object class, instance in vm->accel_obj; or NULL */
     bool (*probe)(Error **err);   /* usable on this host? */
+    bool (*fast)(Error **why);    /* usable, and worth being chosen unasked? NULL: yes */
     bool (*vm_init)(Vm *vm, Error **err);  /* before any RAM or CPU; registers MemListeners, vm->irq */
     bool (*vm_start)(Vm *vm, Error **err); /* machine complete, before the first run; may be NULL */
     bool (*cpu_init)(Cpu *cpu, Error **err);
@@ -62,6 +63,9 @@ typedef struct Accel { /* KVM, software CPU, test */
     void (*cpu_exit)(Cpu *cpu);
     void (*vm_exit)(Vm *vm);
     void (*stats)(Vm *vm, GString *out); /* info jit */
+    /* What its CPUs can offer of a CPUID leaf; NULL: what the target implements. After vm_init. */
+    void (*cpuid)(Vm *vm, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+    uint64_t (*tsc_hz)(Vm *vm);   /* frequency when none is asked for; NULL: the target's default */
 } Accel;
 #define ACCEL(a)                                                                                   \
     static const Accel *const a##_accel IN_SECTION("accels") = &a
@@ -138,6 +142,7 @@ struct Cpu {
     void *engine;              /* the accelerator's own */
     GThread *thread;
     bool running;              /* inside run(); atomic */
+    bool sleeps_in_run;        /* run() waits in HLT and serves INIT and SIPI itself; mp_state is a copy, by pull */
     bool parked;               /* stopped by vm_stop; VM lock */
     bool dirty;                /* regs were changed from outside: push before run */
     bool stale;                /* regs are older than the accelerator's: pull before reading */

@@ -36,6 +36,27 @@ void vm_set_eoi_handler(Vm *vm, void (*fn)(void *chip, uint8_t vector), void *ch
     vm->priv->eoi_chip = chip;
 }
 
+bool vm_chips_in_kernel(const Vm *vm) { return vm->irq && vm->irq->pin_set; }
+
+static void port_release(void *p)
+{
+    ChipPort *c = p;
+
+    if (chip_port(c->vm, c->name) == c)
+        vm_unregister(c->vm, "irqchip", c->name);
+    g_free(c);
+}
+
+void chip_port_new(Obj *chip, const char *name, void (*get)(Obj *chip, void *state), void (*set)(Obj *chip, const void *state))
+{
+    ChipPort *c = own(chip, g_new0(ChipPort, 1), port_release);
+
+    *c = (ChipPort){ chip->vm, name, chip, get, set };
+    vm_register(chip->vm, "irqchip", name, c);
+}
+
+const ChipPort *chip_port(Vm *vm, const char *name) { return vm_lookup(vm, "irqchip", name); }
+
 void vm_msi(Vm *vm, uint64_t addr, uint32_t data)
 {
     if (vm->irq && vm->irq->msi_send)

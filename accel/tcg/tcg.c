@@ -126,11 +126,26 @@ static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
     }
 }
 
+/* What another engine left half done. A software interrupt's instruction simply runs again. */
+static void take_over(X86 *s)
+{
+    if (s->exc_pending) {
+        if (s->exc_vector == EXC_DB)
+            s->dr[6] |= s->exc_addr;
+        s->env.fault = (Fault){ FAULT_EXC + s->exc_vector, s->exc_error, s->exc_addr };
+    } else if (s->int_pending == 1) {
+        x86_interrupt(s, s->int_vector, false, s->env.pc);
+    }
+    s->exc_pending = s->int_pending = 0;
+}
+
 static Exit run_locked(Cpu *c)
 {
     X86 *s = c->regs;
     Exit x = { .kind = EXIT_KICKED };
 
+    if (UNLIKELY(s->exc_pending | s->int_pending))
+        take_over(s);
     for (;;) {
         bool tf;
 

@@ -86,7 +86,13 @@ static void set_line(Dev *d, unsigned n, bool level)
 {
     Pic *s = PIC(d);
     uint8_t bit = (uint8_t)(1 << n);
+    Vm *vm = dev_vm(d);
 
+    if (vm_chips_in_kernel(vm)) {
+        if (!s->master || n != 2) /* the cascade is the kernel's own */
+            vm->irq->pin_set(vm, GSI_PIC + n + (s->master ? 0 : 8), level);
+        return;
+    }
     if (s->elcr & bit) {
         s->irr = level ? s->irr | bit : s->irr & (uint8_t)~bit;
     } else if (level && !(s->lines & bit)) {
@@ -216,6 +222,38 @@ static MemResult elcr_write(void *o, uint64_t off, unsigned size, uint64_t val, 
 }
 static const RegionOps elcr_ops = { .read = elcr_read, .write = elcr_write, .takes = { 1, 1, false }, .does = { 1, 1, false } };
 
+/* ---- an accelerator that has the chips itself ---- */
+#define SAME(m) m(irr) m(imr) m(isr) m(lines) m(elcr) m(icw_step) m(icw1) m(icw2) m(icw4) m(priority_add) m(read_isr) m(poll) \
+    m(special_mask) m(rotate_on_auto_eoi)
+
+static void pic_get(Obj *chip, void *state)
+{
+    const Pic *s = PIC(chip);
+    PicState *p = state;
+
+#define GET(f) p->f = s->f;
+    SAME(GET)
+#undef GET
+}
+
+static void pic_set(Obj *chip, const void *state)
+{
+    Pic *s = PIC(chip);
+    const PicState *p = state;
+
+    dev_enter(&s->dev);
+#define SET(f) s->f = p->f;
+    SAME(SET)
+#undef SET
+    dev_leave(&s->dev);
+}
+
+static bool pic_init(Obj *o, Error **err)
+{
+    chip_port_new(o, PIC(o)->master ? "pic0" : "pic1", pic_get, pic_set);
+    return true;
+}
+
 /* clang-format off */
 static const Field pic_state[] = {
     FIELD(Pic, irr), FIELD(Pic, imr), FIELD(Pic, isr), FIELD(Pic, lines, .keep = true), FIELD(Pic, elcr), FIELD(Pic, icw_step),
@@ -229,7 +267,7 @@ static const Prop pic_props[] = {
 static const Out pic_outs[] = { { "int", output } };
 static const In pic_ins[] = { { "irq", 8, set_line } };
 static const IsaClass pic = {
-    ISA_DEVICE(Pic, "isa-i8259", "Interrupt controller"), .dev.no_user = true,
+    ISA_DEVICE(Pic, "isa-i8259", "Interrupt controller"), .dev.no_user = true, .dev.obj.init = pic_init,
     .dev.obj.props = TABLE(pic_props), .dev.state = TABLE(pic_state),
     .dev.outs = pic_outs, .dev.nouts = 1, .dev.ins = pic_ins, .dev.nins = 1,
     .port[0] = { .base_at = offsetof(Pic, iobase), .ops = &pic_ops, .size = 2, .name = "pic" },

@@ -16,6 +16,22 @@ typedef struct Ioapic {
 } Ioapic;
 #define IOAPIC(d) ((Ioapic *)(d))
 
+static uint64_t message_addr(uint64_t e) { return 0xfee00000 | (e >> 56) << 12 | (e >> 11 & 1) << 2; }
+static uint32_t message_data(uint64_t e) { return (uint32_t)((e & 0xff) | (e & 0x700) | (e & LEVEL ? 0xc000 : 0)); }
+
+/* An accelerator with the local APICs wants to know where pins go: EOIs of level pins come back from it by vector. */
+static void routes_changed(Ioapic *s, unsigned from, unsigned to)
+{
+    Vm *vm = dev_vm(&s->dev);
+
+    for (unsigned i = from; i < to && vm->irq && vm->irq->route_update; i++) {
+        uint64_t e = s->entry[i];
+        MsiRoute r = { .addr = message_addr(e), .data = message_data(e), .valid = true, .masked = e & MASK, .level = e & LEVEL };
+
+        vm->irq->route_update(vm, i, &r);
+    }
+}
+
 static void service(Ioapic *s)
 {
     for (unsigned i = 0; i < PINS; i++) {
@@ -30,8 +46,7 @@ static void service(Ioapic *s)
         } else {
             s->irr &= ~(1u << i);
         }
-        vm_msi(dev_vm(&s->dev), 0xfee00000 | (e >> 56) << 12 | (e >> 11 & 1) << 2,
-               (uint32_t)((e & 0xff) | (e & 0x700) | (e & LEVEL ? 0xc000 : 0)));
+        vm_msi(dev_vm(&s->dev), message_addr(e), message_data(e));
     }
 }
 
@@ -42,6 +57,10 @@ static void set_pin(Dev *d, unsigned n, bool level)
     bool was = s->lines & bit;
 
     s->lines = level ? s->lines | bit : s->lines & ~bit;
+    if (vm_chips_in_kernel(dev_vm(d))) {
+        dev_vm(d)->irq->pin_set(dev_vm(d), GSI_IOAPIC + n, level);
+        return;
+    }
     if (s->entry[n] & LEVEL)
         s->irr = level ? s->irr | bit : s->irr & ~bit;
     else if (level && !was)
@@ -95,6 +114,7 @@ static void indexed_write(Ioapic *s, uint32_t v)
     } else {
         s->irr = s->lines >> i & 1 ? s->irr | 1u << i : s->irr & ~(1u << i);
     }
+    routes_changed(s, i, i + 1);
     service(s);
 }
 
@@ -120,6 +140,28 @@ static MemResult mmio_write(void *o, uint64_t off, unsigned size, uint64_t val, 
 }
 static const RegionOps ops = { .read = mmio_read, .write = mmio_write, .takes = { 1, 4, true }, .does = { 4, 4, false } };
 
+static void get(Obj *chip, void *state)
+{
+    const Ioapic *s = IOAPIC(chip);
+    IoapicState *p = state;
+
+    *p = (IoapicState){ .select = s->select, .id = s->id, .irr = s->irr, .lines = s->lines };
+    memcpy(p->entry, s->entry, sizeof(p->entry));
+}
+
+static void set(Obj *chip, const void *state)
+{
+    Ioapic *s = IOAPIC(chip);
+    const IoapicState *p = state;
+
+    s->select = p->select;
+    s->id = p->id;
+    s->irr = p->irr;
+    memcpy(s->entry, p->entry, sizeof(s->entry));
+}
+
+static void all_routes(Dev *d) { routes_changed(IOAPIC(d), 0, PINS); }
+
 static bool init(Obj *o, Error **err)
 {
     Dev *d = (Dev *)o;
@@ -127,6 +169,7 @@ static bool init(Obj *o, Error **err)
 
     region_map(o->vm->sysmem, 0xfec00000, r, 0);
     vm_set_eoi_handler(o->vm, eoi, d);
+    chip_port_new(o, "ioapic", get, set);
     return true;
 }
 
@@ -140,6 +183,7 @@ static const In ins[] = { { "irq", PINS, set_pin } };
 static const DevClass ioapic = {
     .obj = { .name = "ioapic", .desc = "I/O interrupt controller", .size = sizeof(Ioapic), .init = init, .fini = fini },
     .bus = "System", .no_user = true, .state = TABLE(state), .ins = ins, .nins = 1,
+    .on_reset = all_routes, .loaded = all_routes,
 };
 DEVICE(Ioapic, ioapic);
 /* clang-format on */

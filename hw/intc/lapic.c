@@ -187,6 +187,8 @@ static void timer_fired(Dev *d)
 {
     Lapic *s = LAPIC(d);
 
+    if (s->cpu && s->cpu->sleeps_in_run)
+        return; /* the accelerator's APIC counts; ours only held the state */
     if (!(s->lvt[LVT_TIMER] & MASKED))
         accept(s, s->lvt[LVT_TIMER] & 0xff, false);
     if (timer_mode(s) == 2) {
@@ -336,7 +338,7 @@ static MemResult mmio_write(void *o, uint64_t off, unsigned size, uint64_t val, 
     Lapic *s = c->intc_chip;
 
     if (!cpu_self() && !at.peek && at.requester) { /* a device writes a message */
-        msi_send(vm, 0xfee00000 + off, (uint32_t)val);
+        vm_msi(vm, 0xfee00000 + off, (uint32_t)val);
         return MEM_OK;
     }
     if (s && !(off & 15) && !set_reg(s, (unsigned)(off / 16), (uint32_t)val))
@@ -347,7 +349,7 @@ static MemResult mmio_write(void *o, uint64_t off, unsigned size, uint64_t val, 
 static MemResult window_write(void *o, uint64_t off, unsigned size, uint64_t val, MemAttrs at)
 {
     if (off >= 4096 || at.requester) {
-        msi_send(o, 0xfee00000 + off, (uint32_t)val);
+        vm_msi(o, 0xfee00000 + off, (uint32_t)val);
         return MEM_OK;
     }
     return mmio_write(o, off, size, val, at);
@@ -472,7 +474,91 @@ static void on_reset(Dev *d)
     s->base = 0xfee00800 | (s->cpu->index ? 0 : 0x100);
 }
 
-static const CpuIntc intc = { ack, pending, get_cr8, set_cr8, get_base, set_base, msr_read, msr_write, on_init };
+static int extint(void *chip, bool ack_it)
+{
+    Lapic *s = chip;
+    int v = -1;
+
+    if (!__atomic_load_n(&s->extint, __ATOMIC_ACQUIRE) || !s->pic_ack)
+        return -1;
+    if (!ack_it)
+        return 0;
+    lock_take(&s->cpu->vm->lock);
+    if (__atomic_load_n(&s->extint, __ATOMIC_ACQUIRE))
+        v = s->pic_ack(s->pic_arg);
+    lock_drop(&s->cpu->vm->lock);
+    return v;
+}
+
+/* ---- an accelerator that has the chip itself ---- */
+static void get_state(void *chip, LapicState *p)
+{
+    Lapic *s = chip;
+
+    memset(p, 0, sizeof(*p));
+    for (unsigned n = 0; n < 0x40; n++)
+        get_reg(s, n, &p->reg[n]);
+    if (timer_mode(s) == 0 && !timer_pending(&s->timer))
+        p->reg[0x38] = p->reg[0x39] = 0; /* expired: it must not start again */
+    p->base = s->base;
+    p->deadline = timer_mode(s) == 2 ? s->deadline : 0;
+}
+
+static void set_timer(Lapic *s, uint32_t left)
+{
+    timer_del(&s->timer);
+    if (timer_mode(s) == 2) {
+        arm_deadline(s);
+    } else if (s->initial) {
+        left = MIN(left, s->initial);
+        s->timer_start = vm_now(s->cpu->vm) - (int64_t)(s->initial - left) * tick_ns(s);
+        if (left)
+            timer_at(&s->timer, s->timer_start + (int64_t)s->initial * tick_ns(s));
+    }
+}
+
+static void set_state(void *chip, const LapicState *p)
+{
+    static const uint8_t lvt_at[LVTS] = { 0x2f, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37 };
+    Lapic *s = chip;
+
+    dev_enter(&s->dev);
+    s->base = p->base;
+    if (!x2(s)) {
+        s->id = p->reg[0x02];
+        s->ldr = p->reg[0x0d];
+        s->dfr = p->reg[0x0e];
+    }
+    s->tpr = p->reg[0x08] & 0xff;
+    s->svr = p->reg[0x0f];
+    s->esr = p->reg[0x28];
+    s->icr_lo = p->reg[0x30];
+    s->icr_hi = p->reg[0x31];
+    for (unsigned i = 0; i < LVTS; i++)
+        s->lvt[i] = i == LVT_CMCI && !p->reg[0x2f] ? (uint32_t)MASKED : p->reg[lvt_at[i]];
+    for (unsigned i = 0; i < 8; i++) {
+        s->isr[i] = p->reg[0x10 + i];
+        s->tmr[i] = p->reg[0x18 + i];
+        __atomic_store_n(&s->irr[i], p->reg[0x20 + i], __ATOMIC_RELEASE);
+    }
+    s->initial = p->reg[0x38];
+    s->divide = p->reg[0x3e] & 0xb;
+    s->deadline = p->deadline;
+    set_timer(s, p->reg[0x39]);
+    dev_leave(&s->dev);
+}
+
+/* What waits was found by an engine that asks for it differently. */
+static void loaded(Dev *d)
+{
+    Lapic *s = LAPIC(d);
+
+    if (s->cpu && (highest(s->irr) >= 0 || s->extint))
+        cpu_request(s->cpu, CPU_REQ_IRQ);
+}
+
+static const CpuIntc intc = { ack, pending, get_cr8, set_cr8, get_base, set_base, msr_read, msr_write, on_init, extint,
+                              get_state, set_state };
 static const IrqBackend backend = { .msi_send = msi_send };
 
 /* clang-format off */
@@ -486,7 +572,7 @@ static const Field lapic_state[] = {
 };
 static const DevClass lapic = {
     .obj = { .name = "apic", .desc = "Local interrupt controller", .size = sizeof(Lapic) }, .bus = "System", .no_user = true,
-    .state = TABLE(lapic_state), .on_reset = on_reset,
+    .state = TABLE(lapic_state), .on_reset = on_reset, .loaded = loaded,
 };
 DEVICE(Lapic, lapic);
 /* clang-format on */
@@ -519,5 +605,6 @@ void lapic_install(Vm *vm)
     Region *r = region_io(vm->unattached, "apic-msi", 1 * MiB, &window, vm);
 
     region_map(vm->sysmem, 0xfee00000, r, 100);
-    vm->irq = &backend;
+    if (!vm->irq)
+        vm->irq = &backend;
 }

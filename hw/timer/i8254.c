@@ -2,6 +2,8 @@
  * hw/timer/i8254.c - the 8254 timer with the PC's port 61h: counter 0 is the system tick, 1 was DRAM refresh, 2 the
  * speaker. Source: Intel 8254 data sheet (231164). Counting in BCD and modes 1 and 5 of counter 0 (no gate) follow it.
  */
+#include "core/irqchip.h"
+#include "core/vm.h"
 #include "hw/isa/isa.h"
 
 enum { HZ = 1193182, LATCHED = 1, STATUS = 2, LATE = 50 };
@@ -76,7 +78,7 @@ static uint16_t current(const Pit *s, const Counter *c)
 }
 
 /* Output 0 as of the last change that was served: the low phase of mode 2 is shorter than a host's timers are late. */
-static bool irq_level(const Dev *d) { return PIT(d)->out; }
+static bool irq_level(const Dev *d) { return PIT(d)->out && !vm_chips_in_kernel(dev_vm(d)); }
 
 static void schedule(Pit *s, uint64_t from)
 {
@@ -104,6 +106,8 @@ static void tick(Dev *d)
     Counter *c = &s->c[0];
     uint64_t t = s->next, now = ticks(s, c);
 
+    if (vm_chips_in_kernel(dev_vm(d)))
+        return; /* the accelerator's PIT counts; ours only held the state */
     if (now > t && (now - t) / c->count > LATE)
         t += (now - t) / c->count * c->count;
     s->out = out_at(c, t);
@@ -246,6 +250,54 @@ static MemResult port61_write(void *o, uint64_t off, unsigned size, uint64_t val
 }
 static const RegionOps port61_ops = { .read = port61_read, .write = port61_write, .takes = { 1, 1, false }, .does = { 1, 1, false } };
 
+/* ---- an accelerator that has the chip itself ---- */
+#define SAME(m) m(start) m(count) m(latch) m(mode) m(rw) m(bcd) m(gate) m(written_low) m(half_read) m(half_written) m(status) m(loaded)
+
+static void get(Obj *chip, void *state)
+{
+    const Pit *s = PIT(chip);
+    PitState *p = state;
+
+    p->speaker = s->speaker & 3;
+    for (unsigned i = 0; i < 3; i++) {
+        const Counter *c = &s->c[i];
+        PitCounterState *k = &p->c[i];
+
+#define GET(f) k->f = c->f;
+        SAME(GET)
+#undef GET
+        k->count_latched = c->latched & LATCHED;
+        k->status_latched = (c->latched & STATUS) != 0;
+    }
+}
+
+static void set(Obj *chip, const void *state)
+{
+    Pit *s = PIT(chip);
+    const PitState *p = state;
+
+    dev_enter(&s->dev);
+    s->speaker = p->speaker;
+    for (unsigned i = 0; i < 3; i++) {
+        const PitCounterState *k = &p->c[i];
+        Counter *c = &s->c[i];
+
+#define SET(f) c->f = k->f;
+        SAME(SET)
+#undef SET
+        c->control = (uint8_t)(i << 6 | c->rw << 4 | c->mode << 1 | c->bcd);
+        c->latched = (uint8_t)((k->count_latched ? LATCHED : 0) | (k->status_latched ? STATUS : 0));
+    }
+    arm(s);
+    dev_leave(&s->dev);
+}
+
+static bool init(Obj *o, Error **err)
+{
+    chip_port_new(o, "pit", get, set);
+    return true;
+}
+
 static bool check_state(const Dev *d, Error **err)
 {
     for (unsigned i = 0; i < 3; i++) {
@@ -275,7 +327,7 @@ static const Field pit_state[] = {
 static const Prop pit_props[] = { PROP(Pit, iobase, "iobase", 0x40, "port") };
 static const Out pit_outs[] = { { "irq", irq_level } };
 static const IsaClass pit = {
-    ISA_DEVICE(Pit, "isa-pit", "Programmable interval timer"), .dev.no_user = true, .dev.obj.props = TABLE(pit_props),
+    ISA_DEVICE(Pit, "isa-pit", "Programmable interval timer"), .dev.no_user = true, .dev.obj.init = init, .dev.obj.props = TABLE(pit_props),
     .dev.state = TABLE(pit_state), .dev.outs = pit_outs, .dev.nouts = 1, .dev.check = check_state, .dev.on_reset = on_reset,
     .port[0] = { .base_at = offsetof(Pit, iobase), .ops = &pit_ops, .size = 4, .name = "pit" },
     .port[1] = { .base = 0x61, .ops = &port61_ops, .size = 1, .name = "port61" },

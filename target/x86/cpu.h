@@ -74,14 +74,14 @@ typedef struct X86 {
     X86Table gdt, idt, ldt, tr;
     uint64_t cr0, cr2, cr3, cr4, dr[8], efer, xcr0, xss;
     uint64_t star, lstar, cstar, sfmask, kernelgsbase, sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, tsc_offset, tsc_aux, misc_enable, spec_ctrl, pdpte[4], smbase, mcg_status, mcg_ctl, feature_control;
+    uint64_t pat, tsc_offset, tsc_adjust, tsc_aux, misc_enable, spec_ctrl, pdpte[4], smbase, mcg_status, mcg_ctl, feature_control;
     uint64_t kvm_clock, kvm_wall, kvm_async, kvm_steal; /* PV-clock MSRs: only what CPUID claims */
     uint32_t mxcsr, pkru;
     X86Fpu fpu;
     X86Mtrr mtrr;
     /* in flight (3b.22) */
     uint8_t cpl, shadow /* SHADOW_* */, nmi_blocked, smm, smm_nmi_was_blocked, halted;
-    uint8_t exc_pending, exc_vector, exc_has_error;
+    uint8_t exc_pending, exc_vector, exc_has_error, int_pending, int_vector;
     uint32_t exc_error;
     uint64_t exc_addr;
     uint64_t monitor_addr;

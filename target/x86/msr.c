@@ -92,7 +92,7 @@ bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v)
     switch (msr) {
     case 0x10: *v = x86_tsc(s); return true;
     case 0x1b: *v = c->intc ? c->intc->get_base(c->intc_chip) : 0xfee00900; return true;
-    case 0x3b: *v = s->tsc_offset; return true;
+    case 0x3b: *v = s->tsc_adjust; return true;
     case 0xfe: *v = 0x508; return true; /* MTRRcap: 8 variable, fixed, write-combining */
     case 0x9e: *v = s->smbase; return true;
     case 0xc0000080: *v = s->efer; return true;
@@ -134,8 +134,11 @@ bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v)
         return true;
     }
     switch (msr) {
-    case 0x10: s->tsc_offset += v - x86_tsc(s); return true;
-    case 0x3b: s->tsc_offset = v; return true;
+    case 0x10: x86_wrmsr(s, 0x3b, s->tsc_adjust + (v - x86_tsc(s))); return true;
+    case 0x3b:
+        s->tsc_offset += v - s->tsc_adjust;
+        s->tsc_adjust = v;
+        return true;
     case 0x1b: return c->intc && c->intc->set_base(c->intc_chip, v);
     case 0x49: return true; /* PRED_CMD */
     case 0x10b: return true; /* FLUSH_CMD */

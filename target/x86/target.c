@@ -131,6 +131,8 @@ static bool check(Cpu *c, const void *mem, Error **err)
 
     if (s->cpl > 3)
         return fail(err, "privilege level %u does not exist", s->cpl);
+    if (s->exc_pending && s->exc_vector > 31)
+        return fail(err, "exception %u does not exist", s->exc_vector);
     if (s->cr0 & CR0_PG && !(s->cr0 & CR0_PE))
         return fail(err, "paging without protected mode cannot be");
     return true;
