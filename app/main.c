@@ -146,6 +146,48 @@ static bool make_serials(App *a, Error **err)
     return a->serials->len <= 4 || fail(err, "-serial: there are at most four serial ports");
 }
 
+static bool has_drive(const Vm *vm, const char *iface, int index)
+{
+    for (guint i = 0; vm->cfg.drives && i < vm->cfg.drives->len; i++) {
+        const DriveInfo *d = vm->cfg.drives->pdata[i];
+
+        if (!strcmp(d->iface, iface) && d->index == index)
+            return true;
+    }
+    return false;
+}
+
+/* The empty drives that a machine has unless it was asked for nothing but what is named. */
+static bool make_default_drives(App *a, const MachineClass *mc, Error **err)
+{
+    static const char *const rows[][3] = { { "ide", "2", "if=ide,index=2,media=cdrom" }, { "floppy", "0", "if=floppy,index=0" } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows) && !a->nodefaults; i++) {
+        Opts *o;
+
+        if (has_drive(a->vm, rows[i][0], *rows[i][1] - '0') || (strcmp(rows[i][0], "floppy") && strcmp(rows[i][0], mc->default_bus_type)))
+            continue;
+        o = opts_parse(rows[i][2], NULL, err);
+        if (!o || !drive_add(a->vm, mc, o, err))
+            return false;
+    }
+    return true;
+}
+
+/* -hda, -cdrom, -fda and their like, as -drive would say it. */
+static void short_drive(Opts *o, const char *option, const char *file)
+{
+    bool cd = !strcmp(option, "cdrom"), floppy = option[0] == 'f';
+    const char index[] = { (char)('0' + (cd ? 2 : option[2] - 'a')), 0 };
+
+    opts_set(o, "file", file);
+    opts_set(o, "index", index);
+    if (floppy)
+        opts_set(o, "if", "floppy");
+    else
+        opts_set(o, "media", cd ? "cdrom" : "disk");
+}
+
 static bool make_drives(App *a, const MachineClass *mc, Error **err)
 {
     for (guint i = 0; i < a->drives->len; i++) {
@@ -155,19 +197,14 @@ static bool make_drives(App *a, const MachineClass *mc, Error **err)
 
         if (!o)
             return false;
-        if (!drive) {
-            g_autofree char *index = g_strdup_printf("%d", !strcmp(pair[0], "cdrom") ? 2 : pair[0][2] - 'a');
-
-            opts_set(o, "file", pair[1]);
-            opts_set(o, "index", index);
-            opts_set(o, "media", !strcmp(pair[0], "cdrom") ? "cdrom" : "disk");
-        }
+        if (!drive)
+            short_drive(o, pair[0], pair[1]);
         if (a->snapshot && !opts_peek(o, "snapshot"))
             opts_set(o, "snapshot", "on");
         if (!drive_add(a->vm, mc, o, err))
             return false;
     }
-    return true;
+    return make_default_drives(a, mc, err);
 }
 
 static bool make_devices(App *a, Error **err)

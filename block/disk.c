@@ -257,6 +257,7 @@ const char *disk_serial(const Disk *d) { return d->serial; }
 bool disk_tray_open(const Disk *d) { return d->tray_open; }
 bool disk_tray_locked(const Disk *d) { return d->tray_locked; }
 bool disk_removable(const Disk *d) { return d->removable; }
+void disk_set_removable(Disk *d) { d->removable = true; }
 bool disk_is_cdrom(const Disk *d) { return d->cdrom; }
 DiskStats disk_stats(const Disk *d) { return d->stats; }
 const char *disk_filename(const Disk *d) { return d->node ? d->node->filename : NULL; }

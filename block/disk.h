@@ -52,6 +52,7 @@ const char *disk_filename(const Disk *d); /* NULL without medium */
 const char *disk_format(const Disk *d);   /* "raw"; NULL without medium */
 const char *disk_node_name(const Disk *d);
 bool disk_removable(const Disk *d); /* media=cdrom, or opened empty */
+void disk_set_removable(Disk *d); /* the device's media can be changed */
 bool disk_is_cdrom(const Disk *d);  /* media=cdrom */
 bool disk_tray_locked(const Disk *d);
 bool disk_io_error(const Disk *d, bool *nospace);       /* stopped by the error policy */

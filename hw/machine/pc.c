@@ -2,11 +2,12 @@
  * hw/machine/pc.c - the pc machine: i440FX, PIIX3, and what sits on their buses. The only place that knows who is
  * wired to whom. Interrupts: each of the 16 ISA lines joins the ISA bus, PCI's routed pins and the IDE
  * channels; it goes to the PICs and to the pin of the same number of the IOAPIC, line 0 to pin 2.
- * Left out: SMM by SMI commands, the second serial port's defaults, floppy, sound.
+ * Left out: SMM by SMI commands, the second serial port's defaults, sound.
  */
 #include "block/disk.h"
 #include "chr/chr.h"
 #include "core/machine.h"
+#include "hw/block/fdc.h"
 #include "hw/fw/fw.h"
 #include "hw/intc/intc.h"
 #include "hw/isa/isa.h"
@@ -22,7 +23,7 @@ typedef struct Pc {
     Region *ram, *pci;
     PciBus *bus;
     IsaBus *isa;
-    Dev *pic[2], *ioapic, *lapic0, *piix, *pm, *rtc;
+    Dev *pic[2], *ioapic, *lapic0, *piix, *pm, *rtc, *fdc;
     Irq pin[16], ends[16][ENDS];
     uint64_t below, above;
     bool hpet, acpi, i8042, vmport;
@@ -240,6 +241,21 @@ static bool add_drives(Pc *m, Error **err)
     return true;
 }
 
+static bool add_floppies(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+
+    m->fdc = dev_plug(vm, &m->isa->bus, "isa-fdc", err);
+    for (int unit = 0; m->fdc && unit < FLOPPY_UNITS; unit++) {
+        DriveInfo *d = machine_drive(vm, "floppy", 0, unit);
+        g_autofree char *text = d ? g_strdup_printf("floppy,unit=%d,drive=%s", unit, d->id) : NULL;
+
+        if (text && !dev_plug(vm, bus_find_type(vm, "floppy-bus"), text, err))
+            return false;
+    }
+    return m->fdc;
+}
+
 static bool add_ide(Pc *m, Error **err)
 {
     Dev *ide;
@@ -272,6 +288,8 @@ static void cmos(Pc *m)
     const char *order = m->vm->cfg.boot_order ? m->vm->cfg.boot_order : "cad";
     uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
     uint64_t above = m->above / (64 * KiB);
+    unsigned fd[2] = { fdc_drive_type(m->fdc, 0), fdc_drive_type(m->fdc, 1) };
+    unsigned equipment = 0x06 | (fd[0] ? 1 : 0) | (fd[1] ? 0x40 : 0);
     uint8_t boot[3] = { 0 };
 
     for (unsigned i = 0, n = 0; order[i] && n < 3; i++) {
@@ -286,8 +304,8 @@ static void cmos(Pc *m)
         unsigned bytes;
     } rows[] = {
         { 0x15, 640, 2 }, { 0x17, MIN(ext, 0xffff), 2 }, { 0x30, MIN(ext, 0xffff), 2 }, { 0x34, MIN(high, 0xffff), 2 },
-        { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 }, { 0x14, 0x06, 1 },
-        { 0x38, (uint64_t)boot[2] << 4, 1 }, { 0x3d, (uint64_t)boot[1] << 4 | boot[0], 1 },
+        { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 }, { 0x14, equipment, 1 },
+        { 0x10, fd[0] << 4 | fd[1], 1 },        { 0x38, (uint64_t)boot[2] << 4, 1 }, { 0x3d, (uint64_t)boot[1] << 4 | boot[0], 1 },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -306,7 +324,7 @@ static bool add_fw(Pc *m, Error **err)
         .below_4g = m->below, .above_4g = m->above, .pm_base = 0x600, .pm_base_now = pm_base, .arg = m,
         .hole = MAX(m->below, 3 * GiB), .hole_end = 0xfec00000, .hole64 = align_up((1ull << 32) + m->above, GiB),
         .hole64_len = 32 * GiB, .acpi_enable = PIIX4_ACPI_ENABLE, .acpi_disable = PIIX4_ACPI_DISABLE, .irq0_override = true,
-        .reset_cf9 = true, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
+        .reset_cf9 = true, .fdc = true, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
     };
 
     for (unsigned i = 0; i < 4; i++)
@@ -324,7 +342,7 @@ static bool pc_init(Vm *vm, Error **err)
     m->vm = vm;
     if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !add_bridges(m, err) || !add_isa(m, err))
         return false;
-    if (!add_vga(m, err) || !add_ide(m, err) || !add_serial(m, err))
+    if (!add_vga(m, err) || !add_ide(m, err) || !add_floppies(m, err) || !add_serial(m, err))
         return false;
     if (m->i8042 && !add_optional(m, "i8042", &m->isa->bus, err))
         return false;
