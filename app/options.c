@@ -339,17 +339,17 @@ static bool o_action(App *a, const Option *o, const char *v, Error **err)
     if (opts_peek(p, "reboot")) {
         if (!one_of("reboot", opts_get(p, "reboot"), reboot, 2, &n, err))
             return false;
-        c->on_reboot = (ActionReboot)n;
+        c->on_reboot = (RebootAction)n;
     }
     if (opts_peek(p, "shutdown")) {
         if (!one_of("shutdown", opts_get(p, "shutdown"), down, 2, &n, err))
             return false;
-        c->on_shutdown = (ActionShutdown)n;
+        c->on_shutdown = (ShutdownAction)n;
     }
     if (opts_peek(p, "panic")) {
         if (!one_of("panic", opts_get(p, "panic"), panic, 4, &n, err))
             return false;
-        c->on_panic = (ActionPanic)n;
+        c->on_panic = (PanicAction)n;
     }
     return opts_all_used(p, "-action", err);
 }

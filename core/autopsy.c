@@ -1,19 +1,9 @@
 /* core/autopsy.c - framing a target's findings into one readable page. */
 #include "core/autopsy.h"
 #include "util/trace.h"
-#include <json-glib/json-glib.h>
 #include <stdio.h>
 
 enum { LAST_EVENTS = 40 };
-
-static char *quoted(const char *s)
-{
-    JsonNode *n = json_node_init_string(json_node_alloc(), s);
-    char *t = json_to_string(n, FALSE);
-
-    json_node_unref(n);
-    return t;
-}
 
 static void indent(GString *out, const char *text)
 {
@@ -28,7 +18,6 @@ static void indent(GString *out, const char *text)
 bool autopsy_report(Vm *vm, Cpu *cpu, const Exit *e, const char *what)
 {
     GString *first = g_string_new(NULL), *report = g_string_new(NULL), *page = g_string_new(NULL);
-    g_autofree char *a = NULL, *b = NULL, *c = NULL;
     bool meant = false;
 
     if (cpu) {
@@ -46,10 +35,7 @@ bool autopsy_report(Vm *vm, Cpu *cpu, const Exit *e, const char *what)
         flight_dump(report, LAST_EVENTS);
         indent(page, report->str);
         fputs(page->str, stderr);
-        a = quoted(what);
-        b = quoted(first->str);
-        c = quoted(page->str);
-        vm_event(vm, "MENURA_AUTOPSY", "{\"reason\": %s, \"cause\": %s, \"report\": %s}", a, b, c);
+        event_menura_autopsy(vm, &(EventMenuraAutopsy){ (char *)what, first->str, page->str });
     }
     g_string_free(first, TRUE);
     g_string_free(report, TRUE);

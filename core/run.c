@@ -29,7 +29,7 @@ void vm_stop(Vm *vm, RunState why)
         core__cpus_stop(vm);
         core__clock_stop(vm);
         set_state(vm, why);
-        vm_event(vm, "STOP", NULL);
+        event_stop(vm);
     } else {
         set_state(vm, why);
     }
@@ -42,7 +42,7 @@ void vm_cont(Vm *vm)
     if (!vm_running(vm)) {
         set_state(vm, RUN_RUNNING);
         core__clock_start(vm);
-        vm_event(vm, "RESUME", NULL);
+        event_resume(vm);
         core__cpus_resume(vm);
     }
     lock_drop(&vm->lock);
@@ -69,8 +69,7 @@ void vm_reset(Vm *vm, Cause c)
             l->reset(l->self);
     }
     if (c != CAUSE_NONE)
-        vm_event(vm, "RESET", "{\"guest\": %s, \"reason\": \"%s\"}", c >= CAUSE_GUEST_SHUTDOWN ? "true" : "false",
-                 cause_names[c]);
+        event_reset(vm, &(EventReset){ c >= CAUSE_GUEST_SHUTDOWN, c });
     lock_drop(&vm->lock);
 }
 
@@ -142,8 +141,7 @@ int vm_wait(Vm *vm)
 /* ---- requests ---- */
 static void shutdown_now(Vm *vm, Cause c)
 {
-    vm_event(vm, "SHUTDOWN", "{\"guest\": %s, \"reason\": \"%s\"}", c >= CAUSE_GUEST_SHUTDOWN ? "true" : "false",
-             cause_names[c]);
+    event_shutdown(vm, &(EventShutdown){ c >= CAUSE_GUEST_SHUTDOWN, c });
     vm_stop(vm, RUN_SHUTDOWN);
     if (vm->cfg.on_shutdown == SHUTDOWN_POWEROFF || c == CAUSE_HOST_QMP_QUIT || c == CAUSE_HOST_SIGNAL)
         ask_exit(vm, 0);
@@ -151,7 +149,7 @@ static void shutdown_now(Vm *vm, Cause c)
 
 static void reset_now(Vm *vm, Cause c)
 {
-    if (vm->cfg.on_reboot == REBOOT_SHUTDOWN && c != CAUSE_HOST_QMP_RESET && c != CAUSE_SUBSYSTEM_RESET)
+    if (vm->cfg.on_reboot == REBOOT_SHUTDOWN && c != CAUSE_HOST_QMP_SYSTEM_RESET && c != CAUSE_SUBSYSTEM_RESET)
         shutdown_now(vm, c);
     else
         vm_reset(vm, c);
@@ -171,10 +169,11 @@ static void triple_fault(Vm *vm)
 
 static void panicked(Vm *vm)
 {
-    static const char *const actions[] = { "pause", "poweroff", "poweroff", "run" };
-    ActionPanic a = vm->cfg.on_panic;
+    static const GuestPanicAction actions[] = { [PANIC_PAUSE] = GUEST_PANIC_ACTION_PAUSE, [PANIC_SHUTDOWN] = GUEST_PANIC_ACTION_POWEROFF,
+                                                [PANIC_EXIT_FAILURE] = GUEST_PANIC_ACTION_POWEROFF, [PANIC_NONE] = GUEST_PANIC_ACTION_RUN };
+    PanicAction a = vm->cfg.on_panic;
 
-    vm_event(vm, "GUEST_PANICKED", "{\"action\": \"%s\"}", actions[a]);
+    event_guest_panicked(vm, &(EventGuestPanicked){ actions[a] });
     autopsy_report(vm, vm->ncpus ? vm->cpus[0] : NULL, NULL, "guest panic");
     if (vm->cfg.autopsy_stops) {
         vm_stop(vm, RUN_GUEST_PANICKED);
@@ -202,7 +201,7 @@ static void stopped_in_debugger(Vm *vm)
 
 static void powerdown(Vm *vm)
 {
-    vm_event(vm, "POWERDOWN", NULL);
+    event_powerdown(vm);
     for (guint i = 0; i < vm->priv->listeners->len; i++) {
         const VmListener *l = vm->priv->listeners->pdata[i];
 

@@ -6,20 +6,6 @@
 #include <stdarg.h>
 #include <sys/random.h>
 
-const char *const run_state_names[RUN_STATES] = {
-    [RUN_PRELAUNCH] = "prelaunch", [RUN_RUNNING] = "running", [RUN_PAUSED] = "paused", [RUN_DEBUG] = "debug",
-    [RUN_INMIGRATE] = "inmigrate", [RUN_POSTMIGRATE] = "postmigrate", [RUN_FINISH_MIGRATE] = "finish-migrate",
-    [RUN_INTERNAL_ERROR] = "internal-error", [RUN_IO_ERROR] = "io-error", [RUN_SHUTDOWN] = "shutdown",
-    [RUN_GUEST_PANICKED] = "guest-panicked", [RUN_SAVE_VM] = "save-vm", [RUN_RESTORE_VM] = "restore-vm",
-    [RUN_WATCHDOG] = "watchdog",
-};
-const char *const cause_names[CAUSES] = {
-    [CAUSE_NONE] = "none", [CAUSE_HOST_QMP_QUIT] = "host-qmp-quit", [CAUSE_HOST_QMP_RESET] = "host-qmp-system-reset",
-    [CAUSE_HOST_SIGNAL] = "host-signal", [CAUSE_HOST_UI] = "host-ui", [CAUSE_HOST_ERROR] = "host-error",
-    [CAUSE_GUEST_SHUTDOWN] = "guest-shutdown", [CAUSE_GUEST_RESET] = "guest-reset",
-    [CAUSE_GUEST_PANIC] = "guest-panic", [CAUSE_SUBSYSTEM_RESET] = "subsystem-reset",
-};
-
 static const ObjClass vm_class = { .name = "vm", .desc = "a virtual machine", .size = sizeof(Vm) };
 
 static VmPriv *priv_new(void)

@@ -3,26 +3,16 @@
  */
 #ifndef CORE_VM_H
 #define CORE_VM_H
+#include "core/api/run.h" /* RunState, ShutdownCause, RebootAction, .. from schema/run.json */
 #include "core/cpu.h"
 #include "core/dev.h"
 #include "core/irqchip.h"
 #include "util/loop.h"
 
-typedef enum RunState { /* query-status's names */
-    RUN_PRELAUNCH, RUN_RUNNING, RUN_PAUSED, RUN_DEBUG, RUN_INMIGRATE, RUN_POSTMIGRATE, RUN_FINISH_MIGRATE,
-    RUN_INTERNAL_ERROR, RUN_IO_ERROR, RUN_SHUTDOWN, RUN_GUEST_PANICKED, RUN_SAVE_VM, RUN_RESTORE_VM, RUN_WATCHDOG, RUN_STATES
-} RunState;
-extern const char *const run_state_names[RUN_STATES];
-
 /* Requests are served by the VM loop after all vCPUs stopped (3b.3). */
 typedef enum VmRequest { VM_RESET = 1, VM_SHUTDOWN = 2, VM_POWERDOWN = 4, VM_TRIPLE_FAULT = 8, VM_INTERNAL_ERROR = 16,
     VM_DEBUG = 32, VM_PANIC = 64, VM_IO_ERROR = 128, VM_SUSPEND = 256, VM_WAKEUP = 512, VM_STOP = 1024, VM_QUIT = 2048 } VmRequest;
-typedef enum Cause { CAUSE_NONE, CAUSE_HOST_QMP_QUIT, CAUSE_HOST_QMP_RESET, CAUSE_HOST_SIGNAL, CAUSE_HOST_UI, CAUSE_HOST_ERROR,
-    CAUSE_GUEST_SHUTDOWN, CAUSE_GUEST_RESET, CAUSE_GUEST_PANIC, CAUSE_SUBSYSTEM_RESET, CAUSES } Cause; /* ShutdownCause */
-extern const char *const cause_names[CAUSES];
-typedef enum ActionReboot { REBOOT_RESET, REBOOT_SHUTDOWN } ActionReboot;
-typedef enum ActionShutdown { SHUTDOWN_POWEROFF, SHUTDOWN_PAUSE } ActionShutdown;
-typedef enum ActionPanic { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE } ActionPanic;
+typedef ShutdownCause Cause;
 
 typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL */
     void (*state)(void *self, RunState now);                     /* after a change */
@@ -52,9 +42,9 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     char *vga;                       /* -vga: "std", "none", .. or NULL: default */
     bool nodefaults, no_user_config, nographic;
     char *rtc_base, *rtc_clock, *rtc_driftfix; /* utc, localtime or a date */
-    ActionReboot on_reboot;
-    ActionShutdown on_shutdown;
-    ActionPanic on_panic;
+    RebootAction on_reboot;
+    ShutdownAction on_shutdown;
+    PanicAction on_panic;
     bool autopsy_stops;              /* menura run: triple fault stops with a report */
     uint64_t tsc_hz;                 /* 0: the host's */
     GPtrArray *globals;              /* of char *[3] {driver, prop, value} */

@@ -17,14 +17,14 @@ static void c_help(Vm *vm, char **argv, GString *out);
 
 static void c_stop(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_STOP, CAUSE_NONE); }
 static void c_cont(Vm *vm, char **argv, GString *out) { vm_cont(vm); }
-static void c_reset(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_RESET, CAUSE_HOST_QMP_RESET); }
+static void c_reset(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_RESET, CAUSE_HOST_QMP_SYSTEM_RESET); }
 static void c_powerdown(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_POWERDOWN, CAUSE_NONE); }
 static void c_quit(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_SHUTDOWN, CAUSE_HOST_QMP_QUIT); }
 
 static void i_status(Vm *vm, GString *out)
 {
     g_string_append_printf(out, "VM status: %s%s%s%s\n", vm_running(vm) ? "running" : "paused", vm_running(vm) ? "" : " (",
-                           vm_running(vm) ? "" : run_state_names[vm->state], vm_running(vm) ? "" : ")");
+                           vm_running(vm) ? "" : api_RunState.names[vm->state], vm_running(vm) ? "" : ")");
 }
 
 static void i_version(Vm *vm, GString *out) { g_string_append_printf(out, "10.0.2 (Menura %s)\n", MENURA_VERSION); }
@@ -179,15 +179,15 @@ char *monitor_hmp(Vm *vm, const char *line)
 }
 
 /* ---- on a character device ---- */
-typedef struct Hmp {
+typedef struct Line {
     Vm *vm;
     Chr *chr;
     GString *line;
-} Hmp;
+} Line;
 
-static void prompt(Hmp *h) { chr_write_all(h->chr, "(qemu) ", 7); }
+static void prompt(Line *h) { chr_write_all(h->chr, "(qemu) ", 7); }
 
-static void run_line(Hmp *h)
+static void run_line(Line *h)
 {
     char *answer = monitor_hmp(h->vm, h->line->str);
 
@@ -210,7 +210,7 @@ static size_t can_take(void *o) { return 256; }
 
 static void take(void *o, const uint8_t *p, size_t n)
 {
-    Hmp *h = o;
+    Line *h = o;
 
     for (size_t i = 0; i < n; i++) {
         char c = (char)p[i];
@@ -231,7 +231,7 @@ static void take(void *o, const uint8_t *p, size_t n)
 static void event(void *o, ChrEvent e)
 {
     static const char hello[] = "Menura monitor - type 'help' for more information\r\n";
-    Hmp *h = o;
+    Line *h = o;
 
     if (e != CHR_OPENED)
         return;
@@ -242,7 +242,7 @@ static void event(void *o, ChrEvent e)
 
 static void hmp_free(void *p)
 {
-    Hmp *h = p;
+    Line *h = p;
 
     chr_detach(h->chr, h);
     g_string_free(h->line, TRUE);
@@ -251,14 +251,14 @@ static void hmp_free(void *p)
 
 bool monitor_new(Vm *vm, Chr *chr, bool qmp, Error **err)
 {
-    Hmp *h;
+    Line *h;
 
     if (qmp) {
         fail(err, "-qmp: this build has no machine protocol yet");
         return error_hint(err, "-monitor gives the human monitor");
     }
-    h = g_new0(Hmp, 1);
-    *h = (Hmp){ vm, chr, g_string_new(NULL) };
+    h = g_new0(Line, 1);
+    *h = (Line){ vm, chr, g_string_new(NULL) };
     if (!chr_attach(chr, &(ChrUser){ can_take, take, event, h }, err)) {
         g_string_free(h->line, TRUE);
         g_free(h);

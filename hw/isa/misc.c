@@ -106,7 +106,7 @@ static void panic(Dev *d, uint64_t val, unsigned lanes)
     if (val & 1)
         vm_request(dev_vm(d), VM_PANIC, CAUSE_GUEST_PANIC);
     else if (val & 2)
-        vm_event(dev_vm(d), "GUEST_CRASHLOADED", "{\"action\": \"run\"}");
+        event_guest_crashloaded(dev_vm(d), &(EventGuestCrashloaded){ GUEST_PANIC_ACTION_RUN });
     else
         guest_error(d, "event %#x is not defined", (unsigned)val);
 }
