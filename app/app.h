@@ -10,7 +10,7 @@ typedef struct App {
     Opts *machine;          /* "type" and properties, merged */
     GPtrArray *accels;      /* of char * */
     GPtrArray *drives;      /* of char *[2] {option, value} */
-    GPtrArray *devices, *chardevs, *serials, *monitors, *mons, *gdbs; /* of char * */
+    GPtrArray *devices, *chardevs, *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
     char *display, *debugcon, *pidfile;
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
     const char *why_accel;

@@ -26,6 +26,7 @@ App *app_new(void)
     a->devices = g_ptr_array_new_with_free_func(g_free);
     a->chardevs = g_ptr_array_new_with_free_func(g_free);
     a->serials = g_ptr_array_new_with_free_func(g_free);
+    a->parallels = g_ptr_array_new_with_free_func(g_free);
     a->monitors = g_ptr_array_new_with_free_func(g_free);
     a->mons = g_ptr_array_new_with_free_func(g_free);
     a->gdbs = g_ptr_array_new_with_free_func(g_free);
@@ -38,7 +39,7 @@ App *app_new(void)
 
 void app_free(App *a)
 {
-    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->monitors, a->mons, a->gdbs };
+    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->parallels, a->monitors, a->mons, a->gdbs };
 
     vm_free(a->vm);
     opts_free(a->machine);
@@ -144,6 +145,22 @@ static bool make_serials(App *a, Error **err)
         a->vm->cfg.debugcon = c;
     }
     return a->serials->len <= 4 || fail(err, "-serial: there are at most four serial ports");
+}
+
+static bool make_parallels(App *a, Error **err)
+{
+    if (!a->parallels->len && !a->nodefaults)
+        g_ptr_array_add(a->parallels, g_strdup(a->nographic ? "null" : "vc"));
+    for (guint i = 0; i < a->parallels->len && i < 3; i++) {
+        g_autofree char *id = g_strdup_printf("parallel%u", i);
+        Chr *c;
+
+        if (!make_short(a, id, a->parallels->pdata[i], &c, err))
+            return false;
+        a->vm->cfg.parallel[i] = c;
+        a->vm->cfg.nparallel = i + 1;
+    }
+    return a->parallels->len <= 3 || fail(err, "-parallel: there are at most three parallel ports");
 }
 
 static bool has_drive(const Vm *vm, const char *iface, int index)
@@ -277,7 +294,7 @@ static bool build(App *a, const UiDisplay **display, Error **err)
         fail(err, "-machine %s: there is no such machine", type ? type : "(default)");
         return error_hint(err, "-machine help lists them");
     }
-    if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_drives(a, mc, err))
+    if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !make_drives(a, mc, err))
         return false;
     if (!vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_monitors(a, err) || !make_gdb(a, err))
         return false;

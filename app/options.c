@@ -268,6 +268,7 @@ static bool push(GPtrArray *v, const char *text)
 }
 static bool o_chardev(App *a, const Option *o, const char *v, Error **err) { return push(a->chardevs, v); }
 static bool o_serial(App *a, const Option *o, const char *v, Error **err) { return push(a->serials, v); }
+static bool o_parallel(App *a, const Option *o, const char *v, Error **err) { return push(a->parallels, v); }
 static bool o_mon(App *a, const Option *o, const char *v, Error **err) { return push(a->mons, v); }
 static bool o_gdb(App *a, const Option *o, const char *v, Error **err) { return push(a->gdbs, v); }
 static bool o_gdb_default(App *a, const Option *o, const char *v, Error **err) { return push(a->gdbs, "tcp::1234"); }
@@ -289,7 +290,6 @@ static bool only_none(const Option *o, const char *v, const char *what, Error **
     return !strcmp(v, "none") || fail(err, "-%s %s: this build has no %s; only -%s none is possible", o->name, v, what, o->name);
 }
 static bool o_nic(App *a, const Option *o, const char *v, Error **err) { return only_none(o, v, "network cards", err); }
-static bool o_parallel(App *a, const Option *o, const char *v, Error **err) { return only_none(o, v, "parallel port", err); }
 static bool o_nodefaults(App *a, const Option *o, const char *v, Error **err) { return a->nodefaults = a->vm->cfg.nodefaults = true; }
 static bool o_nothing(App *a, const Option *o, const char *v, Error **err) { return true; }
 static bool o_nographic(App *a, const Option *o, const char *v, Error **err) { return a->nographic = a->vm->cfg.nographic = true; }

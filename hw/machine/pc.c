@@ -224,6 +224,18 @@ static bool add_serial(Pc *m, Error **err)
     return true;
 }
 
+static bool add_parallel(Pc *m, Error **err)
+{
+    for (unsigned i = 0; i < 3; i++)
+        if (m->vm->cfg.parallel[i]) {
+            g_autofree char *text = g_strdup_printf("isa-parallel,index=%u,chardev=%s", i, chr_id(m->vm->cfg.parallel[i]));
+
+            if (!dev_plug(m->vm, &m->isa->bus, text, err))
+                return false;
+        }
+    return true;
+}
+
 static bool add_drives(Pc *m, Error **err)
 {
     for (int bus = 0; bus < 2; bus++)
@@ -324,7 +336,7 @@ static bool add_fw(Pc *m, Error **err)
         .below_4g = m->below, .above_4g = m->above, .pm_base = 0x600, .pm_base_now = pm_base, .arg = m,
         .hole = MAX(m->below, 3 * GiB), .hole_end = 0xfec00000, .hole64 = align_up((1ull << 32) + m->above, GiB),
         .hole64_len = 32 * GiB, .acpi_enable = PIIX4_ACPI_ENABLE, .acpi_disable = PIIX4_ACPI_DISABLE, .irq0_override = true,
-        .reset_cf9 = true, .fdc = true, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
+        .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
     };
 
     for (unsigned i = 0; i < 4; i++)
@@ -342,7 +354,8 @@ static bool pc_init(Vm *vm, Error **err)
     m->vm = vm;
     if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !add_bridges(m, err) || !add_isa(m, err))
         return false;
-    if (!add_vga(m, err) || !add_ide(m, err) || !add_floppies(m, err) || !add_serial(m, err))
+    if (!add_vga(m, err) || !add_ide(m, err) || !add_floppies(m, err) || !add_serial(m, err) ||
+        !add_parallel(m, err))
         return false;
     if (m->i8042 && !add_optional(m, "i8042", &m->isa->bus, err))
         return false;
