@@ -83,20 +83,17 @@ void interp_run(Env *e)
     };
     static_assert(sizeof(label) / sizeof(label[0]) == FAST_END, "labels and FAST_ codes agree");
     uint64_t *v = e->v, pc = e->pc;
-    View *view = e->view;
     Block *blk;
     const IrOp *o;
 
     v[V_NONE] = 0;
 enter:
-    view = e->view;
-    blk = view->jb[jc_slot(pc)];
-    if (UNLIKELY(!blk || blk->pc != pc || blk->mode != e->mode || blk->dead)) {
+    blk = jc_find(e, pc);
+    if (UNLIKELY(!blk)) {
         e->pc = pc;
         blk = block_get(e, pc);
         if (UNLIKELY(!blk))
             return;
-        e->view->jb[jc_slot(pc)] = blk;
     }
 run:
     e->cur = blk;
@@ -176,7 +173,7 @@ jump: {
     Block *to = l->to;
 
     e->icount += x->insns;
-    if (LIKELY(to && (l->gen == e->view->gen || l->gen == UINT64_MAX) && !to->dead)) {
+    if (LIKELY(to && (l->jc == LINK_IN_PAGE || e->view->jc[l->jc].blk == to) && !to->dead)) {
         blk = to;
         goto run;
     }
@@ -185,12 +182,14 @@ jump: {
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
     }
-    to = block_get(e, pc);
+    to = blk->dead ? NULL : jc_find(e, pc); /* a block that runs once is followed by a proper look-up */
+    if (!to)
+        to = block_get(e, pc);
     if (UNLIKELY(!to))
         return;
     if (!blk->dead) {
         l->to = to;
-        l->gen = ((pc ^ blk->pc) & -(uint64_t)PAGE) || to->crosses ? e->view->gen : UINT64_MAX;
+        l->jc = ((pc ^ blk->pc) & -(uint64_t)PAGE) || to->crosses ? jc_slot(pc) : LINK_IN_PAGE;
     }
     blk = to;
     goto run;
@@ -198,13 +197,10 @@ jump: {
 brind:
     e->icount += blk->ninsns;
     pc = v[o->a];
-    blk = view->jb[jc_slot(pc)];
-    if (UNLIKELY((!blk || blk->pc != pc) && !target_brind_ok(e, pc))) {
-        blk = e->cur;
+    if (UNLIKELY(!jc_find(e, pc) && !target_brind_ok(e, pc))) {
         v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
         goto fault_here;
     }
-    blk = e->cur;
     if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED) || blk->mode & ENV_MODE_ONE)) {
         e->pc = pc;
         if (!target_brind_ok(e, pc))

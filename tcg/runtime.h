@@ -41,13 +41,25 @@ enum { TLB_N = 2048, JC_N = 4096, PAGE = 4096 };
 typedef struct TlbEnt {
     uint64_t tag, addend; /* host - guest */
 } TlbEnt;
-typedef struct View { /* one per privilege class */
+/*
+ * Jump cache: virtual pc -> block. tag = pc ^ Env.jc_key; the key has the number of the current mode word in bits
+ * 58..63, which are copies of bit 57 in every pc that can be executed, so one compare checks pc and mode. An entry
+ * is there only while its view maps pc to that block, and pc may be executed: that is also what makes a link into
+ * another page good.
+ */
+typedef struct JcEnt {
+    uint64_t tag;
+    Block *blk;
+} JcEnt;
+#define JC_NONE (1ull << 56) /* bits 56 and 57 differ: the tag of no pc */
+enum { JC_KEY_SHIFT = 58, JC_MODES = 64 };
+typedef struct View { /* one per address space and privilege class */
     TlbEnt r[TLB_N], w[TLB_N];
-    Block *jb[JC_N]; /* jump cache, by virtual pc */
-    uint16_t used[2][TLB_N]; /* fill lists: a flush costs O(entries used) */
-    unsigned nused[2];
-    uint64_t gen; /* bumped by every flush, of a page too: links across pages hold only within one */
-    unsigned fills;
+    JcEnt jc[JC_N];
+    uint16_t used[2][TLB_N], jused[JC_N]; /* fill lists: a flush costs O(entries used) */
+    unsigned nused[2], njused;
+    uint64_t global[2][TLB_N / 64], jglobal[JC_N / 64]; /* entries that outlive a change of address space */
+    uint64_t gen; /* bumped by every flush but that of one page */
 } View;
 
 static inline uint64_t tlb_none(unsigned slot) { return (uint64_t)(slot ^ 1) << 12; }
@@ -58,6 +70,11 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
     return LIKELY((va ^ e->tag) <= PAGE - bytes) ? (uint8_t *)(uintptr_t)(va + e->addend) : NULL;
 }
 static inline unsigned jc_slot(uint64_t pc) { return (unsigned)(pc ^ pc >> 12) & (JC_N - 1); }
+static inline bool tlb_bit(const uint64_t *set, unsigned n) { return set[n / 64] >> (n % 64) & 1; }
+static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
+{
+    set[n / 64] = (set[n / 64] & ~(1ull << (n % 64))) | (uint64_t)on << (n % 64);
+}
 
 enum { ENV_MODE_ONE = 1 << 7 }; /* the one bit of the mode word the engine knows: blocks of one instruction, unlinked */
 struct Env {
@@ -68,6 +85,7 @@ struct Env {
     Cc cc;
     uint32_t exit_req; /* atomic: set by other threads and timers, makes the next poll stop */
     uint64_t mode;     /* the target's mode word: part of a block's key */
+    uint64_t jc_key;   /* its number, see JcEnt */
     Fault fault;
     uint64_t icount;   /* guest instructions, added per block */
     Block *cur;        /* block being executed */
@@ -77,8 +95,9 @@ struct Env {
 
 typedef struct Link {
     Block *to;
-    uint64_t gen; /* view generation it holds for; in-page links: ~0 */
+    unsigned jc; /* slot of the jump cache that must still name `to`; LINK_IN_PAGE: good while both live */
 } Link;
+enum { LINK_IN_PAGE = JC_N };
 struct Block {
     uint64_t pc, pa; /* virtual pc baked in; physical address of the first byte */
     uint64_t mode;
@@ -94,6 +113,14 @@ struct Block {
     uint64_t pa2;   /* crosses: physical page of the rest */
 };
 
+/* The block the jump cache names for pc in the current mode, or NULL. */
+static inline Block *jc_find(const Env *e, uint64_t pc)
+{
+    const JcEnt *j = &e->view->jc[jc_slot(pc)];
+
+    return LIKELY(j->tag == (pc ^ e->jc_key)) && !j->blk->dead ? j->blk : NULL;
+}
+
 /* tcg/interp.c */
 void interp_lower(Block *blk, const IrBlock *b);
 void interp_run(Env *e); /* until e->fault is set; e->pc is then exact */
@@ -106,7 +133,8 @@ bool mem_store(Env *e, uint64_t va, unsigned n, const void *in);
 bool mem_cas(Env *e, uint64_t va, unsigned n, void *old, const void *new_, bool *ok);
 /* Host address of va in RAM for `len` bytes of the page, or NULL: e->fault set, or MMIO (fault none). */
 uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left);
-Block *block_get(Env *e, uint64_t pc); /* NULL: e->fault is set (fetch fault, or flush asked) */
+/* Found or made, and put into the view's jump cache. NULL: e->fault is set (fetch fault, or flush asked). */
+Block *block_get(Env *e, uint64_t pc);
 
 /* target: implemented by target/x86 */
 /* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows).

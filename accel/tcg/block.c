@@ -14,6 +14,7 @@ void tcg_blocks_init(TcgCpu *t)
     t->chunks = g_ptr_array_new_with_free_func(g_free);
     t->crossers = g_ptr_array_new();
     t->todo = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    t->strip = g_array_new(FALSE, FALSE, sizeof(uint8_t *));
     g_mutex_init(&t->todo_lock);
 }
 
@@ -23,6 +24,7 @@ void tcg_blocks_free(TcgCpu *t)
     g_ptr_array_free(t->chunks, TRUE);
     g_ptr_array_free(t->crossers, TRUE);
     g_array_free(t->todo, TRUE);
+    g_array_free(t->strip, TRUE);
     g_mutex_clear(&t->todo_lock);
 }
 
@@ -53,6 +55,8 @@ void tcg_blocks_flush(TcgCpu *t)
     t->flush_code = false;
     t->s->env.cur = NULL;
     tcg_flush_all(t->s);
+    tcg_modes_forget(t);
+    tcg_mode_changed(t->s);
 }
 
 static Block **bucket(TcgCpu *t, uint64_t ram, uint64_t pc)
@@ -161,6 +165,35 @@ bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len)
     return !own;
 }
 
+/* Ask every vCPU but self to take the page out of its writable sides, and wait until each did or is not running. */
+static void strip_others(TcgCpu *t, const uint8_t *host)
+{
+    Vm *vm = t->cpu->vm;
+
+    for (unsigned i = 0; i < vm->ncpus; i++) {
+        Cpu *c = vm->cpus[i];
+
+        if (c == t->cpu || !c->engine)
+            continue;
+        tcg_ask_strip(c, host);
+        while (__atomic_load_n(&c->running, __ATOMIC_ACQUIRE) && cpu_requests(c) & REQ_STRIP) {
+            if (cpu_requests(t->cpu) & REQ_STRIP) /* the other waits for us as well */
+                tcg_strip_todo(t);
+            g_thread_yield();
+        }
+    }
+}
+
+void tcg_ask_strip(Cpu *c, const uint8_t *host)
+{
+    TcgCpu *t = c->engine;
+
+    g_mutex_lock(&t->todo_lock);
+    g_array_append_val(t->strip, host);
+    g_mutex_unlock(&t->todo_lock);
+    cpu_request(c, REQ_STRIP);
+}
+
 void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
 {
     TcgVm *v = tcg_vm(t->cpu->vm);
@@ -171,33 +204,19 @@ void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
     __atomic_fetch_or(&v->granule[page], granules(off, bytes), __ATOMIC_SEQ_CST);
     if (!(__atomic_fetch_and(&b->dirty[DIRTY_CODE][off / 4096 / 64], ~bit, __ATOMIC_SEQ_CST) & bit))
         return;
-    for (unsigned i = 0; i < v->vm->ncpus; i++) { /* nobody may have it writable from now on */
-        Cpu *c = v->vm->cpus[i];
-
-        if (c == t->cpu) {
-            tcg_flush_w(t);
-            continue;
-        }
-        cpu_request(c, CPU_REQ_TLB);
-        while (__atomic_load_n(&c->running, __ATOMIC_ACQUIRE) && cpu_requests(c) & CPU_REQ_TLB) {
-            if (cpu_requests(t->cpu) & CPU_REQ_TLB) { /* the other waits for us as well */
-                cpu_request_clear(t->cpu, CPU_REQ_TLB);
-                tcg_flush_all(t->s);
-            }
-            g_thread_yield();
-        }
-    }
+    tcg_strip(t, b->host + (off & -(uint64_t)PAGE)); /* nobody may have it writable from now on */
+    strip_others(t, b->host + (off & -(uint64_t)PAGE));
 }
 
 /* Where the code at va is; NULL: fault set. */
 static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
 {
     X86 *s = t->s;
-    unsigned k = (unsigned)(s->env.view - t->view);
-    FetchEnt *f = &t->fetch[k][(va >> 12) & (XTLB_N - 1)];
+    FetchEnt *f = &t->fetch[(va >> 12 ^ t->kind * 341u) & (FETCH_N - 1)];
+    bool writable;
     Walk w;
 
-    if (f->vpage == va >> 12 && f->gen == t->view[k].gen)
+    if (f->vpage == va >> 12 && f->gen == s->env.view->gen)
         return f;
     if (code64(s) && !canonical(s, va)) {
         x86_raise(s, EXC_GP, 0);
@@ -207,13 +226,12 @@ static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
         x86_raise_pf(s, va, w.fault);
         return NULL;
     }
-    f->host = as_ram(t->cpu->mem[s->smm], w.pa & ~4095ull, &f->block, &f->off, NULL);
+    f->host = tcg_ram(s, w.pa & ~4095ull, &f->block, &f->off, &writable);
     f->ram = f->host ? f->block->ram_addr + f->off : w.pa & ~4095ull;
     f->vpage = va >> 12;
-    f->gen = t->view[k].gen;
-    unsigned b = (unsigned)(va >> 12 ^ va >> 24) & (BLOOM - 1);
-
-    t->bloom[k][b / 64] |= 1ull << (b % 64);
+    f->gen = s->env.view->gen;
+    f->global = w.global;
+    tcg_filled(t, va, &w);
     return f;
 }
 
@@ -309,6 +327,8 @@ Block *block_get(Env *e, uint64_t pc)
 {
     TcgCpu *t = x86(e)->tcg;
     FetchEnt *f = fetch_page(t, pc), *second;
+    Block *b;
+    bool global;
 
     e->pc = pc;
     if (!f)
@@ -322,8 +342,9 @@ Block *block_get(Env *e, uint64_t pc)
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };
         return NULL;
     }
+    global = f->global;
     if (f->host && !t->one_shot)
-        for (Block *b = *bucket(t, f->ram + (pc & 4095), pc); b; b = b->next) {
+        for (b = *bucket(t, f->ram + (pc & 4095), pc); b; b = b->next) {
             if (b->pc != pc || b->pa != f->ram + (pc & 4095) || b->mode != e->mode)
                 continue;
             if (b->crosses) {
@@ -333,7 +354,11 @@ Block *block_get(Env *e, uint64_t pc)
                 if (second->ram / 4096 != b->pa2)
                     continue;
             }
+            tcg_jc_put(t, b, global);
             return b;
         }
-    return translate(t, f, pc);
+    b = translate(t, f, pc);
+    if (b && !b->dead)
+        tcg_jc_put(t, b, global);
+    return b;
 }

@@ -82,7 +82,6 @@ bool tcg_watch(TcgCpu *t, uint64_t va, unsigned n, bool write)
             continue;
         if (t->in_block && !alone(cur)) {
             t->one_shot = true;
-            memset(t->s->env.view->jb, 0, sizeof(t->s->env.view->jb)); /* look it up */
             t->s->env.fault = (Fault){ FAULT_RETRY, 0, 0 };
             return false;
         }

@@ -45,21 +45,33 @@ static void take_nmi_smi(X86 *s, Cpu *c)
     }
 }
 
+/* What must happen before the guest's memory is touched again. */
+static void serve_memory(X86 *s, Cpu *c)
+{
+    uint32_t r = cpu_requests(c);
+
+    if (LIKELY(!(r & (CPU_REQ_TLB | REQ_STRIP | REQ_CODE)) && !s->tcg->flush_code))
+        return;
+    if (r & CPU_REQ_TLB) {
+        cpu_request_clear(c, CPU_REQ_TLB);
+        tcg_memory_changed(s->tcg);
+    }
+    if (r & REQ_STRIP)
+        tcg_strip_todo(s->tcg);
+    if (r & REQ_CODE)
+        tcg_todo(s->tcg);
+    if (s->tcg->flush_code)
+        tcg_blocks_flush(s->tcg);
+}
+
 /* False: leave run(). */
 static bool serve(X86 *s, Cpu *c)
 {
     uint32_t r;
 
     __atomic_store_n(&s->env.exit_req, 0, __ATOMIC_SEQ_CST);
+    serve_memory(s, c);
     r = cpu_requests(c);
-    if (r & CPU_REQ_TLB) {
-        cpu_request_clear(c, CPU_REQ_TLB);
-        tcg_flush_all(s);
-    }
-    if (r & REQ_CODE)
-        tcg_todo(s->tcg);
-    if (s->tcg->flush_code)
-        tcg_blocks_flush(s->tcg);
     if (r & (CPU_REQ_STOP | CPU_REQ_INIT | CPU_REQ_SIPI))
         return false;
     if (r & CPU_REQ_DEBUG)
@@ -107,8 +119,8 @@ static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
 
     e->fault.kind = FAULT_NONE;
     switch (f.kind) {
+    case FAULT_RETRY: tcg_jc_drop(s->tcg, e->pc); return false; /* so that it is looked up, and made alone */
     case FAULT_NONE:
-    case FAULT_RETRY:
     case FAULT_AGAIN:
     case FAULT_EXIT: return false;
     case FAULT_POLL:
@@ -149,6 +161,7 @@ static Exit run_locked(Cpu *c)
     for (;;) {
         bool tf;
 
+        serve_memory(s, c);
         s->tcg->delivered = s->env.fault.kind >= FAULT_EXC;
         if (s->tcg->delivered && !x86_deliver(s)) {
             s->env.fault.kind = FAULT_NONE;
@@ -178,12 +191,25 @@ static Exit run(Cpu *c)
 {
     Exit x;
 
-    rcu_lock(); /* host pointers in the TLB stay good meanwhile */
+    /* Host pointers in the TLB are good while we run, and beyond: before any of them goes, view_changed() asks for
+     * a flush, which is served before the next use. */
+    rcu_lock();
     x86_update_mode(c->regs);
     x = run_locked(c);
     rcu_unlock();
-    tcg_flush_all(c->regs); /* what was retired while we ran may go now */
     return x;
+}
+
+/* Registers were changed from outside: control registers may lead elsewhere. */
+static bool push(Cpu *c, unsigned groups, Error **err)
+{
+    X86 *s = c->regs;
+
+    tcg_set_cr3(s, false);
+    tcg_flush_all(s);
+    x86_update_mode(s);
+    tcg_mode_changed(s);
+    return true;
 }
 
 /* ---- memory listeners ---- */
@@ -194,15 +220,24 @@ static void view_changed(void *self)
     for (unsigned i = 0; i < v->vm->ncpus; i++) {
         Cpu *c = v->vm->cpus[i];
 
-        if (c == cpu_self())
-            tcg_flush_all(c->regs);
+        if (c == cpu_self() && c->engine)
+            tcg_memory_changed(c->engine);
         else
             cpu_request(c, CPU_REQ_TLB);
     }
 }
 
+/* Writes to the range must be seen again: no vCPU may have any of it writable. */
+static void log_cleared(void *self, RamBlock *b, uint64_t off, uint64_t len)
+{
+    TcgVm *v = self;
+
+    for (unsigned i = 0; i < v->vm->ncpus; i++)
+        if (v->vm->cpus[i]->engine)
+            tcg_ask_strip(v->vm->cpus[i], NULL);
+}
+
 static void log_changed(void *self, RamBlock *b) { view_changed(self); }
-static void log_cleared(void *self, RamBlock *b, uint64_t off, uint64_t len) { view_changed(self); }
 
 static void code_written(void *self, RamBlock *b, uint64_t off, uint64_t len)
 {
@@ -255,9 +290,12 @@ static bool cpu_init(Cpu *c, Error **err)
     t->s = s;
     s->tcg = t;
     s->env.cpu = c;
-    tcg_views_init(t);
+    if (!tcg_views_init(t)) {
+        s->tcg = NULL;
+        g_free(t);
+        return fail(err, "no memory for a virtual CPU's translations");
+    }
     tcg_blocks_init(t);
-    s->env.view = &t->view[VIEW_KERNEL];
     c->engine = t;
     return true;
 }
@@ -267,6 +305,7 @@ static void cpu_exit(Cpu *c)
     TcgCpu *t = c->engine;
 
     tcg_blocks_free(t);
+    tcg_views_free(t);
     g_free(t->points);
     ((X86 *)c->regs)->tcg = NULL;
     g_free(t);
@@ -279,10 +318,8 @@ static void cpu_was_reset(Cpu *c)
 
     s->env.cpu = c;
     s->tcg = c->engine;
-    x86_update_mode(s);
-    tcg_flush_all(s);
+    push(c, RG_ALL, NULL);
 }
-
 
 static void stats(Vm *vm, GString *out)
 {
@@ -298,6 +335,6 @@ static void stats(Vm *vm, GString *out)
 
 static const Accel tcg = {
     .name = "tcg", .desc = "software CPU (portable interpreter)", .vm_init = vm_init, .vm_exit = vm_exit,
-    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
 };
 ACCEL(tcg);

@@ -6,11 +6,13 @@
 #define ACCEL_TCG_TCG_H
 #include "target/x86/cpu.h"
 
-enum { BLOCK_HASH = 1 << 16, XTLB_N = 512, BLOOM = 4096 };
-enum { REQ_CODE = 1 << 16 }; /* Cpu.request: pages in `todo` lost their code */
+enum { BLOCK_HASH = 1 << 16, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256 };
+/* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
+enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
 
-typedef struct FetchEnt { /* virtual page -> where its code bytes are */
+typedef struct FetchEnt { /* virtual page in the view of that generation -> where its code bytes are */
     uint64_t vpage, gen;
+    bool global;
     const uint8_t *host; /* NULL: not RAM */
     uint64_t ram;        /* dense RAM address: part of a block's key */
     RamBlock *block;
@@ -22,12 +24,40 @@ typedef struct PageBlocks { /* blocks that have bytes in a page of RAM */
     Block *first;
 } PageBlocks;
 
+typedef struct PhysEnt { /* physical page -> RAM */
+    uint64_t page; /* + 1; 0: empty */
+    AddrSpace *as;
+    uint8_t *host; /* NULL: not RAM */
+    RamBlock *block;
+    uint64_t off;
+    bool writable;
+} PhysEnt;
+
+typedef struct Asid { /* an address space whose translations are kept */
+    bool used;
+    uint16_t pcid;
+    uint64_t stamp; /* when it was left or entered: the oldest makes room */
+} Asid;
+
 typedef struct TcgCpu {
     Cpu *cpu;
     X86 *s;
-    View view[VIEWS];
-    FetchEnt fetch[VIEWS][XTLB_N];
-    uint64_t bloom[VIEWS][BLOOM / 64]; /* virtual pages with entries in the jump cache */
+    View *view; /* [ASIDS][VIEWS] */
+    Asid asid[ASIDS];
+    unsigned now, kind;   /* which of them, and which of its views */
+    uint64_t stamp;
+    FetchEnt fetch[FETCH_N];
+    uint64_t bloom[BLOOM / 64];  /* virtual pages with entries in any jump cache */
+    uint64_t large[BLOOM / 64];  /* 2 MiB pieces of address space that were filled from large pages .. */
+    bool huge;                   /* .. or from larger ones */
+    uint64_t wbloom[BLOOM / 64]; /* host pages in writable sides */
+    PhysEnt phys[PHYS_N];
+    struct {
+        uint64_t mode;
+        unsigned n; /* + 1; 0: empty */
+    } front[MODE_FRONT];
+    uint64_t modes[JC_MODES]; /* mode words that have a number */
+    unsigned nmodes;
     Block *hash[BLOCK_HASH];
     GHashTable *pages; /* ram page -> PageBlocks */
     GPtrArray *crossers; /* blocks whose instruction goes on in a second page */
@@ -43,6 +73,7 @@ typedef struct TcgCpu {
     uint64_t watch_at, step_from;
     GMutex todo_lock;
     GArray *todo; /* uint64_t ram pages */
+    GArray *strip; /* uint8_t * host pages; NULL: all */
     uint64_t translated, flushes, fills, gens;
 } TcgCpu;
 
@@ -54,8 +85,18 @@ typedef struct TcgVm {
 } TcgVm;
 
 static inline TcgVm *tcg_vm(Vm *vm) { return vm->accel_data; }
-void tcg_views_init(TcgCpu *t);
-void tcg_flush_w(TcgCpu *t);                       /* writable entries of all views */
+bool tcg_views_init(TcgCpu *t); /* false: no memory */
+void tcg_views_free(TcgCpu *t);
+/* va (of any byte of a page) is at host, as walk says; into the current view. */
+void tcg_fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host, const Walk *walk);
+void tcg_filled(TcgCpu *t, uint64_t va, const Walk *walk); /* something was cached of a page of that size */
+void tcg_ask_strip(Cpu *c, const uint8_t *host); /* any thread: tcg_strip() soon */
+void tcg_memory_changed(TcgCpu *t); /* where physical addresses lead: flushes everything */
+void tcg_strip(TcgCpu *t, const uint8_t *host); /* a host page leaves the writable sides; NULL: all do */
+void tcg_strip_todo(TcgCpu *t);                 /* serve REQ_STRIP */
+void tcg_jc_put(TcgCpu *t, Block *b, bool global);
+void tcg_jc_drop(TcgCpu *t, uint64_t pc);       /* from the current view */
+void tcg_modes_forget(TcgCpu *t);
 void tcg_blocks_init(TcgCpu *t);
 void tcg_blocks_free(TcgCpu *t);
 void tcg_blocks_flush(TcgCpu *t);                  /* every block; not while one runs */

@@ -1,106 +1,9 @@
 /*
- * accel/tcg/tlb.c - views, their fills and flushes, and the slow paths of loads and stores.
+ * accel/tcg/tlb.c - what a TLB miss does: the walk, the fill, and the slow paths of loads and stores.
  * Invariant: a page is in a W side only while it is plain RAM, dirty in the guest's tables, every logging
  * client's bit is set, and it holds no code.
  */
 #include "accel/tcg/tcg.h"
-
-void tcg_views_init(TcgCpu *t)
-{
-    for (unsigned k = 0; k < VIEWS; k++) {
-        View *w = &t->view[k];
-
-        for (unsigned i = 0; i < TLB_N; i++)
-            w->r[i].tag = w->w[i].tag = tlb_none(i);
-        w->gen = ++t->gens;
-    }
-}
-
-void tcg_set_view(X86 *s, unsigned view)
-{
-    if (s->tcg)
-        s->env.view = &s->tcg->view[view];
-}
-
-static void flush_side(View *w, unsigned side)
-{
-    TlbEnt *t = side ? w->w : w->r;
-
-    for (unsigned i = 0; i < w->nused[side]; i++) {
-        unsigned k = w->used[side][i];
-
-        t[k] = (TlbEnt){ tlb_none(k), 0 };
-    }
-    w->nused[side] = 0;
-}
-
-static void forget_code(TcgCpu *t, unsigned k)
-{
-    View *w = &t->view[k];
-
-    w->gen = ++t->gens; /* never that of another view: links are checked by it */
-    memset(w->jb, 0, sizeof(w->jb));
-    memset(t->bloom[k], 0, sizeof(t->bloom[k]));
-}
-
-void tcg_flush_all(X86 *s)
-{
-    TcgCpu *t = s->tcg;
-
-    if (!t)
-        return;
-    t->flushes++;
-    for (unsigned k = 0; k < VIEWS; k++) {
-        flush_side(&t->view[k], 0);
-        flush_side(&t->view[k], 1);
-        forget_code(t, k);
-    }
-}
-
-void tcg_flush_nonglobal(X86 *s) { tcg_flush_all(s); } /* global entries are cheap to walk again */
-
-void tcg_flush_w(TcgCpu *t)
-{
-    for (unsigned k = 0; k < VIEWS; k++)
-        flush_side(&t->view[k], 1);
-}
-
-static unsigned bloom_bit(uint64_t va) { return (unsigned)(va >> 12 ^ va >> 24) & (BLOOM - 1); }
-
-void tcg_flush_page(X86 *s, uint64_t va)
-{
-    TcgCpu *t = s->tcg;
-    unsigned i = (va >> 12) & (TLB_N - 1), b = bloom_bit(va);
-
-    if (!t)
-        return;
-    for (unsigned k = 0; k < VIEWS; k++) {
-        View *w = &t->view[k];
-
-        if ((w->r[i].tag ^ va) < PAGE)
-            w->r[i] = (TlbEnt){ tlb_none(i), 0 };
-        if ((w->w[i].tag ^ va) < PAGE)
-            w->w[i] = (TlbEnt){ tlb_none(i), 0 };
-        if (t->bloom[k][b / 64] >> (b % 64) & 1)
-            forget_code(t, k);
-    }
-}
-
-static void fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host)
-{
-    View *w = t->s->env.view;
-    unsigned i = (va >> 12) & (TLB_N - 1);
-    TlbEnt *e = write ? &w->w[i] : &w->r[i];
-
-    if (e->tag == tlb_none(i)) { /* a slot invalidated by a page flush may be listed twice */
-        if (w->nused[write] == TLB_N)
-            flush_side(w, write);
-        w->used[write][w->nused[write]++] = (uint16_t)i;
-    }
-    t->fills++;
-    e->tag = va & -(uint64_t)PAGE;
-    e->addend = (uint64_t)(uintptr_t)host - va;
-}
 
 typedef struct Place {
     uint8_t *host; /* of the byte, or NULL: I/O */
@@ -114,6 +17,26 @@ static bool all_dirty(const RamBlock *b, uint64_t off)
     return ram_is_dirty(b, DIRTY_DISPLAY, off) && ram_is_dirty(b, DIRTY_MIGRATE, off) && ram_is_dirty(b, DIRTY_CODE, off);
 }
 
+uint8_t *tcg_ram(X86 *s, uint64_t pa, RamBlock **block, uint64_t *off, bool *writable)
+{
+    AddrSpace *as = s->env.cpu->mem[s->smm];
+    PhysEnt *p;
+
+    if (!s->tcg)
+        return as_ram(as, pa, block, off, writable);
+    p = &s->tcg->phys[(pa >> 12) & (PHYS_N - 1)];
+    if (UNLIKELY(p->page != (pa >> 12) + 1 || p->as != as)) {
+        *p = (PhysEnt){ .page = (pa >> 12) + 1, .as = as };
+        p->host = as_ram(as, pa & -(uint64_t)PAGE, &p->block, &p->off, &p->writable);
+    }
+    if (!p->host)
+        return NULL;
+    *block = p->block;
+    *off = p->off + (pa & (PAGE - 1));
+    *writable = p->writable;
+    return p->host + (pa & (PAGE - 1));
+}
+
 /* Where va lies; fills the TLB. False: fault set. */
 static bool place(Env *e, uint64_t va, bool write, Place *p)
 {
@@ -125,13 +48,13 @@ static bool place(Env *e, uint64_t va, bool write, Place *p)
     if (!x86_page_walk(s, va, (write ? ACC_W : ACC_R) | (s->cpl == 3 ? ACC_USER : 0), &w))
         return x86_raise_pf(s, va, w.fault);
     p->pa = w.pa;
-    p->host = as_ram(e->cpu->mem[s->smm], w.pa, &p->block, &p->off, &p->writable);
+    p->host = tcg_ram(s, w.pa, &p->block, &p->off, &p->writable);
     if (UNLIKELY(s->tcg->nwatches) && tcg_page_watched(s->tcg, va))
         return true;
     if (p->host && !write)
-        fill(s->tcg, false, va, p->host);
+        tcg_fill(s->tcg, false, va, p->host, &w);
     else if (p->host && p->writable && all_dirty(p->block, p->off))
-        fill(s->tcg, true, va, p->host);
+        tcg_fill(s->tcg, true, va, p->host, &w);
     return true;
 }
 

@@ -62,8 +62,7 @@ bool x86_set_cr3(X86 *s, uint64_t v)
         s->cr3 = old;
         return false;
     }
-    (void)keep; /* one address space is kept at a time: a switch flushes whatever the guest allows to be kept */
-    tcg_flush_nonglobal(s);
+    tcg_set_cr3(s, keep);
     return true;
 }
 
@@ -106,6 +105,8 @@ bool x86_set_cr4(X86 *s, uint64_t v)
     s->cr4 = v;
     if (diff & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE))
         tcg_flush_all(s);
+    if (diff & CR4_PCIDE)
+        tcg_set_cr3(s, false);
     x86_update_mode(s);
     return true;
 }

@@ -145,11 +145,17 @@ bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write(X86 *s, uint64_t va, unsigned n, uint64_t v);
 bool x86_read_sys(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v);
-/* accel/tcg */
+/* accel/tcg, on the vCPU's thread; nothing to do when another accelerator runs the vCPU */
 void tcg_flush_all(X86 *s);             /* every translation of addresses */
-void tcg_flush_nonglobal(X86 *s);
-void tcg_flush_page(X86 *s, uint64_t va);
+void tcg_flush_nonglobal(X86 *s);       /* of all PCIDs */
+void tcg_flush_pcid(X86 *s, unsigned pcid);             /* all but global ones of one PCID */
+void tcg_flush_page(X86 *s, uint64_t va);               /* of all PCIDs, global or not */
+void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va);
+void tcg_set_cr3(X86 *s, bool keep);    /* CR3 was written; keep: what its PCID had stays good */
 void tcg_set_view(X86 *s, unsigned view);
+void tcg_mode_changed(X86 *s);          /* env.mode was set */
+/* Host address of the byte at pa when it is RAM, else NULL; as as_ram(), but cached. */
+uint8_t *tcg_ram(X86 *s, uint64_t pa, RamBlock **block, uint64_t *off, bool *writable);
 /* msr.c, cpuid.c */
 bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v); /* false: #GP */
 bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v);

@@ -88,7 +88,10 @@ void x86_update_mode(X86 *s)
     m |= s->cr4 & CR4_OSFXSR ? MODE_FXSR : 0;
     m |= s->cr4 & CR4_OSXSAVE ? MODE_XSAVE : 0;
     m |= s->smm ? MODE_SMM : 0;
-    s->env.mode = m;
+    if (s->env.mode != m) {
+        s->env.mode = m;
+        tcg_mode_changed(s);
+    }
     tcg_set_view(s, view_of(s));
     rearm(s);
 }

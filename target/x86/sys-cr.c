@@ -65,10 +65,12 @@ HELPER(invpcid)
 
     if (!x86_read(s, b, 8, &pcid) || !x86_read(s, b + 8, 8, &va))
         return 0;
-    if (a > 3 || pcid & ~0xfffull || (a == 0 && !canonical(s, va)))
+    if (a > 3 || pcid & ~0xfffull || (a == 0 && !canonical(s, va)) || (a < 2 && pcid && !(s->cr4 & CR4_PCIDE)))
         return x86_raise(s, EXC_GP, 0);
     if (a == 0)
-        tcg_flush_page(s, va);
+        tcg_flush_pcid_page(s, (unsigned)pcid, va);
+    else if (a == 1)
+        tcg_flush_pcid(s, (unsigned)pcid);
     else if (a == 2)
         tcg_flush_all(s);
     else
