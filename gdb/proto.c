@@ -139,10 +139,13 @@ static void take(void *o, const uint8_t *p, size_t n)
 {
     Gdb *g = o;
 
-    if (!g->attached)
-        attach(g);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (!g->attached && p[i] != '$' && p[i] != 3)
+            continue; /* the acknowledgement of what detached is no new debugger */
+        if (!g->attached)
+            attach(g);
         byte(g, p[i]);
+    }
 }
 
 static void event(void *o, ChrEvent e)
