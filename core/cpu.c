@@ -6,13 +6,35 @@
  */
 #include "core/priv.h"
 #include "util/trace.h"
-#include <stdlib.h>
+#include <sys/mman.h>
 
 static _Thread_local Cpu *self;
 
 TRACE_POINT(cpu_exit_point, "cpu.exit", "cpu %" PRIu64 " kind %" PRIu64 " addr %#" PRIx64);
 
 Cpu *cpu_self(void) { return self; }
+
+/* Below the registers lies a stack for what an executor calls with its stack pointer there, below that a guard page. */
+enum { HELPER_STACK = 1 << 20, GUARD = 4096 };
+
+static size_t regs_bytes(const Cpu *c) { return GUARD + HELPER_STACK + align_up(c->target->regs_size, 4096); }
+
+static bool cpu_alloc_regs(Cpu *c)
+{
+    uint8_t *p = mmap(NULL, regs_bytes(c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        return false;
+    mprotect(p, GUARD, PROT_NONE);
+    c->regs = p + GUARD + HELPER_STACK;
+    return true;
+}
+
+static void free_regs(Cpu *c)
+{
+    if (c->regs)
+        munmap((uint8_t *)c->regs - GUARD - HELPER_STACK, regs_bytes(c));
+}
 
 static void cpu_fini(Obj *o)
 {
@@ -21,7 +43,7 @@ static void cpu_fini(Obj *o)
     g_assert(!c->thread);
     if (c->engine && c->accel->cpu_exit)
         c->accel->cpu_exit(c);
-    free(c->regs);
+    free_regs(c);
     g_mutex_clear(&c->wake_lock);
     g_cond_clear(&c->wake);
 }
@@ -45,16 +67,6 @@ static const ObjClass *class_for(Vm *vm, const Target *t, const char *model)
     c->fini = NULL;
     g_hash_table_insert(vm->priv->cpu_classes, (gpointer)c->name, c);
     return c;
-}
-
-static bool cpu_alloc_regs(Cpu *c)
-{
-    size_t n = align_up(c->target->regs_size, 4096);
-
-    c->regs = aligned_alloc(4096, n);
-    if (c->regs)
-        memset(c->regs, 0, n);
-    return c->regs;
 }
 
 Cpu *cpu_new(Vm *vm, const char *model, uint32_t apic_id, Error **err)

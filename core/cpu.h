@@ -138,7 +138,7 @@ struct Cpu {
     uint32_t request;          /* atomic */
     const struct CpuIntc *intc;
     void *intc_chip;
-    void *regs;                /* Target.regs_size bytes, zeroed, 64-byte aligned */
+    void *regs;                /* Target.regs_size bytes, zeroed, page aligned, a stack below them */
     void *engine;              /* the accelerator's own */
     GThread *thread;
     bool running;              /* inside run(); atomic */

@@ -30,6 +30,18 @@ static inline unsigned flags_shift(const Cc *c)
     return (carry ? FC : 0) | (over ? FO : 0);
 }
 
+/* AH: SF ZF - AF - PF - CF, AL: OF */
+static inline unsigned flags_from_ax(unsigned ax)
+{
+    return (ax >> 8 & 1 ? FC : 0) | (ax >> 10 & 1 ? FP : 0) | (ax >> 12 & 1 ? FA : 0) | (ax >> 14 & 1 ? FZ : 0) |
+           (ax >> 15 & 1 ? FS : 0) | (ax & 1 ? FO : 0);
+}
+static inline unsigned flags_to_ax(unsigned f)
+{
+    return 0x200u | (f & FC ? 1u << 8 : 0) | (f & FP ? 1u << 10 : 0) | (f & FA ? 1u << 12 : 0) | (f & FZ ? 1u << 14 : 0) |
+           (f & FS ? 1u << 15 : 0) | (f & FO ? 1u : 0);
+}
+
 /* The adder formulas hold with and without a carry in, because they work from the result. */
 static inline unsigned flags_of(const Cc *c)
 {
@@ -38,6 +50,8 @@ static inline unsigned flags_of(const Cc *c)
 
     if (c->kind == CC_RAW)
         return (unsigned)res;
+    if (c->kind == CC_HOST)
+        return flags_from_ax((unsigned)res);
     f = flags_szp(res, s);
     switch (c->kind) {
     case CC_ADD:

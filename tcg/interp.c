@@ -378,6 +378,30 @@ static bool slow_op(Env *e, const IrOp *o)
     }
 }
 
+bool interp_op(Env *e, const IrOp *o)
+{
+    switch (IR_KIND(o->op)) {
+    case IR_shl:
+    case IR_shr:
+    case IR_sar:
+    case IR_rol:
+    case IR_ror:
+    case IR_rcl:
+    case IR_rcr: shift(e, o); return true;
+    case IR_imul: multiply(e, o); return true;
+    case IR_bt:
+    case IR_bts:
+    case IR_btr:
+    case IR_btc:
+    case IR_bsf:
+    case IR_bsr:
+    case IR_tzcnt:
+    case IR_lzcnt:
+    case IR_popcnt: bits(e, o); return true;
+    default: return slow_op(e, o);
+    }
+}
+
 void flags_fold(Env *e)
 {
     unsigned f = flags_of(&e->cc);
@@ -386,6 +410,15 @@ void flags_fold(Env *e)
 }
 
 #include "tcg/interp_loop.h"
+
+void interp_run(Env *e) { run_from(e, NULL); }
+
+void interp_block(Env *e, Block *b)
+{
+    e->one_block = true;
+    run_from(e, b);
+    e->one_block = false;
+}
 
 static unsigned lower_mem(const IrOp *o)
 {

@@ -69,7 +69,7 @@ static bool rare_cond(CcKind k, unsigned size, uint64_t res, uint64_t a, uint64_
     return cond_holds(flags_of(&c), cond);
 }
 
-void interp_run(Env *e)
+static void run_from(Env *e, Block *blk) /* NULL: look up e->pc */
 {
     static const void *const label[] = {
 #define OP2(n, t, r, e) LABELS4(n, 0), LABELS4(n, 1), LABELS4(n, 2), LABELS4(n, 3),
@@ -83,10 +83,17 @@ void interp_run(Env *e)
     };
     static_assert(sizeof(label) / sizeof(label[0]) == FAST_END, "labels and FAST_ codes agree");
     uint64_t *v = e->v, pc = e->pc;
-    Block *blk;
     const IrOp *o;
 
     v[V_NONE] = 0;
+    if (blk)
+        goto run;
+    goto enter;
+next:
+    if (UNLIKELY(e->one_block)) {
+        e->pc = pc;
+        return;
+    }
 enter:
     blk = jc_find(e, pc);
     if (UNLIKELY(!blk)) {
@@ -182,6 +189,8 @@ jump: {
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
     }
+    if (UNLIKELY(e->one_block))
+        return;
     to = blk->dead ? NULL : jc_find(e, pc); /* a block that runs once is followed by a proper look-up */
     if (!to)
         to = block_get(e, pc);
@@ -208,7 +217,7 @@ brind:
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
     }
-    goto enter;
+    goto next;
 leave:
     e->icount += blk->ninsns;
     if (!o->x)
@@ -218,7 +227,7 @@ leave:
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
     }
-    goto enter;
+    goto next;
 exc:
     e->icount += blk->ninsns - 1u;
     e->pc = (uint64_t)o->imm;

@@ -19,7 +19,8 @@ enum { FC = 1, FP = 2, FA = 4, FZ = 8, FS = 16, FO = 32, FALL = 63, FX = 64 /* b
 enum { T_MAYBE = 1, T_SIDE = 2, T_FAULT = 4, T_END = 8, T_WIDE = 16 };
 enum { X_SCALE = 3, X_W = 16, X_ALIGNED = 32 }; /* bits of x in addressing ops */
 
-typedef enum CcKind { CC_RAW, CC_ADD, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SHR, CC_SAR } CcKind;
+typedef enum CcKind { CC_RAW, CC_ADD, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SHR, CC_SAR,
+               CC_HOST /* res: as LAHF and SETO AL leave AX */ } CcKind;
 
 typedef enum IrKind {
 #define OP2(n, t, r, e)    IR_##n,
@@ -68,7 +69,7 @@ typedef struct IrBlock {
     bool crosses;     /* its (only) instruction continues on the next page */
     IrOp ops[MAX_OPS];
     uint8_t at[MAX_OPS];   /* guest instruction of an op */
-    uint8_t kill[MAX_OPS]; /* live.c: bit 0 a, 1 b, 2 c dies here */
+    uint8_t kill[MAX_OPS]; /* live.c: bit 0 a, 1 b, 2 c dies here; 3: d is never read */
     uint8_t live[MAX_OPS]; /* live.c: flags live after the op */
     uint64_t insn_pc[MAX_INSNS + 1];
     IrExit slot[MAX_SLOTS];

@@ -71,9 +71,12 @@ static bool flow(IrBlock *b, unsigned i, Live *l)
     if (!(k->traits & T_SIDE) && !(o->op & IR_F) &&
         (o->d == V_NONE || (is_temp(o->d) && !is_live(l, o->d))))
         return false;
-    if (is_temp(o->d) && !keeps_d)
+    b->kill[i] = is_temp(o->d) && !is_live(l, o->d) ? 8 : 0;
+    if (k->args[0] == 'D')
+        use(l, o->d);
+    else if (is_temp(o->d) && !keeps_d)
         clear_live(l, o->d);
-    b->kill[i] = (uint8_t)(use(l, o->a) | use(l, o->b) << 1 | use(l, o->c) << 2);
+    b->kill[i] |= (uint8_t)(use(l, o->a) | use(l, o->b) << 1 | use(l, o->c) << 2);
     return true;
 }
 

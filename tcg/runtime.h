@@ -91,6 +91,14 @@ struct Env {
     Block *cur;        /* block being executed */
     uint8_t a20_off;
     struct Cpu *cpu;
+    struct EnvJit { /* generated code's own: tcg/jit.h */
+        uint64_t arg[3], addr, val, save[4];
+        uint64_t link; /* why it came back: Block address | JIT_* */
+        uint64_t host_rsp;
+        void (*fn)(void);
+    } jit;
+    bool one_block; /* the interpreter returns after each block: another executor decides */
+    bool in_host;   /* generated code runs, or called C */
 };
 
 typedef struct Link {
@@ -111,6 +119,11 @@ struct Block {
     Link link[MAX_SLOTS];
     Block *next, *next_in_page; /* hash chain; page list */
     uint64_t pa2;   /* crosses: physical page of the rest */
+    uint8_t *host;  /* where generated code enters it: a stub if it has no code of its own */
+    struct SidePoint *side;
+    uint32_t host_size; /* 0: no code of its own */
+    uint16_t nside;
+    uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 
 /* The block the jump cache names for pc in the current mode, or NULL. */
@@ -123,7 +136,9 @@ static inline Block *jc_find(const Env *e, uint64_t pc)
 
 /* tcg/interp.c */
 void interp_lower(Block *blk, const IrBlock *b);
-void interp_run(Env *e); /* until e->fault is set; e->pc is then exact */
+void interp_run(Env *e); /* until e->fault is set; e->pc is then exact. one_block: or until a block is done */
+void interp_block(Env *e, Block *b); /* this block only */
+bool interp_op(Env *e, const IrOp *o); /* one op that is not control, memory, call: for executors without a way of their own */
 void flags_fold(Env *e); /* token -> CC_RAW */
 
 /* accel/tcg: slow paths. false: e->fault is set. n is 1..16. for_write: checks W, the value will be stored back. */

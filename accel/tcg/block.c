@@ -5,13 +5,16 @@
  * dead blocks, never to freed ones; a page with blocks has its DIRTY_CODE bit clear and its granules set.
  */
 #include "accel/tcg/tcg.h"
+#include <sys/mman.h>
 
 enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512 };
+
+static void free_chunk(void *p) { munmap(p, CHUNK); }
 
 void tcg_blocks_init(TcgCpu *t)
 {
     t->pages = g_hash_table_new(g_int64_hash, g_int64_equal);
-    t->chunks = g_ptr_array_new_with_free_func(g_free);
+    t->chunks = g_ptr_array_new_with_free_func(free_chunk);
     t->crossers = g_ptr_array_new();
     t->todo = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     t->strip = g_array_new(FALSE, FALSE, sizeof(uint8_t *));
@@ -28,13 +31,15 @@ void tcg_blocks_free(TcgCpu *t)
     g_mutex_clear(&t->todo_lock);
 }
 
-static void *arena(TcgCpu *t, size_t n)
+void *tcg_arena(TcgCpu *t, size_t n)
 {
     void *p;
 
     n = (n + 15) & ~(size_t)15;
     if (!t->chunk || t->chunk_used + n > CHUNK) {
-        t->chunk = g_malloc(CHUNK);
+        t->chunk = tcg_low_alloc(CHUNK);
+        if (!t->chunk)
+            g_error("no memory for the software CPU's blocks");
         t->chunk_used = 0;
         g_ptr_array_add(t->chunks, t->chunk);
     }
@@ -54,6 +59,7 @@ void tcg_blocks_flush(TcgCpu *t)
     t->arena_used = 0;
     t->flush_code = false;
     t->s->env.cur = NULL;
+    tcg_jit_flush(t);
     tcg_flush_all(t->s);
     tcg_modes_forget(t);
     tcg_mode_changed(t->s);
@@ -71,6 +77,7 @@ static void drop(TcgCpu *t, Block *b)
     Block **at = bucket(t, b->pa, b->pc);
 
     b->dead = true;
+    tcg_jit_kill(t, b);
     while (*at && *at != b)
         at = &(*at)->next;
     if (*at)
@@ -151,7 +158,7 @@ bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len)
 {
     TcgVm *v = tcg_vm(t->cpu->vm);
     uint64_t page = (b->ram_addr + off) / 4096;
-    const Block *cur = t->s->env.cur;
+    const Block *cur = tcg_running(t);
     bool own;
 
     if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(off, len)))
@@ -240,7 +247,7 @@ static void list_in_page(TcgCpu *t, Block *b, uint64_t page)
     PageBlocks *p = g_hash_table_lookup(t->pages, &page);
 
     if (!p) {
-        p = arena(t, sizeof(*p));
+        p = tcg_arena(t, sizeof(*p));
         *p = (PageBlocks){ .ram_page = page };
         g_hash_table_insert(t->pages, &p->ram_page, p);
     }
@@ -248,25 +255,26 @@ static void list_in_page(TcgCpu *t, Block *b, uint64_t page)
     p->first = b;
 }
 
-static Block *make_block(TcgCpu *t, IrBlock *ir)
+static Block *make_block(TcgCpu *t, IrBlock *ir, bool one)
 {
-    Block *b = arena(t, sizeof(*b));
+    Block *b = tcg_arena(t, sizeof(*b));
     Block tmp = { 0 };
 
     ir_live(ir, false);
     interp_lower(&tmp, ir);
     *b = (Block){ .pc = ir->pc, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
                   .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
-    b->ops = arena(t, tmp.nops * sizeof(IrOp));
+    b->ops = tcg_arena(t, tmp.nops * sizeof(IrOp));
     memcpy(b->ops, tmp.ops, tmp.nops * sizeof(IrOp));
-    b->at = arena(t, tmp.nops);
+    b->at = tcg_arena(t, tmp.nops);
     memcpy(b->at, tmp.at, tmp.nops);
-    b->insn_pc = arena(t, (ir->ninsns + 1) * sizeof(uint64_t));
+    b->insn_pc = tcg_arena(t, (ir->ninsns + 1) * sizeof(uint64_t));
     memcpy(b->insn_pc, ir->insn_pc, (ir->ninsns + 1) * sizeof(uint64_t));
     memcpy(b->slot, ir->slot, sizeof(b->slot));
     g_free(tmp.ops);
     g_free(tmp.at);
     t->translated += ir->ninsns;
+    tcg_jit_block(t, b, ir, one);
     return b;
 }
 
@@ -301,7 +309,7 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
         target_translate(&t->s->env, pc, code, n, left, true, &ir);
     }
     t->one_shot = false;
-    b = make_block(t, &ir);
+    b = make_block(t, &ir, one);
     b->pa = first.ram + (pc & 4095);
     if (one) {
         b->dead = true; /* runs once; never found again */
@@ -337,7 +345,7 @@ Block *block_get(Env *e, uint64_t pc)
         e->fault = (Fault){ t->watch_size ? FAULT_POLL : FAULT_DEBUG, 0, 0 };
         return NULL;
     }
-    if (UNLIKELY(t->arena_used > ARENA_MAX)) {
+    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t))) {
         t->flush_code = true;
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };
         return NULL;

@@ -73,7 +73,7 @@ static bool alone(const Block *b)
 bool tcg_watch(TcgCpu *t, uint64_t va, unsigned n, bool write)
 {
     DebugKind not_this = write ? DBG_WATCH_R : DBG_WATCH_W;
-    const Block *cur = t->s->env.cur;
+    const Block *cur = tcg_running(t);
 
     for (size_t i = 0; i < t->npoints && !t->watch_size; i++) {
         const DebugPoint *p = &t->points[i];

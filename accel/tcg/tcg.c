@@ -5,6 +5,7 @@
 #include "accel/tcg/tcg.h"
 #include "util/rcu.h"
 #include "util/trace.h"
+#include <errno.h>
 
 static void kick(Cpu *c)
 {
@@ -180,7 +181,7 @@ static Exit run_locked(Cpu *c)
         }
         s->eflags &= ~(uint64_t)EF_RF;
         s->tcg->in_block = true;
-        interp_run(&s->env);
+        tcg_exec(s->tcg);
         s->tcg->in_block = false;
         if (stopped(s, c, tf, &x))
             return x;
@@ -246,6 +247,44 @@ static void code_written(void *self, RamBlock *b, uint64_t off, uint64_t len)
     tcg_code_written(self, b, off, len, s ? s->tcg : NULL);
 }
 
+/* ---- -accel tcg,... ---- */
+typedef struct TcgOptions {
+    Obj obj;
+    uint8_t jit; /* ON, OFF, AUTO */
+    uint32_t tb_size;
+    uint8_t thread;
+} TcgOptions;
+
+static const char *const thread_names[] = { "multi", "single", NULL };
+static const Prop tcg_props[] = {
+    PROP_AUTO(TcgOptions, jit, "jit", AUTO, "compile guest code; off: interpret it"),
+    PROP(TcgOptions, tb_size, "tb-size", 0, "MiB of translated code, all vCPUs together; 0: 256"),
+    PROP_ENUM(TcgOptions, thread, "thread", thread_names, "multi", "one host thread a vCPU in any case"),
+};
+static const ObjClass tcg_class = { .name = "tcg-accel", .desc = "software CPU", .size = sizeof(TcgOptions),
+                                    .props = { tcg_props, G_N_ELEMENTS(tcg_props) } };
+OBJECT(tcg_class);
+
+/* Executable memory may be forbidden, or the host unknown: then the interpreter, said once unless jit=on insists. */
+static bool start_jit(Cpu *c, TcgCpu *t, Error **err)
+{
+    const TcgOptions *o = (const TcgOptions *)(void *)c->vm->accel_obj;
+    size_t bytes = o && o->tb_size ? (size_t)o->tb_size << 20 : tcg_jit_default();
+    const char *why = NULL;
+
+    if (o && o->jit == OFF)
+        return true;
+    if (jit_usable(&why) && tcg_jit_init(t, bytes / MAX(c->vm->cfg.max_cpus, 1)))
+        return true;
+    if (!why)
+        why = g_strerror(errno);
+    if (o && o->jit == ON)
+        return fail(err, "no compiled code here: %s", why);
+    if (!c->index)
+        warn_report("guest code is interpreted, which is slow: %s", why);
+    return true;
+}
+
 static bool vm_init(Vm *vm, Error **err)
 {
     TcgVm *v = g_new0(TcgVm, 1);
@@ -297,6 +336,8 @@ static bool cpu_init(Cpu *c, Error **err)
     }
     tcg_blocks_init(t);
     c->engine = t;
+    if (!start_jit(c, t, err))
+        return false;
     return true;
 }
 
@@ -306,6 +347,7 @@ static void cpu_exit(Cpu *c)
 
     tcg_blocks_free(t);
     tcg_views_free(t);
+    tcg_jit_free(t);
     g_free(t->points);
     ((X86 *)c->regs)->tcg = NULL;
     g_free(t);
@@ -334,7 +376,7 @@ static void stats(Vm *vm, GString *out)
 }
 
 static const Accel tcg = {
-    .name = "tcg", .desc = "software CPU (portable interpreter)", .vm_init = vm_init, .vm_exit = vm_exit,
+    .name = "tcg", .desc = "software CPU", .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
     .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
 };
 ACCEL(tcg);

@@ -5,6 +5,7 @@
 #ifndef ACCEL_TCG_TCG_H
 #define ACCEL_TCG_TCG_H
 #include "target/x86/cpu.h"
+#include "tcg/jit.h"
 
 enum { BLOCK_HASH = 1 << 16, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
@@ -75,6 +76,10 @@ typedef struct TcgCpu {
     GArray *todo; /* uint64_t ram pages */
     GArray *strip; /* uint8_t * host pages; NULL: all */
     uint64_t translated, flushes, fills, gens;
+    bool jit;          /* blocks get code */
+    CodeCache code;
+    GPtrArray *by_host; /* blocks with code, in the order of their addresses */
+    uint64_t host_bytes, entries;
 } TcgCpu;
 
 typedef struct TcgVm {
@@ -107,6 +112,28 @@ void tcg_todo(TcgCpu *t);                          /* serve REQ_CODE */
 bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len);
 void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu *self);
 void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes); /* code was made of these bytes */
+void *tcg_arena(TcgCpu *t, size_t n); /* lives until the next flush of blocks */
+/* codecache.c, unwind.c, jit.c */
+void *tcg_low_alloc(size_t n);
+bool tcg_code_alloc(CodeCache *c, size_t size); /* false: errno says why */
+void tcg_code_free(CodeCache *c);
+Block *tcg_block_at(const TcgCpu *t, const uint8_t *host);
+Block *tcg_running(TcgCpu *t);                  /* the block that a helper or a slow path was called from */
+size_t tcg_jit_default(void);
+bool tcg_jit_init(TcgCpu *t, size_t bytes);     /* false: no executable memory, errno says why */
+void tcg_jit_free(TcgCpu *t);
+void tcg_jit_flush(TcgCpu *t);
+bool tcg_jit_full(const TcgCpu *t);
+void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
+void tcg_jit_kill(TcgCpu *t, Block *b);
+void tcg_jit_run(TcgCpu *t); /* until env.fault is set or a request waits */
+static inline void tcg_exec(TcgCpu *t)
+{
+    if (t->jit)
+        tcg_jit_run(t);
+    else
+        interp_run(&t->s->env);
+}
 /* debug.c */
 bool tcg_debug(Cpu *c, const DebugPoint *v, size_t n, bool step, Error **err);
 bool tcg_break_at(const TcgCpu *t, uint64_t pc);

@@ -1,6 +1,6 @@
 /*
  * tests/isa/engine.c - our side of the oracle: one vCPU of the software CPU in long mode at ring 3,
- * the guest's pages mapped as the sandbox has them, blocks run by the interpreter without a vCPU
+ * the guest's pages mapped as the sandbox has them, blocks run by either executor without a vCPU
  * thread. The IDT is empty, so that int3 shows as #GP(1Ah).
  */
 #include "accel/tcg/tcg.h"
@@ -82,6 +82,18 @@ bool engine_start(void)
     return true;
 }
 
+/* False: there is no such executor here. */
+bool engine_use(Executor x)
+{
+    static bool compiles;
+
+    compiles |= cpu->tcg->jit;
+    if (x == EXEC_JIT && !compiles)
+        return false;
+    cpu->tcg->jit = x == EXEC_JIT;
+    return true;
+}
+
 void engine_load(const Case *cases, unsigned n)
 {
     memset(ram + CODE_PA, 0xcc, (CODE_PAGES + 1) * PAGE);
@@ -151,7 +163,7 @@ State engine_run(const Case *k)
     put(k);
     for (unsigned i = 0; i < 1000; i++) { /* polls and retries go on; a case is short */
         cpu->env.exit_req = 0;
-        interp_run(&cpu->env);
+        tcg_exec(cpu->tcg);
         if (cpu->env.fault.kind >= FAULT_EXC)
             break;
         cpu->env.fault.kind = FAULT_NONE;

@@ -151,11 +151,11 @@ static bool differs(const Case *k, const State *got, bool show)
     return bad;
 }
 
-static void report(const Case *k, const State *got, Options *o)
+static void report(Executor x, const Case *k, const State *got, Options *o)
 {
     if (o->shown++ >= 12)
         return;
-    printf("MISMATCH %s:", k->row ? k->row->name : "block");
+    printf("MISMATCH %s, %s:", x == EXEC_JIT ? "compiled" : "interpreted", k->row ? k->row->name : "block");
     for (unsigned i = 0; i < k->len - 16; i++)
         printf(" %02x", k->code[i]);
     printf("  ends at +%d, vector %u\n  --replay %u:%u:%#" PRIx64 "\n", (int)(k->out.pc - k->at),
@@ -192,9 +192,8 @@ static bool comparable(const Case *k)
     return strncmp(row->name, "dpp", 3) || k->out.vector != EXC_XM;
 }
 
-static void check_batch(Case *cases, unsigned n, Totals *t, Options *o)
+static void check_on(Executor x, Case *cases, unsigned n, Totals *t, Options *o)
 {
-    silicon_run(cases, n);
     engine_load(cases, n);
     for (unsigned i = 0; i < n; i++) {
         Case *k = &cases[i];
@@ -216,11 +215,19 @@ static void check_batch(Case *cases, unsigned n, Totals *t, Options *o)
                 continue;
             t->wrong++;
             t->row_wrong[row]++;
-            report(k, &got, o);
+            report(x, k, &got, o);
             break;
         }
-        t->row_runs[row]++;
+        t->row_runs[row] += x == EXEC_INTERP;
     }
+}
+
+static void check_batch(Case *cases, unsigned n, Totals *t, Options *o)
+{
+    silicon_run(cases, n);
+    for (unsigned x = 0; x < EXECUTORS; x++)
+        if (engine_use((Executor)x))
+            check_on((Executor)x, cases, n, t, o);
 }
 
 static uint64_t mix(uint64_t seed, uint64_t a, uint64_t b)

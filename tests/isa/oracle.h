@@ -1,6 +1,6 @@
 /*
  * tests/isa/oracle.h - the silicon oracle: random cases from decode.tbl, run natively in a forked
- * sandbox (silicon.c) and on the interpreter (engine.c), compared (oracle.c).
+ * sandbox (silicon.c) and on both executors (engine.c), compared (oracle.c).
  * docs/internals/oracle.md.
  */
 #ifndef TESTS_ISA_ORACLE_H
@@ -50,7 +50,9 @@ bool silicon_is_amd(void);
 void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k);
 void gen_block_case(uint64_t seed, unsigned slot, Case *k);
 /* engine.c */
+typedef enum Executor { EXEC_INTERP, EXEC_JIT, EXECUTORS } Executor;
 bool engine_start(void);
+bool engine_use(Executor x); /* before engine_load(); false: not on this host */
 void engine_load(const Case *cases, unsigned n);
 State engine_run(const Case *k);
 #endif

@@ -1,0 +1,129 @@
+/*
+ * accel/tcg/jit.c - runs blocks by the compiled executor, and by the interpreter where a block has no code: one
+ * instruction at a time (TF, break points, code that has just been written), code outside RAM.
+ * Invariants: the jump cache holds only blocks that are alive; a dead block's entry comes back with JIT_DEAD, so
+ * that nobody who knows it has to be found; blocks and code go together, never while one runs.
+ */
+#include "accel/tcg/tcg.h"
+#include "tcg/flags.h"
+
+enum { DEFAULT_MIB = 256, LEAST_MIB = 4 };
+
+bool tcg_jit_init(TcgCpu *t, size_t bytes)
+{
+    if (!tcg_code_alloc(&t->code, MAX(bytes, (size_t)LEAST_MIB << 20)))
+        return false;
+    t->by_host = g_ptr_array_new();
+    jit_stubs(&t->code);
+    return t->jit = true;
+}
+
+void tcg_jit_free(TcgCpu *t)
+{
+    tcg_code_free(&t->code);
+    if (t->by_host)
+        g_ptr_array_free(t->by_host, TRUE);
+}
+
+void tcg_jit_flush(TcgCpu *t)
+{
+    if (!t->jit)
+        return;
+    t->code.used = t->code.stubs;
+    g_ptr_array_set_size(t->by_host, 0);
+}
+
+bool tcg_jit_full(const TcgCpu *t) { return t->jit && t->code.size - t->code.used < JIT_ROOM; }
+
+/* Code for a block, unless it is one that runs alone. */
+void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
+{
+    SidePoint side[MAX_OPS];
+    unsigned n = 0;
+
+    if (!t->jit)
+        return;
+    if (alone || b->mode & ENV_MODE_ONE) {
+        b->host = (uint8_t *)(uintptr_t)t->code.no_code;
+        return;
+    }
+    jit_emit(&t->code, ir, b, side, &n);
+    b->side = tcg_arena(t, n * sizeof(SidePoint));
+    memcpy(b->side, side, n * sizeof(SidePoint));
+    b->nside = (uint16_t)n;
+    g_ptr_array_add(t->by_host, b);
+    t->host_bytes += b->host_size;
+}
+
+void tcg_jit_kill(TcgCpu *t, Block *b)
+{
+    if (t->jit && b->host_size)
+        jit_kill(&t->code, b);
+}
+
+/* An indirect branch whose target the jump cache does not know. False: the fault is the branch's. */
+static bool target_ok(Env *e, const Block *from)
+{
+    const IrOp *o = &from->ops[from->nops - 1];
+
+    if (target_brind_ok(e, e->pc))
+        return true;
+    e->v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
+    e->icount--;
+    e->pc = from->insn_pc[from->ninsns - 1];
+    return false;
+}
+
+/* Generated code came back without a fault. False: one was found now. */
+static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
+{
+    unsigned why = e->jit.link & JIT_REASON;
+    Block *b = (Block *)(uintptr_t)(e->jit.link & ~(uint64_t)JIT_REASON);
+
+    *from = NULL;
+    switch (why) {
+    case JIT_BRIND: return target_ok(e, b);
+    case JIT_LOOKUP: return true;
+    case JIT_DEAD: e->pc = tcg_block_at(t, (const uint8_t *)(uintptr_t)e->jit.arg[0])->pc; return true;
+    default:
+        *from = b;
+        *slot = why;
+        e->pc = b->slot[why].pc;
+        return true;
+    }
+}
+
+void tcg_jit_run(TcgCpu *t)
+{
+    Env *e = &t->s->env;
+    Block *from = NULL, *b;
+    unsigned slot = 0;
+
+    e->v[V_NONE] = 0;
+    while (LIKELY(!__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
+        b = jc_find(e, e->pc);
+        if (!b)
+            b = block_get(e, e->pc);
+        if (UNLIKELY(!b))
+            return;
+        if (!b->host_size) {
+            interp_block(e, b);
+            if (e->fault.kind)
+                return;
+            from = NULL;
+            continue;
+        }
+        if (from && !from->dead && !b->dead)
+            jit_link(&t->code, from, slot, b);
+        jit_fold(e);
+        t->entries++;
+        e->in_host = true;
+        jit_enter(&t->code, e, b->host);
+        e->in_host = false;
+        e->cur = NULL;
+        if (UNLIKELY(e->fault.kind) || !came_back(t, e, &from, &slot))
+            return;
+    }
+}
+
+size_t tcg_jit_default(void) { return (size_t)DEFAULT_MIB << 20; }

@@ -1,0 +1,98 @@
+/*
+ * accel/tcg/unwind.c - from a return address in generated code to the guest instruction: blocks lie in the code
+ * cache in the order they were made, each has a table of its calls (SidePoint).
+ */
+#include "accel/tcg/tcg.h"
+#include "tcg/flags.h"
+
+/* The block whose code holds this address. */
+Block *tcg_block_at(const TcgCpu *t, const uint8_t *host)
+{
+    guint lo = 0, hi = t->by_host->len;
+
+    g_assert(hi);
+    while (hi - lo > 1) {
+        guint mid = (lo + hi) / 2;
+        const Block *b = t->by_host->pdata[mid];
+
+        if (b->host <= host)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return t->by_host->pdata[lo];
+}
+
+/* Generated code calls C with the stack pointer at Env: its return address is the word below. */
+static const uint8_t *return_address(const Env *e) { return (const uint8_t *)(uintptr_t)((const uint64_t *)(const void *)e)[-1]; }
+
+Block *tcg_running(TcgCpu *t)
+{
+    Env *e = &t->s->env;
+
+    return e->in_host ? tcg_block_at(t, return_address(e)) : e->cur;
+}
+
+bool jit_unwind(Env *e)
+{
+    const uint8_t *ret = return_address(e);
+    Block *b = tcg_block_at(x86(e)->tcg, ret);
+
+    for (unsigned i = 0; i < b->nside; i++)
+        if (b->host + b->side[i].ret == ret) {
+            e->pc = b->insn_pc[b->side[i].insn];
+            e->icount += b->side[i].insn;
+            return false;
+        }
+    g_assert_not_reached();
+}
+
+void jit_fold(Env *e)
+{
+    if (e->cc.kind != CC_HOST)
+        e->cc = (Cc){ .kind = CC_HOST, .res = flags_to_ax(flags_of(&e->cc)) };
+}
+
+bool jit_op(Env *e, const IrOp *o)
+{
+    if (UNLIKELY(!interp_op(e, o)))
+        return jit_unwind(e);
+    jit_fold(e);
+    return true;
+}
+
+static bool slow_vector(Env *e, bool store)
+{
+    uint64_t va = e->jit.addr;
+    unsigned how = (uint32_t)e->jit.val, n = 1u << (how >> 8 & 7);
+    uint8_t *reg = e->vec[how & 0xff], got[16] = { 0 };
+
+    if (how >> 16 && va & 15) {
+        e->fault = (Fault){ FAULT_EXC + EXC_GP, 0, 0 };
+        return false;
+    }
+    if (store)
+        return mem_store(e, va, n, reg);
+    if (!mem_load(e, va, n, got, false))
+        return false;
+    memcpy(reg, got, 16);
+    return true;
+}
+
+bool jit_slow(Env *e, unsigned kind)
+{
+    unsigned n = 1u << (kind & 3);
+    bool ok;
+
+    if (kind >= SLOW_DIV) {
+        ok = target_divide(e, kind == SLOW_IDIV, (uint32_t)e->jit.addr, e->jit.val);
+    } else if (kind >= SLOW_VLD) {
+        ok = slow_vector(e, kind == SLOW_VST);
+    } else if (kind >= SLOW_ST) {
+        ok = mem_store(e, e->jit.addr, n, &e->jit.val);
+    } else {
+        e->jit.val = 0;
+        ok = mem_load(e, e->jit.addr, n, &e->jit.val, kind >= SLOW_RMW);
+    }
+    return LIKELY(ok) || jit_unwind(e);
+}

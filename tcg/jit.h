@@ -1,0 +1,46 @@
+/*
+ * tcg/jit.h - the compiled executor as the runtime sees it. A host provides jit_usable(), jit_stubs(),
+ * jit_emit(), jit_link(), jit_kill() (tcg/x86_64), or says that it has none (tcg/nojit.c). A CodeCache and
+ * its blocks belong to one vCPU's thread; so does everything here.
+ *
+ * Generated code runs with the stack pointer at Env: below it lies the vCPU's helper stack
+ * (Target.regs_stack), so helpers are plain calls. It comes back to its caller by its exit stub with every
+ * guest register in Env, Env.jit.link says why, Env.fault what happened.
+ */
+#ifndef TCG_JIT_H
+#define TCG_JIT_H
+#include "tcg/runtime.h"
+
+enum { JIT_EXIT = 0 /* + slot: that exit is not linked */, JIT_BRIND = 8 /* Env.pc: a target not in the jump cache */,
+       JIT_LOOKUP, /* go on at Env.pc, or serve Env.fault */
+       JIT_DEAD,   /* a block that is no more: Env.jit.arg[0] - 5 is its entry */
+       JIT_REASON = 15 };
+
+typedef struct SidePoint { /* a return address: of which guest instruction */
+    uint32_t ret;
+    uint8_t insn;
+} SidePoint;
+
+typedef struct CodeCache {
+    uint8_t *rw, *rx; /* the same memory twice; code is written through rw only */
+    size_t size, used, stubs; /* stubs: what a flush keeps */
+    const uint8_t *enter, *exit_link, *leave, *no_code, *dead, *call, *op, *slow[16];
+    Env *env;
+} CodeCache;
+
+bool jit_usable(const char **why);  /* this host has what the emitter needs */
+void jit_stubs(CodeCache *c);       /* at the start of an empty cache */
+enum { JIT_ROOM = 192 << 10 };      /* what one block may need at most */
+void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, SidePoint *side, unsigned *nside); /* JIT_ROOM is free */
+void jit_enter(CodeCache *c, Env *e, const uint8_t *host);
+void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to); /* from's exit goes to `to` from now on */
+void jit_kill(CodeCache *c, Block *b); /* whoever enters b finds JIT_DEAD */
+
+/* What generated code calls, implemented by accel/tcg. A false answer: e->fault is set, pc and icount are exact. */
+bool jit_slow(Env *e, unsigned kind); /* the access that missed the TLB: address and value in e->jit */
+bool jit_op(Env *e, const IrOp *o);   /* interp_op, flags back in the host's form */
+bool jit_unwind(Env *e);              /* a helper set e->fault: always false */
+void jit_fold(Env *e);                /* flags to CC_HOST */
+/* slow kinds: log2 bytes 0..3, + one of these */
+enum { SLOW_LD = 0, SLOW_RMW = 4, SLOW_ST = 8, SLOW_VLD = 12, SLOW_VST = 13, SLOW_DIV = 14, SLOW_IDIV = 15 };
+#endif

@@ -1,0 +1,235 @@
+/*
+ * stubs.c - the fixed pieces of generated code: entry, exits, and the ways into C.
+ *
+ *   slow    after a TLB miss or a division that may fault: saves the registers a C function may change
+ *   call    a helper: every guest register is in Env while it runs, and read back afterwards
+ *   op      an op by the interpreter's C code: the same
+ *
+ * Each is entered by call, so the stack pointer is 8 below Env and the return address names the instruction. A
+ * fault needs no unwinding of values: C has set the fault, pc and icount; the stub makes Env complete and leaves.
+ * Code is written through the writable mapping; distances are the same in both.
+ */
+#include "tcg/x86_64/t1.h"
+
+const int8_t t1_pin[16] = { HAX, HCX, HDX, HBX, H14, HBP, HSI, HDI, H8, -1, -1, -1, H12, H13, -1, -1 };
+
+enum { ALL, CALLER_SAVED, CALLEE_SAVED };
+
+static Rm at(size_t off, int shift) { return rm_mem(HSP, (int64_t)off + shift); }
+#define AT(field, shift) at(offsetof(Env, field), shift)
+
+static bool callee_saved(unsigned r) { return r == HBX || r == HBP || (r >= H12 && r <= H15); }
+
+static void move_pinned(Asm *a, bool save, unsigned which, int shift)
+{
+    for (unsigned g = 0; g < 16; g++) {
+        int r = t1_pin[g];
+        Rm m = at(offsetof(Env, v) + 8 * g, shift);
+
+        if (r < 0 || (which == CALLER_SAVED && callee_saved((unsigned)r)) || (which == CALLEE_SAVED && !callee_saved((unsigned)r)))
+            continue;
+        if (save)
+            a_store(a, 3, m, (unsigned)r);
+        else
+            a_mov(a, 3, (unsigned)r, m);
+    }
+}
+
+static void move_temps(Asm *a, bool save, int shift)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        Rm m = at(offsetof(Env, jit.save) + 8 * i, shift);
+
+        if (save)
+            a_store(a, 3, m, H9 + i);
+        else
+            a_mov(a, 3, H9 + i, m);
+    }
+}
+
+static const uint8_t saved[] = { HBX, HBP, H12, H13, H14, H15 };
+
+static void make_enter(Asm *a) /* void enter(Env *rdi, host rsi) */
+{
+    for (unsigned i = 0; i < 6; i++) {
+        if (saved[i] >= 8)
+            a_byte(a, 0x41);
+        a_byte(a, 0x50 | (saved[i] & 7));
+    }
+    a_store(a, 3, rm_mem(HDI, offsetof(Env, jit.host_rsp)), HSP);
+    a_mov(a, 3, HSP, rm_reg(HDI));
+    a_mov(a, 3, H15, ENV(view));
+    a_mov(a, 3, H11, rm_reg(HSI));
+    move_pinned(a, false, ALL, 0);
+    a_op(a, 0, 0xff, 2, 4, rm_reg(H11));
+}
+
+/* Env is complete, the stack pointer at it: back to C. */
+static const uint8_t *make_back(Asm *a)
+{
+    const uint8_t *here = a->p;
+
+    a_mov(a, 3, HSP, ENV(jit.host_rsp));
+    for (unsigned i = 6; i-- > 0;) {
+        if (saved[i] >= 8)
+            a_byte(a, 0x41);
+        a_byte(a, 0x58 | (saved[i] & 7));
+    }
+    a_byte(a, 0xc3);
+    return here;
+}
+
+static void call_c(Asm *a, uintptr_t fn) /* from inside a stub: rsp is Env - 8 */
+{
+    a_op(a, 0, 0x8d, 3, HDI, rm_mem(HSP, 8));
+    a_alu_imm(a, 5, 3, rm_reg(HSP), 8);
+    a_const(a, HAX, fn);
+    a_op(a, 0, 0xff, 2, 2, rm_reg(HAX));
+    a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+}
+
+static void give_up(Asm *a, const uint8_t *back)
+{
+    a_op(a, 0, 0xc7, 3, 0, AT(jit.link, 8));
+    a_imm(a, JIT_LOOKUP, 4);
+    a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+    a_jump(a, 16, back);
+}
+
+static void test_answer(Asm *a, uint8_t **bad)
+{
+    a_op(a, 0, 0x84, 0, HAX, rm_reg(HAX));
+    *bad = a_jump(a, 4, NULL);
+}
+
+static void make_slow(Asm *a, const uint8_t *back)
+{
+    uint8_t *bad;
+
+    move_pinned(a, true, CALLER_SAVED, 8);
+    move_temps(a, true, 8);
+    a_mov(a, 2, HSI, AT(jit.link, 8));
+    call_c(a, (uintptr_t)jit_slow);
+    test_answer(a, &bad);
+    move_pinned(a, false, CALLER_SAVED, 8);
+    move_temps(a, false, 8);
+    a_byte(a, 0xc3);
+    a_patch(bad, a->p);
+    move_pinned(a, true, CALLEE_SAVED, 8);
+    give_up(a, back);
+}
+
+static void return_to_code(Asm *a)
+{
+    move_pinned(a, false, ALL, 8);
+    a_mov(a, 3, H15, AT(view, 8));
+    a_byte(a, 0xc3);
+}
+
+static void make_op(Asm *a, const uint8_t *back)
+{
+    uint8_t *bad;
+
+    move_pinned(a, true, ALL, 8);
+    a_mov(a, 3, HSI, rm_reg(H11));
+    call_c(a, (uintptr_t)jit_op);
+    test_answer(a, &bad);
+    return_to_code(a);
+    a_patch(bad, a->p);
+    give_up(a, back);
+}
+
+static void make_call(Asm *a, const uint8_t *back)
+{
+    uint8_t *bad, *fold, *go_on;
+
+    move_pinned(a, true, ALL, 8);
+    a_mov(a, 3, HSI, AT(jit.arg[0], 8));
+    a_mov(a, 3, HDX, AT(jit.arg[1], 8));
+    a_mov(a, 3, HCX, AT(jit.arg[2], 8));
+    a_op(a, 0, 0x8d, 3, HDI, rm_mem(HSP, 8));
+    a_alu_imm(a, 5, 3, rm_reg(HSP), 8);
+    a_op(a, 0, 0xff, 2, 2, rm_reg(H11));
+    a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+    a_alu_imm(a, 7, 2, AT(fault.kind, 8), 0);
+    bad = a_jump(a, 5, NULL);
+    a_alu_imm(a, 7, 0, AT(cc.kind, 8), CC_HOST);
+    fold = a_jump(a, 5, NULL);
+    go_on = a->p;
+    a_mov(a, 3, H11, rm_reg(HAX));
+    return_to_code(a);
+    a_patch(fold, a->p);
+    a_store(a, 3, AT(jit.save[0], 8), HAX);
+    call_c(a, (uintptr_t)jit_fold);
+    a_mov(a, 3, HAX, AT(jit.save[0], 8));
+    a_jump(a, 16, go_on);
+    a_patch(bad, a->p);
+    call_c(a, (uintptr_t)jit_unwind);
+    give_up(a, back);
+}
+
+/* Go on at Env.pc: the view and the mode may be others. */
+static void make_leave(Asm *a, const uint8_t *exit)
+{
+    uint8_t *out[4] = { NULL };
+
+    a_alu_imm(a, 7, 2, ENV(exit_req), 0);
+    out[0] = a_jump(a, 5, NULL);
+    a_mov(a, 3, H9, ENV(pc));
+    t1_jc_probe(a, H9, H10, out + 1);
+    a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    for (unsigned i = 0; i < 4; i++)
+        if (out[i])
+            a_patch(out[i], a->p);
+    a_const(a, H11, JIT_LOOKUP);
+    a_jump(a, 16, exit);
+}
+
+static const uint8_t *rx(const CodeCache *c, const uint8_t *p) { return c->rx + (p - c->rw); }
+
+void jit_stubs(CodeCache *c)
+{
+    Asm a = { c->rw, c->rw + c->size };
+    const uint8_t *back, *slow;
+
+    c->enter = rx(c, a.p);
+    make_enter(&a);
+    back = make_back(&a);
+    c->exit_link = a.p; /* r11: why */
+    a_store(&a, 3, ENV(jit.link), H11);
+    move_pinned(&a, true, ALL, 0);
+    a_jump(&a, 16, back);
+    c->leave = a.p;
+    make_leave(&a, c->exit_link);
+    c->no_code = rx(c, a.p); /* r11: a block that the interpreter runs */
+    a_mov(&a, 3, H9, rm_mem(H11, offsetof(Block, pc)));
+    a_store(&a, 3, ENV(pc), H9);
+    a_const(&a, H11, JIT_LOOKUP);
+    a_jump(&a, 16, c->exit_link);
+    c->dead = rx(c, a.p);
+    a_byte(&a, 0x41); /* pop r11 */
+    a_byte(&a, 0x5b);
+    a_store(&a, 3, ENV(jit.arg[0]), H11);
+    a_const(&a, H11, JIT_DEAD);
+    a_jump(&a, 16, c->exit_link);
+    c->call = a.p;
+    make_call(&a, back);
+    c->op = a.p;
+    make_op(&a, back);
+    slow = a.p;
+    make_slow(&a, back);
+    for (unsigned i = 0; i < 16; i++) {
+        c->slow[i] = a.p;
+        a_op(&a, 0, 0xc7, 2, 0, AT(jit.link, 8));
+        a_imm(&a, i, 4);
+        a_jump(&a, 16, slow);
+    }
+    c->stubs = c->used = ((size_t)(a.p - c->rw) + 63) & ~(size_t)63;
+}
+
+void jit_enter(CodeCache *c, Env *e, const uint8_t *host)
+{
+    void (*enter)(Env *, const uint8_t *) = (void (*)(Env *, const uint8_t *))(uintptr_t)c->enter;
+
+    enter(e, host);
+}

@@ -1,0 +1,477 @@
+/* t1.c - one forward pass: temps to registers, flags in place, exits and tails. */
+#include "tcg/x86_64/t1.h"
+
+/* ---- registers */
+static void set_owner(T1 *t, unsigned reg, int v)
+{
+    t->owner[reg - H9] = v;
+    if (v >= 0)
+        t->reg[v] = (int8_t)reg;
+}
+
+static unsigned lend(T1 *t, unsigned r)
+{
+    set_owner(t, r, LOANED);
+    t->locked |= 1u << r;
+    return r;
+}
+
+unsigned t1_grab(T1 *t)
+{
+    for (unsigned r = H9; r <= H11; r++)
+        if (t->owner[r - H9] == FREE && !(t->locked & 1u << r))
+            return lend(t, r);
+    for (unsigned r = H9; r <= H11; r++)
+        if (t->owner[r - H9] >= 0 && !(t->locked & 1u << r)) {
+            unsigned v = (unsigned)t->owner[r - H9];
+
+            a_store(&t->a, 3, env_slot(v), r);
+            t->reg[v] = -1;
+            return lend(t, r);
+        }
+    g_assert_not_reached(); /* an op needs at most three */
+}
+
+unsigned t1_use(T1 *t, unsigned v)
+{
+    unsigned r;
+
+    if (is_pinned(v))
+        return (unsigned)t1_pin[v];
+    if (is_temp(v) && t->reg[v] >= 0) {
+        t->locked |= 1u << t->reg[v];
+        return (unsigned)t->reg[v];
+    }
+    r = t1_grab(t);
+    if (is_temp(v) && t->is_const[v])
+        a_const(&t->a, r, (uint64_t)t->konst[v]);
+    else
+        a_mov(&t->a, 3, r, env_slot(v));
+    if (is_temp(v))
+        set_owner(t, r, (int)v);
+    return r;
+}
+
+Rm t1_loc(T1 *t, unsigned v)
+{
+    if (is_pinned(v) || (is_temp(v) && (t->reg[v] >= 0 || t->is_const[v])))
+        return rm_reg(t1_use(t, v));
+    return env_slot(v);
+}
+
+static void put_temp(T1 *t, unsigned d, unsigned x, unsigned size)
+{
+    if (size < 2 && t->written[d] && t->reg[d] < 0) /* a deposit into a temp that is not in a register */
+        t1_use(t, d);
+    if (t->reg[d] >= 0 && t->reg[d] != (int)x)
+        a_mov(&t->a, size, (unsigned)t->reg[d], rm_reg(x));
+    else
+        set_owner(t, x, (int)d);
+    t->is_const[d] = false;
+    t->written[d] = true;
+}
+
+void t1_put(T1 *t, unsigned d, unsigned x, unsigned size)
+{
+    if (is_temp(d)) {
+        put_temp(t, d, x, size);
+    } else if (is_pinned(d)) {
+        if (t1_pin[d] != (int)x)
+            a_mov(&t->a, size, (unsigned)t1_pin[d], rm_reg(x));
+    } else if (d < V_GLOBALS) {
+        a_store(&t->a, size == 2 ? 3 : size, env_slot(d), x);
+    }
+}
+
+void t1_in_slot(T1 *t, unsigned v)
+{
+    if (!is_temp(v) || !t->is_const[v] || t->reg[v] >= 0)
+        return;
+    if (is_small(t->konst[v])) {
+        a_op(&t->a, 0, 0xc7, 3, 0, env_slot(v));
+        a_imm(&t->a, (uint64_t)t->konst[v], 4);
+    } else {
+        a_const(&t->a, H11, (uint64_t)t->konst[v]); /* the temps are stored: it is free */
+        a_store(&t->a, 3, env_slot(v), H11);
+    }
+}
+
+void t1_store_temps(T1 *t)
+{
+    for (unsigned r = H9; r <= H11; r++) {
+        int v = t->owner[r - H9];
+
+        if (v >= 0) {
+            if (!t->is_const[v])
+                a_store(&t->a, 3, env_slot((unsigned)v), r);
+            t->reg[v] = -1;
+        }
+        t->owner[r - H9] = FREE;
+    }
+    t->locked = 0;
+}
+
+static void drop(T1 *t, unsigned v)
+{
+    if (!is_temp(v))
+        return;
+    if (t->reg[v] >= 0)
+        t->owner[t->reg[v] - H9] = FREE;
+    t->reg[v] = -1;
+    t->is_const[v] = false;
+}
+
+static void op_done(T1 *t, const IrOp *o)
+{
+    unsigned kill = t->b->kill[t->i];
+
+    if (kill & 1 && o->a != o->d)
+        drop(t, o->a);
+    if (kill & 2 && o->b != o->d)
+        drop(t, o->b);
+    if (kill & 4 && o->c != o->d)
+        drop(t, o->c);
+    if (kill & 8)
+        drop(t, o->d);
+    for (unsigned r = 0; r < 3; r++)
+        if (t->owner[r] == LOANED)
+            t->owner[r] = FREE;
+    t->locked = 0;
+}
+
+/* ---- flags: ax = lahf + seto, so every producer's flags are saved the same way, exactly */
+static void store_ax(Asm *a, int free)
+{
+    if (free >= 0)
+        a_mov(a, 3, (unsigned)free, rm_reg(HAX));
+    else
+        a_store(a, 3, ENV(jit.save[3]), HAX);
+    a_byte(a, 0x9f);                       /* lahf */
+    a_op(a, 0, 0x0f90, 2, 0, rm_reg(HAX)); /* seto al */
+    a_store(a, 2, ENV(cc.res), HAX);
+    a_mov(a, 3, HAX, free >= 0 ? rm_reg((unsigned)free) : ENV(jit.save[3]));
+}
+
+void t1_save_flags(T1 *t)
+{
+    int free = -1;
+
+    if (t->env_ok)
+        return;
+    g_assert(t->ef_ok);
+    for (int r = H9; r <= H11; r++)
+        if (t->owner[r - H9] == FREE && !(t->locked & 1u << r))
+            free = r;
+    store_ax(&t->a, free);
+    t->env_ok = true;
+}
+
+void t1_need_flags(T1 *t)
+{
+    if (t->ef_ok)
+        return;
+    g_assert(t->env_ok);
+    a_store(&t->a, 3, ENV(jit.save[3]), HAX);
+    a_mov(&t->a, 2, HAX, ENV(cc.res));
+    a_alu_imm(&t->a, 0, 0, rm_reg(HAX), 0x7f); /* 1 + 0x7f overflows: OF comes back */
+    a_byte(&t->a, 0x9e);                       /* sahf */
+    a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
+    t->ef_ok = true;
+}
+
+/* ---- exits */
+Tail *t1_tail(T1 *t, TailKind kind)
+{
+    Tail *k = &t->tail[t->ntails++];
+
+    memset(k, 0, sizeof(*k));
+    k->kind = kind;
+    k->op = &t->b->ops[t->i];
+    k->insn = t->b->at[t->i];
+    return k;
+}
+
+void t1_call(T1 *t, const uint8_t *stub, unsigned insn)
+{
+    a_jump(&t->a, 17, stub);
+    t->side[t->nside++] = (SidePoint){ (uint32_t)(t->a.p - t->start), (uint8_t)insn };
+}
+
+void t1_set32(T1 *t, Rm m, uint32_t v)
+{
+    a_op(&t->a, 0, 0xc7, 2, 0, m);
+    a_imm(&t->a, v, 4);
+}
+
+static void count(T1 *t, unsigned insns) /* flags are dead or saved */
+{
+    if (insns)
+        a_alu_imm(&t->a, 0, 3, ENV(icount), insns);
+}
+
+static void leave_for(T1 *t, unsigned why)
+{
+    a_const(&t->a, H11, (uint64_t)(uintptr_t)t->blk | why);
+    a_jump(&t->a, 16, t->code->exit_link);
+}
+
+/*
+ * A direct exit. Inside a page it is a jump that gets linked. Into another page, or to an instruction that
+ * may reach into one, the target must also be in the jump cache of this view, which says that the mapping is
+ * what it was.
+ */
+static void direct_exit(T1 *t, unsigned slot)
+{
+    const IrExit *x = &t->b->slot[slot];
+    bool guarded = ((x->pc ^ t->b->pc) & -(uint64_t)PAGE) || (x->pc & (PAGE - 1)) > PAGE - 15;
+    uint8_t *over;
+
+    count(t, x->insns);
+    t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | (guarded ? JIT_GUARDED : 0);
+    if (guarded) {
+        a_byte(&t->a, 0x41); /* mov r11d, block; 1 is none */
+        a_byte(&t->a, 0xb8 | (H11 & 7));
+        a_imm(&t->a, 1, 4);
+        a_op(&t->a, 0, 0x3b, 3, H11, rm_mem(H15, VIEW(jc[jc_slot(x->pc)].blk)));
+        over = a_jump(&t->a, 5, NULL);
+        a_patch(over, a_jump(&t->a, 16, NULL) + 4);
+    } else {
+        a_jump(&t->a, 16, t->a.p + 5);
+    }
+    leave_for(t, JIT_EXIT + slot);
+}
+
+static void cond_exit(T1 *t, unsigned slot, unsigned cond)
+{
+    Tail *k = t1_tail(t, TAIL_EXIT);
+
+    k->jump[0] = a_jump(&t->a, cond, NULL);
+    k->slot = slot;
+    k->save = t->b->slot[slot].live && !t->env_ok;
+}
+
+/*
+ * The block the jump cache names for the pc in r: to r11. y is lost. The tag holds pc and mode; a pc that is not
+ * canonical could have the tag of another in another mode, so the block is asked as well.
+ */
+void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
+{
+    a_mov(a, 3, H11, rm_reg(r)); /* jc_slot() */
+    a_op(a, 0, 0xc1, 3, 5, rm_reg(H11));
+    a_imm(a, 12, 1);
+    a_op(a, 0, 0x33, 3, H11, rm_reg(r));
+    a_alu_imm(a, 4, 2, rm_reg(H11), JC_N - 1);
+    a_op(a, 0, 0xc1, 2, 4, rm_reg(H11)); /* 16 bytes each */
+    a_imm(a, 4, 1);
+    a_mov(a, 3, y, ENV(jc_key));
+    a_op(a, 0, 0x33, 3, y, rm_reg(r));
+    a_op(a, 0, 0x3b, 3, y, rm_idx(H15, H11, 0, VIEW(jc[0].tag)));
+    miss[0] = a_jump(a, 5, NULL);
+    a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].blk)));
+    a_op(a, 0, 0x3b, 3, r, rm_mem(H11, offsetof(Block, pc)));
+    miss[1] = a_jump(a, 5, NULL);
+}
+
+static void indirect(T1 *t, const IrOp *o)
+{
+    unsigned r = t1_use(t, o->a);
+    Tail *k = t1_tail(t, TAIL_BRIND);
+
+    t1_save_flags(t);
+    if (r == H11)
+        a_mov(&t->a, 3, r = H10, rm_reg(H11));
+    count(t, t->b->ninsns);
+    t1_jc_probe(&t->a, r, r == H9 ? H10 : H9, k->jump);
+    k->addr = r;
+    a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+}
+
+static void poll(T1 *t)
+{
+    Tail *k = t1_tail(t, TAIL_POLL);
+
+    a_alu_imm(&t->a, 7, 2, ENV(exit_req), 0);
+    k->jump[0] = a_jump(&t->a, 5, NULL);
+}
+
+static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
+{
+    a_op(&t->a, 0, 0xc7, 3, 0, ENV(fault.kind)); /* and err: 0 */
+    a_imm(&t->a, kind, 4);
+    a_op(&t->a, 0, 0xc7, 3, 0, ENV(fault.addr));
+    a_imm(&t->a, 0, 4);
+    a_const(&t->a, H9, pc);
+    a_store(&t->a, 3, ENV(pc), H9);
+    leave_for(t, JIT_LOOKUP);
+}
+
+static void emit_tail(T1 *t, Tail *k)
+{
+    for (unsigned i = 0; i < 3; i++)
+        if (k->jump[i])
+            a_patch(k->jump[i], t->a.p);
+    switch (k->kind) {
+    case TAIL_EXIT:
+        if (k->save)
+            store_ax(&t->a, H9);
+        direct_exit(t, k->slot);
+        break;
+    case TAIL_BRIND:
+        a_store(&t->a, 3, ENV(pc), k->addr);
+        leave_for(t, JIT_BRIND);
+        break;
+    case TAIL_POLL: exit_fault(t, FAULT_POLL, t->b->pc); break;
+    case TAIL_DATA: t1_data_tail(t, k); break;
+    default: t1_mem_tail(t, k); break;
+    }
+}
+
+/* ---- driver */
+static void before(T1 *t, const IrOp *o)
+{
+    const IrInfo *k = &ir_info[IR_KIND(o->op)];
+    bool sets = o->op & IR_F, fixed = o->op & IR_I && o->imm & (IR_SIZE(o->op) == 3 ? 63 : 31);
+    unsigned writes = sets && (!(k->traits & T_MAYBE) || fixed) ? k->writes : 0;
+    unsigned pass = t->b->live[t->i] & ~writes; /* wanted later, but not made here */
+
+    if (k->reads || (sets && pass))
+        t1_need_flags(t); /* the host op merges exactly as the guest's does */
+    if (!sets && pass)
+        t1_save_flags(t);
+}
+
+/* Ops that leave the host flags alone; everything else makes or destroys them. */
+static bool keeps_flags(IrKind k)
+{
+    return k == IR_mov || k == IR_zx || k == IR_sx || k == IR_hi || k == IR_dephi || k == IR_lea || k == IR_not ||
+           k == IR_bswap || k == IR_cmov || k == IR_setcc || k == IR_mulx || k == IR_pdep || k == IR_pext || k == IR_vmovg ||
+           k == IR_vgetg;
+}
+
+static void leave(T1 *t, const IrOp *o)
+{
+    t1_save_flags(t);
+    count(t, t->b->ninsns);
+    if (!o->x) {
+        a_const(&t->a, H9, (uint64_t)o->imm);
+        a_store(&t->a, 3, ENV(pc), H9);
+    }
+    a_jump(&t->a, 16, t->code->leave);
+}
+
+static void branch_zero(T1 *t, const IrOp *o)
+{
+    unsigned r;
+
+    if (t->b->live[t->i] | t->b->slot[o->c].live)
+        t1_save_flags(t);
+    r = t1_use(t, o->a);
+    a_op(&t->a, 0, IR_SIZE(o->op) ? 0x85 : 0x84, IR_SIZE(o->op), r, rm_reg(r));
+    t->ef_ok = false;
+    cond_exit(t, o->c, o->x ? 5 : 4);
+    t->tail[t->ntails - 1].save = false;
+}
+
+static void control_op(T1 *t, const IrOp *o)
+{
+    const IrBlock *b = t->b;
+
+    switch (IR_KIND(o->op)) {
+    case IR_poll:
+        poll(t);
+        t->ef_ok = false;
+        break;
+    case IR_brcc:
+        t1_need_flags(t);
+        cond_exit(t, o->c, o->x);
+        break;
+    case IR_brz: branch_zero(t, o); break;
+    case IR_jump:
+        if (b->slot[o->c].live)
+            t1_save_flags(t);
+        direct_exit(t, o->c);
+        break;
+    case IR_brind: indirect(t, o); break;
+    case IR_leave: leave(t, o); break;
+    default:
+        t1_save_flags(t);
+        count(t, b->ninsns - 1u);
+        exit_fault(t, o->x, (uint64_t)o->imm);
+        break;
+    }
+}
+
+static void emit_op(T1 *t, const IrOp *o)
+{
+    IrKind k = IR_KIND(o->op);
+    bool flags = o->op & IR_F;
+
+    if (k >= IR_poll) {
+        control_op(t, o);
+    } else if (!t1_alu_native(t, o) && t1_call_op(t, o)) {
+        t->ef_ok = false;
+    } else if (keeps_flags(k)) {
+        if (ir_info[k].reads)
+            t1_need_flags(t);
+        t1_alu_op(t, o);
+    } else {
+        before(t, o);
+        if (!t1_alu_op(t, o))
+            t1_mem_op(t, o);
+        t->ef_ok = flags;
+        t->env_ok &= !flags;
+    }
+    op_done(t, o);
+}
+
+void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, SidePoint *side, unsigned *nside)
+{
+    static _Thread_local T1 state; /* scratch, nothing kept between blocks */
+    T1 *t = &state;
+
+    t->code = c; /* field by field: clearing all of it costs more than the translation */
+    t->b = b;
+    t->blk = blk;
+    t->ef_ok = false;
+    t->env_ok = true;
+    t->locked = t->ntails = t->nside = 0;
+    t->side = side;
+    t->a = (Asm){ c->rw + c->used, c->rw + c->size };
+    t->start = t->a.p;
+    memset(t->reg, -1, sizeof(t->reg));
+    memset(t->is_const, 0, sizeof(t->is_const));
+    memset(t->written, 0, sizeof(t->written));
+    t->owner[0] = t->owner[1] = t->owner[2] = FREE;
+    for (t->i = 0; t->i < b->nops; t->i++)
+        emit_op(t, &b->ops[t->i]);
+    for (unsigned i = 0; i < t->ntails; i++)
+        emit_tail(t, &t->tail[i]);
+    blk->host = c->rx + c->used;
+    blk->host_size = (uint32_t)(t->a.p - t->start);
+    c->used += (blk->host_size + 15u) & ~15u;
+    *nside = t->nside;
+}
+
+void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
+{
+    uint32_t at = from->patch[slot] & ~JIT_GUARDED, block = (uint32_t)(uintptr_t)to;
+    uint8_t *p = c->rw + (from->host - c->rx) + at, *target = c->rw + (to->host - c->rx);
+
+    if (!(from->patch[slot] & JIT_GUARDED)) {
+        if (!to->crosses)
+            a_patch(p + 1, target);
+        return;
+    }
+    if (block != (uintptr_t)to)
+        return; /* blocks lie above 4 GiB: not reached by a 32-bit compare */
+    memcpy(p + 2, &block, 4);
+    a_patch(p + 6 + 7 + 6 + 1, target);
+}
+
+void jit_kill(CodeCache *c, Block *b)
+{
+    uint8_t *p = c->rw + (b->host - c->rx);
+
+    *p = 0xe8;
+    a_patch(p + 1, c->rw + (c->dead - c->rx));
+}

@@ -1,0 +1,77 @@
+/*
+ * tcg/x86_64/t1.h - the one-pass emitter's own declarations.
+ *
+ * Registers (generated code): rsp = Env, r15 = the view, r9-r11 temps, guest registers by pin[], the rest of
+ * them in Env. Invariants: guest flags are in host EFLAGS (ef_ok), in Env.cc as CC_HOST (env_ok), or both, wherever
+ * they are live; at block boundaries in Env.cc. A temp is in a host temp register, in its slot Env.v[n], or a
+ * constant not loaded yet.
+ */
+#ifndef TCG_X86_64_T1_H
+#define TCG_X86_64_T1_H
+#include "tcg/jit.h"
+#include "tcg/x86_64/asm.h"
+
+extern const int8_t t1_pin[16]; /* guest register -> host register, -1: lives in Env */
+enum { G_AX = 0, G_CX = 1, G_DX = 2 }; /* guest registers that T_WIDE ops and shifts name */
+
+#define ENV(field)  rm_mem(HSP, (int64_t)offsetof(Env, field))
+#define VIEW(field) ((int64_t)__builtin_offsetof(View, field))
+static inline Rm env_slot(unsigned v) { return rm_mem(HSP, (int64_t)offsetof(Env, v) + 8 * (int64_t)v); }
+static inline Rm env_vec(unsigned n) { return rm_mem(HSP, (int64_t)(offsetof(Env, vec) + n * sizeof(((Env *)NULL)->vec[0]))); }
+static inline bool is_temp(unsigned v) { return v >= V_TEMP && v <= V_LAST; }
+static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
+static inline bool is_small(int64_t v) { return v == (int32_t)v; }
+
+/* Out-of-line code of a block: where it is entered, what it does, where it returns. */
+typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA } TailKind;
+typedef struct Tail {
+    TailKind kind;
+    uint8_t *jump[3], *back;
+    const IrOp *op;
+    unsigned what, addr, data, insn, slot;
+    Rm from; /* value to store, if it is not in a register */
+    bool from_mem, is_const, save;
+} Tail;
+
+enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first */
+enum { FREE = -1, LOANED = -2 }; /* owner[] of a host temp register */
+typedef struct T1 {
+    Asm a;
+    CodeCache *code;
+    const IrBlock *b;
+    Block *blk;
+    const uint8_t *start;
+    unsigned i;      /* the op being emitted */
+    int8_t reg[256]; /* host register of a temp, or -1 */
+    bool is_const[256], written[256];
+    int64_t konst[256];
+    int owner[3];    /* of r9, r10, r11 */
+    unsigned locked; /* host registers that must not be evicted now */
+    bool ef_ok, env_ok;
+    Tail tail[MAX_OPS + 8];
+    unsigned ntails, nside;
+    SidePoint *side;
+} T1;
+
+/* t1.c */
+unsigned t1_grab(T1 *t);
+unsigned t1_use(T1 *t, unsigned v); /* v in some register, locked until the op ends */
+Rm t1_loc(T1 *t, unsigned v);       /* v as an operand: register or Env */
+void t1_put(T1 *t, unsigned d, unsigned x, unsigned size); /* result in x becomes d */
+void t1_store_temps(T1 *t);         /* every temp to its slot: before a call */
+void t1_in_slot(T1 *t, unsigned v); /* .. and this one even if it is a constant */
+void t1_save_flags(T1 *t);
+void t1_need_flags(T1 *t);
+void t1_set32(T1 *t, Rm m, uint32_t v);
+Tail *t1_tail(T1 *t, TailKind kind);
+void t1_call(T1 *t, const uint8_t *stub, unsigned insn); /* with its side point */
+/* t1_ops.c, t1_mem.c, t1_call.c: true if the op was theirs */
+bool t1_alu_op(T1 *t, const IrOp *o);
+bool t1_mem_op(T1 *t, const IrOp *o);
+bool t1_call_op(T1 *t, const IrOp *o);
+bool t1_alu_native(const T1 *t, const IrOp *o);
+void t1_mem_tail(T1 *t, Tail *k);
+void t1_data_tail(T1 *t, Tail *k);
+void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3]);
+void t1_lea(T1 *t, const IrOp *o);
+#endif

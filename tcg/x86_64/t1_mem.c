@@ -1,0 +1,275 @@
+/* t1_mem.c - addresses, the inline xor-TLB, division: everything with a slow path in a tail. */
+#include "tcg/x86_64/t1.h"
+
+/* a + (b << scale) + imm as an operand of lea; absolute if there is neither. */
+static Rm operand(T1 *t, const IrOp *o)
+{
+    unsigned base = o->a == V_NONE ? 0xff : t1_use(t, o->a);
+    unsigned index = o->b == V_NONE ? 0xff : t1_use(t, o->b);
+
+    if (!is_small(o->imm)) { /* an absolute address beside a segment base */
+        unsigned x = t1_grab(t);
+
+        a_const(&t->a, x, (uint64_t)o->imm);
+        if (base != 0xff)
+            a_op(&t->a, 0, 0x8d, 3, x, rm_idx(x, base, 0, 0));
+        return (Rm){ true, (uint8_t)x, (uint8_t)index, o->x & X_SCALE, 0 };
+    }
+    return (Rm){ true, (uint8_t)base, (uint8_t)index, o->x & X_SCALE, (int32_t)o->imm };
+}
+
+static unsigned give_back(T1 *t, unsigned r)
+{
+    t->locked &= ~(1u << r);
+    if (t->owner[r - H9] == LOANED)
+        t->owner[r - H9] = FREE;
+    return r;
+}
+
+/* The guest address in a register.  A loan for the sum may reuse a component's register. */
+static unsigned address(T1 *t, const IrOp *o)
+{
+    Rm m;
+    unsigned x;
+
+    if (o->a != V_NONE && o->b == V_NONE && o->imm == 0)
+        return t1_use(t, o->a);
+    if (o->a == V_NONE && o->b == V_NONE) {
+        x = t1_grab(t);
+        a_const(&t->a, x, (uint64_t)o->imm);
+        return x;
+    }
+    m = operand(t, o);
+    if (m.reg != 0xff && !is_pinned(o->a) && !is_temp(o->a))
+        x = m.reg; /* env global on loan: free to overwrite */
+    else if (m.index != 0xff && !is_pinned(o->b) && !is_temp(o->b))
+        x = m.index;
+    else
+        x = t1_grab(t);
+    a_op(&t->a, 0, 0x8d, 3, x, m);
+    if (is_temp(o->a) && t->reg[o->a] >= 0 && t->reg[o->a] != (int)x)
+        t->locked &= ~(1u << t->reg[o->a]); /* may be spilled now */
+    if (o->b != V_NONE && m.index >= H9 && m.index <= H11 && m.index != x)
+        give_back(t, m.index);
+    return x;
+}
+
+/*
+ * The inline check.  On a hit the operand is [addend + va]; everything else jumps to the tail.
+ * The scratch register is free again after the compare.
+ */
+static Rm tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch)
+{
+    unsigned x = t1_grab(t), y = t1_grab(t);
+    int64_t side = write ? VIEW(w) : VIEW(r);
+
+    a_rorx(&t->a, 3, x, va, 8); /* page number * 16, and its upper garbage */
+    a_alu_imm(&t->a, 4, 2, rm_reg(x), (TLB_N - 1) * 16);
+    a_mov(&t->a, 3, y, rm_reg(va));
+    a_op(&t->a, 0, 0x33, 3, y, rm_idx(H15, x, 0, side));
+    a_alu_imm(&t->a, 7, 3, rm_reg(y), PAGE - (int64_t)bytes);
+    k->jump[0] = a_jump(&t->a, 7, NULL);
+    a_mov(&t->a, 3, x, rm_idx(H15, x, 0, side + 8));
+    k->addr = va;
+    *scratch = y;
+    t->ef_ok = false;
+    return rm_idx(x, va, 0, 0);
+}
+
+static void load(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), y, va = address(t, o), x;
+    Tail *k = t1_tail(t, TAIL_MEM);
+    Rm m = tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
+
+    x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : m.reg;
+    if (is_pinned(o->d) || size >= 2)
+        a_mov(&t->a, size, x, m);
+    else
+        a_op(&t->a, 0, 0x0fb6 + size, 2, x, m);
+    k->back = t->a.p;
+    k->what = size + (o->x & X_W ? SLOW_RMW : 0);
+    k->data = x;
+    t1_put(t, o->d, x, size);
+}
+
+static void store(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), y, va = address(t, o);
+    Tail *k = t1_tail(t, TAIL_MEM);
+    Rm m = tlb_check(t, k, va, 1u << size, true, &y);
+    bool konst = is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c]);
+
+    k->what = SLOW_ST + size;
+    if (konst) {
+        a_op(&t->a, 0, size ? 0xc7 : 0xc6, size, 0, m);
+        a_imm(&t->a, (uint64_t)t->konst[o->c], size == 3 ? 4 : 1u << size);
+        k->is_const = true;
+        k->from.disp = (int32_t)t->konst[o->c];
+    } else {
+        bool in_reg = is_pinned(o->c) || (is_temp(o->c) && t->reg[o->c] >= 0);
+        unsigned v = in_reg ? t1_use(t, o->c) : y;
+        if (!in_reg && is_temp(o->c) && t->is_const[o->c])
+            a_const(&t->a, y, (uint64_t)t->konst[o->c]);
+        else if (!in_reg)
+            a_mov(&t->a, 3, y, env_slot(o->c));
+        a_store(&t->a, size, m, v);
+        k->data = v;
+        k->from_mem = !in_reg;
+        k->from = env_slot(o->c);
+        if (!in_reg && is_temp(o->c) && t->is_const[o->c])
+            a_store(&t->a, 3, env_slot(o->c), y); /* rare: a 64-bit constant, for the tail's sake */
+    }
+    k->back = t->a.p;
+}
+
+/* Vector registers live in Env: through xmm0, or through a general register when narrower. */
+static void move_vector(T1 *t, unsigned size, unsigned y, Rm from, Rm to)
+{
+    if (size == 4) {
+        a_op(&t->a, 0, 0x0f10, 2, 0, from);
+        a_op(&t->a, 0, 0x0f11, 2, 0, to);
+    } else {
+        a_mov(&t->a, size, y, from);
+        a_store(&t->a, size, to, y);
+    }
+}
+
+static void load_narrow(T1 *t, unsigned size, unsigned y, Rm m, unsigned d)
+{
+    if (size < 2)
+        a_op(&t->a, 0, 0x0fb6 + size, 2, y, m);
+    else
+        a_mov(&t->a, size, y, m);
+    a_store(&t->a, 3, env_vec(d), y);
+    a_op(&t->a, 0, 0xc7, 3, 0, rm_mem(HSP, env_vec(d).disp + 8));
+    a_imm(&t->a, 0, 4);
+}
+
+static void vector_memory(T1 *t, const IrOp *o)
+{
+    IrKind kind = IR_KIND(o->op);
+    bool store = kind == IR_vst || kind == IR_vstn;
+    unsigned size = kind == IR_vld || kind == IR_vst ? 4 : IR_SIZE(o->op), y, va = address(t, o);
+    Tail *k = t1_tail(t, TAIL_VEC);
+    Rm m = tlb_check(t, k, va, 1u << size, store, &y);
+
+    k->what = store ? SLOW_VST : SLOW_VLD;
+    k->data = o->d | size << 8 | (o->x & X_ALIGNED ? 1u << 16 : 0);
+    if (o->x & X_ALIGNED) {
+        a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(va));
+        a_imm(&t->a, 15, 1);
+        k->jump[1] = a_jump(&t->a, 5, NULL);
+    }
+    if (store)
+        move_vector(t, size, y, env_vec(o->d), m);
+    else if (size == 4)
+        move_vector(t, size, y, m, env_vec(o->d));
+    else
+        load_narrow(t, size, y, m, o->d);
+    k->back = t->a.p;
+}
+
+/* Inline when it cannot overflow; otherwise C decides between a result and #DE. */
+static void divide(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), s = t1_use(t, o->a), x;
+    bool is_signed = IR_KIND(o->op) == IR_idivw;
+    Tail *k = t1_tail(t, TAIL_DIV);
+
+    k->data = s;
+    k->what = is_signed ? SLOW_IDIV : SLOW_DIV;
+    if (size < 2) {
+        k->jump[0] = a_jump(&t->a, 16, NULL);
+    } else if (!is_signed) {
+        a_op(&t->a, 0, 0x3b, size, HDX, rm_reg(s)); /* rdx >= s: overflow, or s is zero */
+        k->jump[0] = a_jump(&t->a, 3, NULL);
+        a_op(&t->a, 0, 0xf7, size, 6, rm_reg(s));
+    } else {
+        x = t1_grab(t);
+        a_mov(&t->a, size, x, rm_reg(HAX));
+        a_op(&t->a, 0, 0xc1, size, 7, rm_reg(x));
+        a_imm(&t->a, size == 3 ? 63 : 31, 1);
+        a_op(&t->a, 0, 0x3b, size, x, rm_reg(HDX));
+        k->jump[0] = a_jump(&t->a, 5, NULL);
+        a_op(&t->a, 0, 0x8d, size, x, rm_mem(s, 1)); /* 0 and -1 become 1 and 0 */
+        a_alu_imm(&t->a, 7, size, rm_reg(x), 1);
+        k->jump[1] = a_jump(&t->a, 6, NULL);
+        a_op(&t->a, 0, 0xf7, size, 7, rm_reg(s));
+    }
+    k->back = t->a.p;
+}
+
+void t1_lea(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), x;
+    IrOp c = *o;
+
+    if (o->a == V_NONE && o->b == V_NONE) {
+        c.op = IR_OP(IR_mov, size, IR_I);
+        t1_alu_op(t, &c);
+        return;
+    }
+    if (size < 3)
+        c.imm = (int32_t)o->imm;
+    Rm m = operand(t, &c);
+    x = is_pinned(o->d) && size >= 2 ? (unsigned)t1_pin[o->d] : t1_grab(t);
+    a_op(&t->a, 0, 0x8d, size < 2 ? 2 : size, x, m);
+    t1_put(t, o->d, x, size);
+}
+
+bool t1_mem_op(T1 *t, const IrOp *o)
+{
+    switch (IR_KIND(o->op)) {
+    case IR_ld: load(t, o); break;
+    case IR_st: store(t, o); break;
+    case IR_vld:
+    case IR_vst:
+    case IR_vldn:
+    case IR_vstn: vector_memory(t, o); break;
+    case IR_divw:
+    case IR_idivw: divide(t, o); break;
+    default: g_assert_not_reached();
+    }
+    return true;
+}
+
+static void store_tail(T1 *t, Tail *k)
+{
+    Asm *a = &t->a;
+
+    if (k->is_const) {
+        a_op(a, 0, 0xc7, 3, 0, ENV(jit.val));
+        a_imm(a, (uint32_t)k->from.disp, 4);
+    } else {
+        if (k->from_mem)
+            a_mov(a, 3, k->data, k->from);
+        a_store(a, 3, ENV(jit.val), k->data);
+    }
+    t1_call(t, t->code->slow[k->what], k->insn);
+}
+
+void t1_mem_tail(T1 *t, Tail *k)
+{
+    Asm *a = &t->a;
+    unsigned size = k->what & 3;
+
+    if (k->kind == TAIL_DIV) {
+        a_store(a, 3, ENV(jit.val), k->data);
+        t1_set32(t, ENV(jit.addr), IR_SIZE(k->op->op));
+        t1_call(t, t->code->slow[k->what], k->insn);
+    } else if (k->kind == TAIL_VEC) {
+        a_store(a, 3, ENV(jit.addr), k->addr);
+        t1_set32(t, ENV(jit.val), k->data);
+        t1_call(t, t->code->slow[k->what], k->insn);
+    } else {
+        a_store(a, 3, ENV(jit.addr), k->addr);
+        if (k->what >= SLOW_ST) {
+            store_tail(t, k);
+        } else {
+            t1_call(t, t->code->slow[k->what], k->insn);
+            a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
+        }
+    }
+    a_jump(a, 16, k->back);
+}
