@@ -6,6 +6,7 @@
 #include "block/drive.h"
 #include "chr/chr.h"
 #include "gdb/gdb.h"
+#include "migrate/migrate.h"
 #include "monitor/monitor.h"
 #include "ui/front.h"
 #include <signal.h>
@@ -41,6 +42,7 @@ void app_free(App *a)
 {
     GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->parallels, a->monitors, a->mons, a->gdbs };
 
+    migrate_shutdown(a->vm);
     vm_free(a->vm);
     opts_free(a->machine);
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
@@ -48,6 +50,7 @@ void app_free(App *a)
     g_free(a->display);
     g_free(a->debugcon);
     g_free(a->pidfile);
+    g_free(a->incoming);
     g_free(a);
 }
 
@@ -335,6 +338,20 @@ static void catch_signals(Vm *vm)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static bool start(App *a, Error **err)
+{
+    Error *why = NULL;
+
+    if (!vm_start(a->vm, a->paused || a->incoming, err))
+        return false;
+    if (!a->incoming)
+        return true;
+    migrate_await(a->vm, !a->paused);
+    if (!strcmp(a->incoming, "defer") || migrate_incoming(a->vm, a->incoming, true, &why))
+        return true;
+    return fail_because(err, why, "-incoming %s", a->incoming);
+}
+
 int app_run(App *a)
 {
     Error *err = NULL;
@@ -354,7 +371,7 @@ int app_run(App *a)
         }
     }
     catch_signals(a->vm);
-    if (!vm_start(a->vm, a->paused, &err)) {
+    if (!start(a, &err)) {
         error_report_free(err);
         return STATUS_USAGE;
     }

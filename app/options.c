@@ -1,5 +1,6 @@
 /* app/options.c - the command line, from the table of options.def. Values are checked where they are used. */
 #include "app/app.h"
+#include "migrate/migrate.h"
 #include "target/x86/models.h"
 #include "util/trace.h"
 #include <stdio.h>
@@ -419,6 +420,12 @@ static bool o_pidfile(App *a, const Option *o, const char *v, Error **err)
 {
     set_text(&a->pidfile, v);
     return true;
+}
+
+static bool o_incoming(App *a, const Option *o, const char *v, Error **err)
+{
+    set_text(&a->incoming, v);
+    return !strcmp(v, "defer") || migrate_uri_check(v, err);
 }
 
 static bool o_list(App *a, const Option *o, const char *v, Error **err)

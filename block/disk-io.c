@@ -172,6 +172,7 @@ void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), 
 }
 
 unsigned disk_in_flight(const Disk *d) { return d->in_flight; }
+bool disk_busy(const Disk *d) { return d->in_flight > g_queue_get_length((GQueue *)&d->stopped) || d->kicked || d->reporting; }
 
 static void give_up_stopped(Disk *d)
 {

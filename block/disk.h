@@ -29,6 +29,9 @@ void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), 
 void disk_cancel_all(
     Disk *d); /* device reset: waits until nothing of it is in flight; done still runs */
 unsigned disk_in_flight(const Disk *d);
+/* Something of it still moves: requests in flight other than those that the error policy stopped. After vm_stop it
+ * becomes false by itself, soon (unless a throttle makes them wait). */
+bool disk_busy(const Disk *d);
 bool disk_present(const Disk *d);  /* has a medium */
 uint64_t disk_size(const Disk *d); /* bytes; 0 without medium */
 bool disk_readonly(const Disk *d);

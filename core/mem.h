@@ -38,6 +38,10 @@ struct RamBlock {
 RamBlock *ram_new(Obj *owner, const char *id, uint64_t size, Error **err);
 RamBlock *ram_new_fd(Obj *owner, const char *id, uint64_t size, int fd, uint64_t off, bool shared, Error **err);
 bool ram_resize(RamBlock *b, uint64_t size, Error **err);
+/* All blocks in order of creation (VM lock), and the name of one in streams: its id; a device's RAM has the device's
+ * state key before it. The caller frees. */
+void vm_foreach_ram(Vm *vm, void (*fn)(RamBlock *b, void *arg), void *arg);
+char *ram_stream_id(const RamBlock *b);
 /* After host-side writes: sets dirty bits of all clients, tells code tracking (see MemListener.code_written). */
 void ram_mark_dirty(RamBlock *b, uint64_t off, uint64_t len);
 static inline bool ram_is_dirty(const RamBlock *b, DirtyClient c, uint64_t off)

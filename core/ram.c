@@ -4,6 +4,7 @@
  * clear it to be told of writes; code tracking clears it while the page holds translated code.
  */
 #include "core/priv.h"
+#include "core/state.h"
 #include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -90,6 +91,19 @@ bool ram_resize(RamBlock *b, uint64_t size, Error **err)
         return fail(err, "memory %s cannot grow to %" PRIu64 " bytes: its maximum is %" PRIu64, b->id, size, b->max_size);
     b->size = size;
     return true;
+}
+
+void vm_foreach_ram(Vm *vm, void (*fn)(RamBlock *b, void *arg), void *arg)
+{
+    for (guint i = 0; i < vm->priv->rams->len; i++)
+        fn(vm->priv->rams->pdata[i], arg);
+}
+
+char *ram_stream_id(const RamBlock *b)
+{
+    g_autofree char *key = core__is_dev(b->owner->cls) ? dev_state_key((const Dev *)b->owner) : NULL;
+
+    return key ? g_strconcat(key, "/", b->id, NULL) : g_strdup(b->id);
 }
 
 static bool bit(const RamBlock *b, DirtyClient c, uint64_t page)

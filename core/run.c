@@ -39,7 +39,9 @@ void vm_stop(Vm *vm, RunState why)
 void vm_cont(Vm *vm)
 {
     lock_take(&vm->lock);
-    if (!vm_running(vm)) {
+    if (vm->state == RUN_INMIGRATE) {
+        vm->autostart = true;
+    } else if (!vm_running(vm) && vm->state != RUN_FINISH_MIGRATE) {
         set_state(vm, RUN_RUNNING);
         core__clock_start(vm);
         event_resume(vm);

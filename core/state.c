@@ -105,6 +105,7 @@ static CpuShadow *load_cpu(Cpu *c, StateIn *in, Error **err)
     s->request = get_u32(in);
     ok = s->mp <= CPU_SHUTDOWN && s->secure <= 1 ? load_cpu_regs(s, in, &why) : fail(&why, "an impossible state");
     ok = ok && (!c->target->check || c->target->check(c, s->regs, &why));
+    ok = ok && (!c->accel->can_hold || c->accel->can_hold(c->vm, s->regs, &why));
     if (ok)
         return s;
     g_free(s->regs);
@@ -196,14 +197,15 @@ bool vm_save_state(Vm *vm, GByteArray *out, Error **err)
 void vm_add_section(Vm *vm, const StateSection *s) { g_array_append_val(vm->priv->sections, s); }
 
 /* ---- loading ---- */
-typedef struct Load {
+typedef StateLoad Load;
+struct StateLoad {
     Vm *vm;
     GHashTable *devs; /* key -> Dev */
     GHashTable *seen;
     GPtrArray *shadows, *cpus;
     GPtrArray *sections; /* pairs: StateSection *, StateIn * */
     int64_t now;
-} Load;
+};
 
 static void add_key(Dev *d, void *arg)
 {
@@ -310,7 +312,7 @@ static bool load_all(Load *l, StateIn *in, Error **err)
     return true;
 }
 
-static void commit_all(Load *l)
+void vm_load_commit(StateLoad *l)
 {
     Vm *vm = l->vm;
 
@@ -333,26 +335,42 @@ static void commit_all(Load *l)
 
 static void shadow_free(gpointer p) { core__shadow_free(p); }
 
+StateLoad *vm_load_check(Vm *vm, const uint8_t *p, size_t n, Error **err)
+{
+    StateLoad *l = g_new(StateLoad, 1);
+    StateIn in = { .p = p, .n = n };
+
+    *l = (StateLoad){ vm, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+                      g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL), g_ptr_array_new_with_free_func(shadow_free),
+                      g_ptr_array_new_with_free_func(cpu_shadow_free), g_ptr_array_new(), 0 };
+    vm_foreach_dev(vm, add_key, l);
+    if (load_all(l, &in, err))
+        return l;
+    vm_load_free(l);
+    return NULL;
+}
+
+void vm_load_free(StateLoad *l)
+{
+    g_ptr_array_free(l->shadows, TRUE);
+    g_ptr_array_free(l->cpus, TRUE);
+    for (guint i = 1; i < l->sections->len; i += 2)
+        g_free(l->sections->pdata[i]);
+    g_ptr_array_free(l->sections, TRUE);
+    g_hash_table_destroy(l->devs);
+    g_hash_table_destroy(l->seen);
+    g_free(l);
+}
+
 bool vm_load_state(Vm *vm, const uint8_t *p, size_t n, Error **err)
 {
-    Load l = { vm, g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
-               g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL), g_ptr_array_new_with_free_func(shadow_free),
-               g_ptr_array_new_with_free_func(cpu_shadow_free), g_ptr_array_new(), 0 };
-    StateIn in = { .p = p, .n = n };
-    bool ok;
+    StateLoad *l = vm_load_check(vm, p, n, err);
 
-    vm_foreach_dev(vm, add_key, &l);
-    ok = load_all(&l, &in, err);
-    if (ok)
-        commit_all(&l);
-    g_ptr_array_free(l.shadows, TRUE);
-    g_ptr_array_free(l.cpus, TRUE);
-    for (guint i = 1; i < l.sections->len; i += 2)
-        g_free(l.sections->pdata[i]);
-    g_ptr_array_free(l.sections, TRUE);
-    g_hash_table_destroy(l.devs);
-    g_hash_table_destroy(l.seen);
-    return ok;
+    if (!l)
+        return false;
+    vm_load_commit(l);
+    vm_load_free(l);
+    return true;
 }
 
 /* ---- dump: the same records as text ---- */

@@ -34,6 +34,13 @@ bool dev_load(Dev *d, const uint8_t *p, size_t n, Error **err);
 /* The machine without RAM: header, config, clock, CPUs (CpuReg tables), devices by key. VM paused. */
 bool vm_save_state(Vm *vm, GByteArray *out, Error **err);
 bool vm_load_state(Vm *vm, const uint8_t *p, size_t n, Error **err); /* all or nothing */
+/* The same in two steps, VM lock held from the first to the second: parsed and checked whole, nothing changed yet
+ * (NULL + err: refused); then committed, which cannot fail. `p` stays valid until the load is freed. RAM is loaded
+ * between the two. */
+typedef struct StateLoad StateLoad;
+StateLoad *vm_load_check(Vm *vm, const uint8_t *p, size_t n, Error **err);
+void vm_load_commit(StateLoad *l);
+void vm_load_free(StateLoad *l);
 char *dev_state_key(const Dev *d); /* from topology; caller frees */
 void vm_dump_state(Vm *vm, GString *out); /* text, for diff */
 /* Further sections, written by others (block jobs, ..): key, save, load-into-shadow, commit. */

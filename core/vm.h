@@ -72,6 +72,7 @@ struct Vm {
     Cpu **cpus;
     unsigned ncpus;
     RunState state;
+    bool autostart;       /* inmigrate: run once the state is loaded (vm_cont asks for it) */
     uint32_t requests;    /* VmRequest bits; atomic */
     Cause cause;
     Rng rng;              /* seeded per VM; door_random */
@@ -86,7 +87,7 @@ bool vm_init_machine(Vm *vm, const char *machine, Opts *machine_props, Error **e
 bool vm_start(Vm *vm, bool paused, Error **err); /* reset, threads, run */
 /* Stop all vCPUs (returns when none runs) / let them go. VM lock held or not; nests by state only. */
 void vm_stop(Vm *vm, RunState why);
-void vm_cont(Vm *vm);
+void vm_cont(Vm *vm); /* inmigrate: later, when loaded; finish-migrate: not at all */
 bool vm_running(const Vm *vm);
 void vm_request(Vm *vm, VmRequest r, Cause c);       /* any thread; returns at once */
 void vm_request_cpu(Vm *vm, VmRequest r, Cpu *cpu, const Exit *e); /* from cpu_park */
