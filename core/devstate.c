@@ -53,12 +53,20 @@ uint16_t get_u16(StateIn *i) { return (uint16_t)get_le(i, 2); }
 uint32_t get_u32(StateIn *i) { return (uint32_t)get_le(i, 4); }
 uint64_t get_u64(StateIn *i) { return get_le(i, 8); }
 
+bool state_name_ok(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)s[i] < ' ' || s[i] == 127)
+            return false;
+    return g_utf8_validate(s, (gssize)n, NULL);
+}
+
 char *get_str(StateIn *i)
 {
     size_t n = get_u16(i);
     char *s;
 
-    if (i->bad || !in_range(i->at, n, i->n) || memchr(i->p + i->at, 0, n)) {
+    if (i->bad || !in_range(i->at, n, i->n) || !state_name_ok((const char *)i->p + i->at, n)) {
         i->bad = true;
         return NULL;
     }

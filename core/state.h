@@ -26,7 +26,8 @@ uint16_t get_u16(StateIn *i);
 uint32_t get_u32(StateIn *i);
 uint64_t get_u64(StateIn *i);
 bool get_bytes(StateIn *i, void *p, size_t n);
-char *get_str(StateIn *i); /* caller frees; NULL when bad */
+char *get_str(StateIn *i); /* caller frees; NULL when bad, which a name that is not is, too */
+bool state_name_ok(const char *s, size_t n); /* UTF-8 without control characters: fit for a message */
 
 /* One device; the blob is self-contained. Loading refuses or applies whole. */
 GByteArray *dev_save(Dev *d);

@@ -264,12 +264,14 @@ void migrate_await(Vm *vm, bool autostart)
 
 static void refused(Migration *m, Error *e)
 {
+    Error *say = NULL;
+
     keep_failure(m, e);
     set_status(m, MIGRATE_FAILED);
     if (!m->exit_on_error)
         return;
-    fail(&e, "-incoming: %s", m->error);
-    error_report_free(e);
+    fail(&say, "-incoming: %s", m->error);
+    error_report_free(say);
     vm_exit_code(m->vm, 1);
 }
 

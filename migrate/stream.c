@@ -227,7 +227,7 @@ char *stream_get_str(Stream *s)
     char *t = g_malloc(n + 1);
 
     t[n] = 0;
-    if (!s->err && stream_get(s, t, n) && strlen(t) == n && g_utf8_validate(t, (gssize)n, NULL))
+    if (!s->err && stream_get(s, t, n) && state_name_ok(t, n))
         return t;
     g_free(t);
     if (!s->err)
