@@ -109,7 +109,8 @@ static void save(Vm *vm, const char *path)
 static void there_and_back(Vm *unused)
 {
     Vm *a = machine(4 * MiB), *b = machine(4 * MiB);
-    g_autofree char *path = temp("state"), *uri = g_strconcat("file:", path, NULL), *before;
+    g_autofree char *path = temp("state"), *uri = g_strconcat("file:", path, NULL);
+    char *before;
     Log log = { .s = g_string_new(NULL) };
     Error *e = NULL;
 
