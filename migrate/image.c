@@ -3,6 +3,7 @@
  * Pages of zeros are left out; holes of the memory file are not even looked at, which would fill them.
  */
 #include "migrate/stream.h"
+#include "core/api.h"
 #include "core/machine.h"
 #include <errno.h>
 #include <unistd.h>
@@ -61,7 +62,7 @@ static void put_header(Image *m, Stream *s)
     put_bytes(&o, STREAM_MAGIC, 8);
     put_u32(&o, STREAM_VERSION);
     put_str(&o, m->machine);
-    put_str(&o, run_state_names[m->state]);
+    put_str(&o, api_RunState.names[m->state]);
     put_u32(&o, m->blocks->len);
     for (guint i = 0; i < m->blocks->len; i++) {
         put_str(&o, m->ids->pdata[i]);

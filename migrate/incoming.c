@@ -4,6 +4,7 @@
  * Loops end with the stream: each turn consumes a record.
  */
 #include "migrate/stream.h"
+#include "core/api.h"
 #include "core/machine.h"
 #include <errno.h>
 #include <sys/mman.h>
@@ -94,12 +95,10 @@ static bool get_run_state(Incoming *in, Stream *s)
 {
     g_autofree char *name = stream_get_str(s);
 
-    for (int i = 0; name && i < RUN_STATES; i++)
-        if (!strcmp(run_state_names[i], name)) {
-            in->state = (RunState)i;
-            return true;
-        }
-    return s->err ? false : fail(&s->err, "the state is of a VM that was '%s', which is not known here", name);
+    int n = name ? api_enum_find(&api_RunState, name) : -1;
+
+    in->state = n < 0 ? RUN_PAUSED : (RunState)n;
+    return n >= 0 || s->err ? !s->err : fail(&s->err, "the state is of a VM that was '%s', which is not known here", name);
 }
 
 static bool get_header(Incoming *in, Stream *s, GPtrArray *order)

@@ -13,15 +13,9 @@
 #include "migrate/stream.h"
 #include "util/rcu.h"
 
-const char *const migrate_status_names[MIGRATE_STATUSES] = {
-    [MIGRATE_NONE] = "none", [MIGRATE_SETUP] = "setup", [MIGRATE_ACTIVE] = "active", [MIGRATE_DEVICE] = "device",
-    [MIGRATE_COMPLETED] = "completed", [MIGRATE_FAILED] = "failed", [MIGRATE_CANCELLING] = "cancelling",
-    [MIGRATE_CANCELLED] = "cancelled",
-};
-
 typedef struct Migration {
     Vm *vm;
-    MigrateStatus status;
+    MigrationStatus status;
     bool incoming, exit_on_error, events, awaited, closing;
     RunState before;
     char *error;
@@ -34,11 +28,11 @@ typedef struct Migration {
     VmListener listener;
 } Migration;
 
-static void set_status(Migration *m, MigrateStatus s)
+static void set_status(Migration *m, MigrationStatus s)
 {
     m->status = s;
     if (m->events)
-        vm_event(m->vm, "MIGRATION", "{\"status\": \"%s\"}", migrate_status_names[s]);
+        event_migration(m->vm, &(EventMigration){ .status = s });
 }
 
 static bool in_progress(const Migration *m)
@@ -202,7 +196,7 @@ static void stop_and_save(void *arg)
     if (m->status == MIGRATE_SETUP) {
         set_status(m, MIGRATE_ACTIVE);
         if (m->events)
-            vm_event(m->vm, "MIGRATION_PASS", "{\"pass\": 1}");
+            event_migration_pass(m->vm, &(EventMigrationPass){ .pass = 1 });
     }
     vm_foreach_ram(m->vm, count_block, m);
     m->count.left = m->count.total;

@@ -4,16 +4,11 @@
  */
 #ifndef MIGRATE_MIGRATE_H
 #define MIGRATE_MIGRATE_H
+#include "core/api/migrate.h" /* MigrationStatus and the commands, from schema/migrate.json */
 #include "core/vm.h"
 
-typedef enum MigrateStatus {
-    MIGRATE_NONE, MIGRATE_SETUP, MIGRATE_ACTIVE, MIGRATE_DEVICE, MIGRATE_COMPLETED, MIGRATE_FAILED, MIGRATE_CANCELLING,
-    MIGRATE_CANCELLED, MIGRATE_STATUSES
-} MigrateStatus;
-extern const char *const migrate_status_names[MIGRATE_STATUSES]; /* as query-migrate and the event MIGRATION spell them */
-
 typedef struct MigrateInfo { /* query-migrate */
-    MigrateStatus status;
+    MigrationStatus status;
     bool incoming;           /* then only status and error_desc have a meaning */
     char *error_desc;        /* NULL: none; the caller frees */
     int64_t setup_ms, total_ms, downtime_ms;
