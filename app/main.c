@@ -289,9 +289,8 @@ static bool make_gdb(App *a, Error **err)
 
 static bool build(App *a, const UiDisplay **display, Error **err)
 {
-    const char *type = opts_peek(a->machine, "type");
+    g_autofree char *type = opts_take(a->machine, "type");
     const MachineClass *mc = machine_find(type);
-    g_autofree char *name = opts_take(a->machine, "type");
 
     if (!mc) {
         fail(err, "-machine %s: there is no such machine", type ? type : "(default)");
