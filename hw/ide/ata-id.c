@@ -49,7 +49,7 @@ static void modes(const Ata *a, uint8_t *id)
 
 static void disk_words(const Ata *a, uint8_t *id)
 {
-    uint64_t total = ata_sectors(a), chs = MIN(total / (16 * 63), 16383);
+    uint64_t total = ata_sectors(a), chs = CLAMP(total / (16 * 63), 2, 16383);
     BlkLimits l = disk_limits(a->disk);
     unsigned exponent = l.physical > ATA_SECTOR ? (unsigned)__builtin_ctz(l.physical / ATA_SECTOR) : 0;
 
