@@ -48,6 +48,27 @@ void sdl__place(const SdlWindow *s, SDL_Rect *out)
     out->y = (wh - out->h) / 2;
 }
 
+/* The window as large as the picture, smaller when the screen is; whole on the screen wherever it was. */
+static void fit_window(SdlWindow *s)
+{
+    SDL_Rect screen;
+    int x, y, w = s->w, h = s->h, display = SDL_GetWindowDisplayIndex(s->window);
+
+    if (display >= 0 && !SDL_GetDisplayUsableBounds(display, &screen) && screen.w > 0 && screen.h > 0) {
+        if (w > screen.w) {
+            h = (int)((int64_t)h * screen.w / w);
+            w = screen.w;
+        }
+        if (h > screen.h) {
+            w = (int)((int64_t)w * screen.h / h);
+            h = screen.h;
+        }
+        SDL_GetWindowPosition(s->window, &x, &y);
+        SDL_SetWindowPosition(s->window, CLAMP(x, screen.x, screen.x + screen.w - w), CLAMP(y, screen.y, screen.y + screen.h - h));
+    }
+    SDL_SetWindowSize(s->window, w, h);
+}
+
 /* ---- pictures ---- */
 static void new_size(SdlWindow *s, pixman_image_t *im)
 {
@@ -60,7 +81,7 @@ static void new_size(SdlWindow *s, pixman_image_t *im)
     if (s->texture)
         SDL_SetTextureScaleMode(s->texture, s->linear ? SDL_ScaleModeLinear : SDL_ScaleModeNearest);
     if (!s->fullscreen && !(SDL_GetWindowFlags(s->window) & SDL_WINDOW_MAXIMIZED))
-        SDL_SetWindowSize(s->window, s->w, s->h);
+        fit_window(s);
 }
 
 static void upload(SdlWindow *s, pixman_image_t *im, const UiRect *r)
