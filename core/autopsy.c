@@ -3,7 +3,7 @@
 #include "util/trace.h"
 #include <stdio.h>
 
-enum { LAST_EVENTS = 40 };
+enum { LAST_EVENTS = 400, LAST_LINES = 40 };
 
 static void indent(GString *out, const char *text)
 {
@@ -13,6 +13,42 @@ static void indent(GString *out, const char *text)
         if (**l)
             g_string_append_printf(out, "  %s\n", *l);
     g_strfreev(lines);
+}
+
+/* "  -1.2 us  what": what of it, which says whether two events are the same */
+static const char *deed(const char *line)
+{
+    const char *us = strstr(line, " us  ");
+
+    return us ? us : line;
+}
+
+/* The last events; what repeats is one line with a count. */
+static void put_events(GString *out)
+{
+    GString *all = g_string_new(NULL), *run = g_string_new(NULL);
+    GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
+    char **l, **next;
+    char **raw;
+
+    flight_dump(all, LAST_EVENTS);
+    raw = g_strsplit(all->str, "\n", -1);
+    for (l = raw; *l && **l; l = next) {
+        unsigned n = 1;
+
+        for (next = l + 1; *next && **next && !strcmp(deed(*l), deed(*next)); next++)
+            n++;
+        g_string_assign(run, *l);
+        if (n > 1)
+            g_string_append_printf(run, " (%u times)", n);
+        g_ptr_array_add(lines, g_strdup(run->str));
+    }
+    for (guint i = lines->len > LAST_LINES ? lines->len - LAST_LINES : 0; i < lines->len; i++)
+        g_string_append_printf(out, "  %s\n", (char *)lines->pdata[i]);
+    g_ptr_array_free(lines, TRUE);
+    g_strfreev(raw);
+    g_string_free(run, TRUE);
+    g_string_free(all, TRUE);
 }
 
 bool autopsy_report(Vm *vm, Cpu *cpu, const Exit *e, const char *what)
@@ -31,9 +67,7 @@ bool autopsy_report(Vm *vm, Cpu *cpu, const Exit *e, const char *what)
             g_string_append_printf(page, "  %s\n", e->why);
         indent(page, report->str);
         g_string_append(page, "  last events:\n");
-        g_string_truncate(report, 0);
-        flight_dump(report, LAST_EVENTS);
-        indent(page, report->str);
+        put_events(page);
         fputs(page->str, stderr);
         event_menura_autopsy(vm, &(EventMenuraAutopsy){ (char *)what, first->str, page->str });
     }

@@ -12,6 +12,8 @@ extern const DevEntry *const __start_devclasses[] __attribute__((weak));
 extern const DevEntry *const __stop_devclasses[] __attribute__((weak));
 
 TRACE_POINT(guest_error_point, "guest_error", "");
+TRACE_POINT(io_read_point, "io.read", "-> %#" PRIx64 " (offset %#" PRIx64 ", %" PRIu64 " bytes)");
+TRACE_POINT(io_write_point, "io.write", "<- %#" PRIx64 " (offset %#" PRIx64 ", %" PRIu64 " bytes)");
 
 enum { SETTLE_MAX = 16, ERRORS_PER_SEC = 50 };
 
@@ -158,6 +160,7 @@ static MemResult devio_read(void *p, uint64_t off, unsigned size, uint64_t *val,
     dev_enter(io->d);
     r = io->orig->read(io->d, off, size, val, at);
     dev_leave(io->d);
+    trace(&io_read_point, io->d->cls->obj.name, *val, off, size, 0);
     return r;
 }
 
@@ -168,6 +171,7 @@ static MemResult devio_write(void *p, uint64_t off, unsigned size, uint64_t val,
 
     if (!io->orig->write || !core__dev_may_enter(io->d))
         return MEM_REFUSED;
+    trace(&io_write_point, io->d->cls->obj.name, val, off, size, 0);
     dev_enter(io->d);
     r = io->orig->write(io->d, off, size, val, at);
     dev_leave(io->d);

@@ -173,7 +173,8 @@ static void panicked(Vm *vm)
 {
     static const GuestPanicAction actions[] = { [PANIC_PAUSE] = GUEST_PANIC_ACTION_PAUSE, [PANIC_SHUTDOWN] = GUEST_PANIC_ACTION_POWEROFF,
                                                 [PANIC_EXIT_FAILURE] = GUEST_PANIC_ACTION_POWEROFF, [PANIC_NONE] = GUEST_PANIC_ACTION_RUN };
-    PanicAction a = vm->cfg.on_panic;
+    bool stays = vm->cfg.on_panic == PANIC_SHUTDOWN && vm->cfg.on_shutdown == SHUTDOWN_PAUSE;
+    PanicAction a = stays ? PANIC_PAUSE : vm->cfg.on_panic;
 
     event_guest_panicked(vm, &(EventGuestPanicked){ actions[a] });
     autopsy_report(vm, vm->ncpus ? vm->cpus[0] : NULL, NULL, "guest panic");

@@ -52,6 +52,7 @@ Vm *vm_new(const char *name)
     vm->root.vm = vm;
     vm->cfg.name = g_strdup(name);
     vm->cfg.cpus = vm->cfg.max_cpus = 1;
+    vm->cfg.on_panic = PANIC_SHUTDOWN;
     lock_init(&vm->lock, RANK_VM, "vm");
     vm->priv = priv_new();
     vm->loop = loop_new("vm", &vm->lock);

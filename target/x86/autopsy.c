@@ -6,35 +6,13 @@
  */
 #include "target/x86/disas.h"
 
-static const char *const names[] = { "#DE divide error",
-                                     "#DB debug",
-                                     "NMI",
-                                     "#BP breakpoint",
-                                     "#OF overflow",
-                                     "#BR bound range",
-                                     "#UD invalid opcode",
-                                     "#NM no device",
-                                     "#DF double fault",
-                                     "coprocessor overrun",
-                                     "#TS invalid TSS",
-                                     "#NP segment not present",
-                                     "#SS stack fault",
-                                     "#GP general protection",
-                                     "#PF page fault",
-                                     "reserved",
-                                     "#MF x87 error",
-                                     "#AC alignment",
-                                     "#MC machine check",
-                                     "#XM SIMD error" };
-
 static unsigned vector_of(const Fault *f) { return f->kind - FAULT_EXC; }
-static const char *name_of(unsigned v) { return v < G_N_ELEMENTS(names) ? names[v] : "interrupt"; }
 
 static void put_fault(GString *out, const Fault *f)
 {
     unsigned v = vector_of(f);
 
-    g_string_append_printf(out, "%s", name_of(v));
+    g_string_append(out, x86_vector_name(v));
     if (v >= EXC_TS && v <= EXC_PF)
         g_string_append_printf(out, ", error %#x", f->err);
     if (v == EXC_PF)
@@ -46,58 +24,48 @@ static void put_fault(GString *out, const Fault *f)
             f->err & 4 ? ", user" : "", f->err & 8 ? ", reserved bit set" : "", f->addr);
 }
 
-/* The IDT entry of vector v in words; false: it is good. */
-static bool bad_gate(Cpu *c, unsigned v, GString *out)
+/* The vector that was to be delivered when the fault came: an interrupt's own when its gate raised #GP or #NP. */
+static unsigned wanted(const Fault *f)
 {
-    const X86 *s = x86_of(c);
-    unsigned n = long_mode(s) ? 16 : 8;
-    uint8_t g[16] = { 0 };
+    unsigned v = vector_of(f);
 
-    if (!(s->cr0 & CR0_PE))
-        return false;
-    if (v * n + n - 1 > s->idt.limit)
-        g_string_append_printf(out, "the IDT (limit %#x) has no entry for vector %u", s->idt.limit,
-                               v);
-    else if (!cpu_read_va(c, s->idt.base + v * n, g, n))
-        g_string_append_printf(out, "the IDT at %#" PRIx64 " is not mapped", s->idt.base);
-    else if (!(g[5] & 0x80))
-        g_string_append_printf(out, "the IDT entry of vector %u is not present", v);
-    else
-        return false;
-    return true;
+    return (v == EXC_GP || v == EXC_NP) && f->err & 2 ? f->err >> 3 & 255 : v;
 }
 
-static bool in_page_of_stack(const X86 *s, uint64_t va)
-{
-    return va - (s->env.v[RSP] - PAGE) < 2 * PAGE;
-}
-
+/* The first line: what happened, and why nobody could handle it. */
 static void cause(Cpu *c, const X86 *s, GString *out)
 {
-    const Fault *first = &s->chain[0], *second = &s->chain[1];
-    unsigned v = vector_of(first);
+    GString *gate = g_string_new(NULL);
 
-    if (v == EXC_PF && !(first->err & 1) && first->err & 2 && in_page_of_stack(s, first->addr)) {
-        g_string_append_printf(out, "the stack ran over: no page at %#" PRIx64 ", rsp is %#" PRIx64,
-                               first->addr, s->env.v[RSP]);
-        return;
+    x86_why_fault(c, &s->chain[0], out);
+    if (x86_why_undelivered(c, wanted(&s->chain[0]), gate))
+        g_string_append_printf(out, "; %s", gate->str);
+    else if (s->nchain > 1) {
+        g_string_append(out, "; on the way to its handler: ");
+        put_fault(out, &s->chain[1]);
     }
-    put_fault(out, first);
-    g_string_append(out, "; ");
-    if (bad_gate(c, v, out))
-        return;
-    if (s->nchain < 2) {
-        g_string_append(out, "it could not be delivered");
-        return;
-    }
-    if (vector_of(second) == EXC_PF)
-        g_string_append_printf(out, "its handler's stack or tables at %#" PRIx64 " are not mapped",
-                               second->addr);
-    else if (vector_of(second) == EXC_TS)
-        g_string_append(out, "the TSS gives no good stack for its handler");
-    else
-        g_string_append_printf(out, "on the way to its handler came %s, error %#x",
-                               name_of(vector_of(second)), second->err);
+    g_string_free(gate, TRUE);
+}
+
+/* An empty IDT and a trap: the trap follows its LIDT closely, or is an instruction meant to trap. */
+static bool meant_to_reset(Cpu *c, const X86 *s)
+{
+    static const char *const traps[] = { "int3", "int", "int1", "ud2", "into" };
+    uint8_t before[32];
+    X86Insn in;
+
+    if (!(s->cr0 & CR0_PE) || s->idt.limit >= 8 || vector_of(&s->chain[0]) == EXC_PF)
+        return false;
+    if (x86_insn_at(c, &in))
+        for (unsigned i = 0; i < G_N_ELEMENTS(traps); i++)
+            if (!strcmp(in.name, traps[i]))
+                return true;
+    if (s->chain[0].err & 2 || !cpu_read_va(c, s->env.pc - sizeof(before), before, sizeof(before)))
+        return false; /* an interrupt from outside is nobody's wish */
+    for (unsigned i = 0; i + 2 < sizeof(before); i++)
+        if (before[i] == 0x0f && before[i + 1] == 0x01 && (before[i + 2] & 0x38) == 0x18)
+            return true;
+    return false;
 }
 
 static void put_walk(Cpu *c, uint64_t va, GString *out)
@@ -153,13 +121,48 @@ static void put_stack(Cpu *c, GString *out)
     g_string_append_c(out, '\n');
 }
 
+/* The gate of the exception that could not be delivered, as it stands in the IDT. */
+static void put_gate(Cpu *c, const X86 *s, unsigned v, GString *out)
+{
+    unsigned n = long_mode(s) ? 16 : 8;
+    uint8_t g[16] = { 0 };
+    uint64_t at = s->idt.base + v * n;
+
+    if (!(s->cr0 & CR0_PE) || v * n + n - 1 > s->idt.limit || !cpu_read_va(c, at, g, n))
+        return;
+    g_string_append_printf(out, "IDT entry %u at %#" PRIx64 ": type %#x, DPL %u, %s, IST %u, selector %#x, offset %#" PRIx64 "\n", v, at,
+                           g[5] & 31, g[5] >> 5 & 3, g[5] & 0x80 ? "present" : "not present", n == 16 ? g[4] & 7 : 0,
+                           (unsigned)le_load(g + 2, 2),
+                           le_load(g, 2) | le_load(g + 6, 2) << 16 | (n == 16 ? le_load(g + 8, 4) << 32 : 0));
+}
+
+/* An accelerator that only says "shutdown": some hosts reset the CPU before that (SVM), and which registers is said. */
+static void without_chain(const X86 *s, GString *first_line, GString *report)
+{
+    const struct {
+        const char *name;
+        bool reset;
+    } regs[] = { { "RIP", s->env.pc == 0xfffffff0 || s->env.pc == 0xfff0 }, { "CS", s->seg[SEG_CS].sel == 0xf000 },
+                 { "CR0", !(s->cr0 & CR0_PE) }, { "CR3", !s->cr3 }, { "EFER", !s->efer }, { "IDT", !s->idt.base && s->idt.limit == 0xffff },
+                 { "GDT", !s->gdt.base && s->gdt.limit == 0xffff }, { "RSP", !s->env.v[RSP] } };
+    unsigned n = 0;
+
+    g_string_append(first_line, "this accelerator does not say which faults led here; -accel tcg does");
+    for (unsigned i = 0; i < G_N_ELEMENTS(regs); i++)
+        if (regs[i].reset)
+            g_string_append_printf(report, "%s%s", n++ ? " " : "already reset by the host: ", regs[i].name);
+    g_string_append(report, n ? "; the others are the guest's\n" : "the registers are the guest's, none was reset by the host\n");
+}
+
 bool x86_autopsy(Cpu *c, const Exit *e, GString *first_line, GString *report)
 {
     const X86 *s = x86_of(c);
     bool died = e && e->kind == EXIT_SHUTDOWN && s->nchain;
 
-    if (died && s->cr0 & CR0_PE && s->idt.limit < 8)
-        return true; /* nobody can handle anything: the guest asked for a reset */
+    if (died && meant_to_reset(c, s))
+        return true;
+    if (e && e->kind == EXIT_SHUTDOWN && !s->nchain)
+        without_chain(s, first_line, report);
     if (died) {
         cause(c, s, first_line);
         for (unsigned i = 0; i < MIN(s->nchain, G_N_ELEMENTS(s->chain)); i++) {
@@ -168,8 +171,9 @@ bool x86_autopsy(Cpu *c, const Exit *e, GString *first_line, GString *report)
             g_string_append_c(report, '\n');
         }
         for (unsigned i = 0; i < MIN(s->nchain, G_N_ELEMENTS(s->chain)); i++)
-            if (vector_of(&s->chain[i]) == EXC_PF)
+            if (vector_of(&s->chain[i]) == EXC_PF && (!i || s->chain[i].addr != s->chain[i - 1].addr))
                 put_walk(c, s->chain[i].addr, report);
+        put_gate(c, s, wanted(&s->chain[0]), report);
     }
     put_code(c, s->env.pc, report);
     put_stack(c, report);

@@ -10,3 +10,11 @@ void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n,
     }
     g_string_append(out, "\n");
 }
+
+bool x86_insn_at(Cpu *c, X86Insn *out)
+{
+    *out = (X86Insn){ .len = sizeof(out->bytes) };
+    while (out->len && !cpu_read_va(c, x86_of(c)->env.pc, out->bytes, out->len))
+        out->len--;
+    return false;
+}
