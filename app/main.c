@@ -64,7 +64,7 @@ const char *app_choose_accel(GString *why)
         g_string_append(why, "software CPU (tcg): this build has no KVM accelerator");
         return "tcg";
     }
-    if (!kvm->probe(&err)) {
+    if ((kvm->probe && !kvm->probe(&err)) || (kvm->fast && !kvm->fast(&err))) {
         g_string_append_printf(why, "software CPU (tcg): %s", error_text(err));
         if (error_hint_text(err))
             g_string_append_printf(why, "; %s", error_hint_text(err));
