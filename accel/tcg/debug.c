@@ -25,11 +25,26 @@ bool tcg_debug(Cpu *c, const DebugPoint *v, size_t n, bool step, Error **err)
     g_free(t->points);
     t->points = n ? g_memdup2(v, n * sizeof(*v)) : NULL;
     t->npoints = n;
-    t->nbreaks = t->nwatches = 0;
+    t->nbreaks = 0;
     for (size_t i = 0; i < n; i++)
-        *(is_watch(&v[i]) ? &t->nwatches : &t->nbreaks) += 1;
+        t->nbreaks += !is_watch(&v[i]);
+    tcg_guest_watch(t->s);
     t->flush_code = true; /* served before the next instruction */
     return true;
+}
+
+/* Both the debugger's watch points and the guest's data breakpoints keep pages out of the TLB. */
+void tcg_guest_watch(X86 *s)
+{
+    TcgCpu *t = s->tcg;
+    size_t before;
+
+    if (!t)
+        return;
+    before = t->nwatches;
+    t->nwatches = t->npoints - t->nbreaks + (size_t)__builtin_popcount(s->db_data);
+    if (before || t->nwatches)
+        tcg_flush_all(s);
 }
 
 bool tcg_break_at(const TcgCpu *t, uint64_t pc)
@@ -55,6 +70,8 @@ bool tcg_page_watched(const TcgCpu *t, uint64_t va)
 {
     uint64_t page = va & -(uint64_t)PAGE;
 
+    if (t->s->db_data && x86_data_break_page(t->s, page))
+        return true;
     for (size_t i = 0; i < t->npoints; i++) {
         const DebugPoint *p = &t->points[i];
 
@@ -90,6 +107,7 @@ bool tcg_watch(TcgCpu *t, uint64_t va, unsigned n, bool write)
         t->watch_write = write;
         __atomic_store_n(&t->s->env.exit_req, 1, __ATOMIC_SEQ_CST);
     }
+    x86_data_break(t->s, va, n, write);
     return true;
 }
 

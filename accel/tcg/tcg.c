@@ -86,32 +86,6 @@ static bool serve(X86 *s, Cpu *c)
     return true;
 }
 
-/* After one instruction with TF: the trap. */
-static void single_step(X86 *s)
-{
-    s->dr[6] |= 1 << 14;
-    x86_raise(s, EXC_DB, 0);
-}
-
-static bool breakpoint_here(const X86 *s)
-{
-    for (unsigned i = 0; i < 4; i++)
-        if (s->dr[7] >> (2 * i) & 3 && !(s->dr[7] >> (16 + 4 * i) & 15) && s->dr[i] == s->env.pc)
-            return true;
-    return false;
-}
-
-/* Guest's own instruction breakpoints: before the instruction, unless RF. */
-static bool guest_break(X86 *s)
-{
-    if (!s->dr7_points || s->eflags & EF_RF || !breakpoint_here(s))
-        return false;
-    for (unsigned i = 0; i < 4; i++)
-        if (s->dr[7] >> (2 * i) & 3 && s->dr[i] == s->env.pc)
-            s->dr[6] |= 1u << i;
-    return true;
-}
-
 /* True: run() returns *e. */
 static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
 {
@@ -122,20 +96,25 @@ static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
     switch (f.kind) {
     case FAULT_RETRY: tcg_jc_drop(s->tcg, e->pc); return false; /* so that it is looked up, and made alone */
     case FAULT_NONE:
-    case FAULT_AGAIN:
     case FAULT_EXIT: return false;
-    case FAULT_POLL:
-        if (tf)
-            single_step(s);
+    case FAULT_AGAIN:
+        if (f.err) /* an iteration of a string instruction is done */
+            x86_after_insn(s, tf);
         return false;
+    case FAULT_POLL: x86_after_insn(s, tf); return false;
     case FAULT_HALT:
         e->pc = f.addr;
+        if (x86_after_insn(s, tf))
+            return false;
         *x = (Exit){ .kind = EXIT_HALT };
         return true;
     case FAULT_DEBUG:
         *x = (Exit){ .kind = EXIT_DEBUG, .addr = e->pc };
         return true;
-    default: e->fault = f; return false;
+    default:
+        s->db_pending = 0; /* the instruction will run again */
+        e->fault = f;
+        return false;
     }
 }
 
@@ -174,11 +153,10 @@ static Exit run_locked(Cpu *c)
             return x;
         if (s->env.fault.kind)
             continue;
-        tf = s->eflags & EF_TF;
-        if (guest_break(s)) {
-            x86_raise(s, EXC_DB, 0);
+        if (x86_code_break(s))
             continue;
-        }
+        tf = s->eflags & EF_TF;
+        s->no_step = false;
         s->eflags &= ~(uint64_t)EF_RF;
         s->tcg->in_block = true;
         tcg_exec(s->tcg);
@@ -195,7 +173,7 @@ static Exit run(Cpu *c)
     /* Host pointers in the TLB are good while we run, and beyond: before any of them goes, view_changed() asks for
      * a flush, which is served before the next use. */
     rcu_lock();
-    x86_update_mode(c->regs);
+    x86_arm_debug(c->regs); /* registers may have come from outside */
     x = run_locked(c);
     rcu_unlock();
     return x;

@@ -40,6 +40,7 @@ enum { EFER_SCE = 1, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11, 
 enum { EXC_DE, EXC_DB, EXC_NMI, EXC_BP, EXC_OF, EXC_BR, EXC_UD, EXC_NM, EXC_DF, EXC_TS = 10, EXC_NP, EXC_SS, EXC_GP, EXC_PF,
        EXC_MF = 16, EXC_AC, EXC_MC, EXC_XM };
 enum { SHADOW_STI = 1, SHADOW_SS = 2 };
+enum { DR6_BD = 1 << 13, DR6_BS = 1 << 14, DR6_BT = 1 << 15, DR7_GD = 1 << 13 };
 enum { VIEW_KERNEL, VIEW_USER, VIEW_KERNEL_AC, VIEWS };
 
 /* Mode word: what translation bakes in. Every control bit is here, or read by a helper, or flushes. */
@@ -91,10 +92,15 @@ typedef struct X86 {
     unsigned ncpuid;
     uint64_t features[8]; /* bit per X86Feature, target/x86/models */
     uint64_t tsc_hz;
+    uint32_t mxcsr_mask;
     uint8_t phys_bits, vendor_amd;
     Fault chain[3]; /* how the last triple fault came about */
     unsigned nchain;
     uint64_t dr7_points; /* enabled hardware breakpoints: MODE_ONE while set */
+    uint32_t db_pending; /* DR6 bits that become #DB at the end of the instruction */
+    uint8_t db_data;     /* debug registers armed for data */
+    bool ext;            /* an event is being delivered: error codes get EXT */
+    bool no_step;        /* this instruction entered a handler: no single-step trap after it */
     bool debug_one;      /* a debugger's breakpoints or step */
 } X86;
 static inline X86 *x86(Env *e) { return (X86 *)(void *)e; }
@@ -122,11 +128,22 @@ void x86_update_mode(X86 *s);
 /* Exceptions: set the fault, delivered by the dispatcher. Always false / 0. */
 bool x86_raise(X86 *s, unsigned vector, uint32_t err);
 bool x86_raise_pf(X86 *s, uint64_t va, uint32_t err);
+/* debug.c: the guest's debug registers. After any change of DR0..7; recomputes the mode: */
+void x86_arm_debug(X86 *s);
+bool x86_data_break_page(const X86 *s, uint64_t page); /* keep this page out of the TLB? */
+void x86_data_break(X86 *s, uint64_t va, unsigned n, bool write); /* an access that will be done */
+void x86_io_break(X86 *s, uint16_t port, unsigned n);
+bool x86_code_break(X86 *s);             /* at env.pc, before the instruction; true: #DB is raised */
+bool x86_after_insn(X86 *s, bool tf);    /* an instruction that began with TF = tf is done; true: #DB is raised */
 /* excp.c */
 bool x86_deliver(X86 *s); /* env.fault -> handler; false: shutdown */
 bool x86_interrupt(X86 *s, unsigned vector, bool soft, uint64_t next_pc); /* false: env.fault set */
 void x86_smi(X86 *s);
 bool x86_rsm(X86 *s);
+/* vm86.c: INT n in virtual-8086 mode. True: by the IDT as ever; false: done by redirection, or a fault is set. */
+bool x86_vm86_int(X86 *s, unsigned vector, uint64_t next);
+uint64_t x86_vm86_flags(const X86 *s);           /* the 16-bit image with CR4.VME */
+bool x86_vm86_set_flags(X86 *s, uint64_t f);     /* from such an image, IOPL < 3; false: #GP */
 /* seg.c */
 bool x86_load_seg(X86 *s, unsigned n, uint16_t sel);         /* all rules; false: fault */
 void x86_set_seg(X86 *s, unsigned n, uint16_t sel, uint64_t base, uint32_t limit, uint32_t attr);
@@ -135,6 +152,7 @@ uint64_t x86_desc_base(uint64_t d);
 uint32_t x86_desc_limit(uint64_t d);
 uint32_t x86_desc_attr(uint64_t d);
 void x86_set_cs(X86 *s, uint16_t sel, uint64_t d, unsigned cpl);
+bool x86_in_limit(uint32_t attr, uint32_t limit, uint64_t off, uint64_t n); /* n bytes at off lie in the segment */
 /* task.c */
 bool x86_task_switch(X86 *s, uint16_t sel, unsigned why /* 0 jmp 1 call/int 2 iret */, bool has_err, uint32_t err, uint64_t next);
 /* walk.c */
@@ -145,6 +163,7 @@ bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write(X86 *s, uint64_t va, unsigned n, uint64_t v);
 bool x86_read_sys(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v);
+bool x86_aligned(X86 *s, uint64_t va, unsigned n); /* n: a power of two; false: alignment check, #AC raised */
 /* accel/tcg, on the vCPU's thread; nothing to do when another accelerator runs the vCPU */
 void tcg_flush_all(X86 *s);             /* every translation of addresses */
 void tcg_flush_nonglobal(X86 *s);       /* of all PCIDs */
@@ -156,6 +175,7 @@ void tcg_set_view(X86 *s, unsigned view);
 void tcg_mode_changed(X86 *s);          /* env.mode was set */
 /* Host address of the byte at pa when it is RAM, else NULL; as as_ram(), but cached. */
 uint8_t *tcg_ram(X86 *s, uint64_t pa, RamBlock **block, uint64_t *off, bool *writable);
+void tcg_guest_watch(X86 *s); /* db_data changed */
 /* msr.c, cpuid.c */
 bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v); /* false: #GP */
 bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v);

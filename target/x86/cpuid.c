@@ -3,7 +3,7 @@
  * once: features.def names each bit and says whether we implement it; models are lists of those names.
  * Source: Intel SDM vol. 2A (CPUID), AMD APM vol. 3 appendix E.
  */
-#include "target/x86/cpu.h"
+#include "target/x86/fpu.h"
 #include "target/x86/models.h"
 #include "core/machine.h"
 
@@ -338,7 +338,7 @@ static void fill_leaves(X86 *s, Cpu *cpu, const Choice *c)
     put(s, 0x80000005, 0, false, 0x1ff01ff, 0x1ff01ff, 0x40020140, 0x40020140);
     put(s, 0x80000006, 0, false, 0, 0x42004200, 0x2008140, 0x808140);
     put(s, 0x80000007, 0, false, 0, 0, 0, w[W_81D] >> 27 & 1 ? 0x100 : 0);
-    put(s, 0x80000008, 0, false, 0x3000u | s->phys_bits, 0, smp - 1, 0);
+    put(s, 0x80000008, 0, false, (w[W_7C] >> 16 & 1 ? 57u : 48u) << 8 | s->phys_bits, 0, smp - 1, 0);
 }
 
 static uint8_t phys_bits(const X86 *s)
@@ -431,6 +431,7 @@ bool x86_choose_model(Cpu *cpu, const char *text, Error **err)
     choose_vendor(&c, cpu);
     s->vendor_amd = !strcmp(c.vendor, "AuthenticAMD");
     s->phys_bits = 40;
+    s->mxcsr_mask = MXCSR_BITS;
     s->tsc_hz = tsc_hz(cpu, &c);
     if (c.host)
         fill_host(s, cpu, &c);

@@ -15,14 +15,27 @@ typedef struct Stack {
     X86 *s;
     uint64_t sp, base, mask;
     unsigned size; /* log2 of a slot */
+    uint32_t attr, limit, err; /* the segment; err: of #SS when it does not fit */
     bool sys, bad;
 } Stack;
+
+static Stack stack_of(X86 *s, uint64_t mask, unsigned size)
+{
+    const X86Seg *ss = &s->seg[SEG_SS];
+
+    return (Stack){ s, s->env.v[RSP], seg_base(s, SEG_SS), mask, size, ss->attr, ss->limit, 0, false, false };
+}
 
 static void put(Stack *k, uint64_t v)
 {
     k->sp -= 1u << k->size;
     if (k->bad)
         return;
+    if (!long_mode(k->s) && !x86_in_limit(k->attr, k->limit, k->sp & k->mask, 1u << k->size)) {
+        x86_raise(k->s, EXC_SS, k->err);
+        k->bad = true;
+        return;
+    }
     k->bad = !(k->sys ? x86_write_sys : x86_write)(k->s, k->base + (k->sp & k->mask), 1u << k->size, v);
 }
 
@@ -35,7 +48,7 @@ static void set_sp(X86 *s, uint64_t sp, uint64_t mask) { s->env.v[RSP] = (s->env
 
 static bool real_interrupt(X86 *s, unsigned vector, uint64_t next)
 {
-    Stack k = { s, s->env.v[RSP], seg_base(s, SEG_SS), 0xffff, 1, false, false };
+    Stack k = stack_of(s, 0xffff, 1);
     uint64_t at;
 
     if (vector * 4 + 3 > s->idt.limit)
@@ -101,6 +114,8 @@ static bool read_gate(X86 *s, unsigned vector, bool soft, Gate *g)
     g->sel = (uint16_t)(g->lo >> 16);
     g->ist = n == 16 ? g->lo >> 32 & 7 : 0;
     g->offset = (g->lo & 0xffff) | (g->lo >> 32 & 0xffff0000) | g->hi << 32;
+    if (!long_mode(s) && !(g->type & 8))
+        g->offset &= 0xffff;
     if (long_mode(s) ? g->type != 14 && g->type != 15 : g->type != 5 && (g->type & 0x17) != 6 && (g->type & 0x17) != 7)
         return x86_raise(s, EXC_GP, err);
     if (soft && g->dpl < s->cpl)
@@ -133,7 +148,7 @@ static void enter_handler(X86 *s, const Gate *g, uint64_t d, unsigned cpl)
 
 static bool long_interrupt(X86 *s, const Gate *g, uint64_t d, unsigned cpl, uint64_t next, const uint32_t *err)
 {
-    Stack k = { s, s->env.v[RSP], 0, ~0ull, 3, true, false };
+    Stack k = { .s = s, .sp = s->env.v[RSP], .mask = ~0ull, .size = 3, .sys = true };
     uint16_t ss = s->seg[SEG_SS].sel;
     uint64_t flags = x86_eflags(s), rip = eip(s, next), old_sp = s->env.v[RSP];
     unsigned at = g->ist ? 36 + (g->ist - 1) * 8 : 4 + cpl * 8;
@@ -190,14 +205,17 @@ static bool outer_stack(X86 *s, unsigned cpl, Stack *k, uint16_t *sel, uint64_t 
     *sel = (uint16_t)ss;
     k->sp = sp;
     k->base = x86_desc_base(*desc);
-    k->mask = x86_desc_attr(*desc) & SA_DB ? 0xffffffff : 0xffff;
+    k->attr = x86_desc_attr(*desc);
+    k->limit = x86_desc_limit(*desc);
+    k->mask = k->attr & SA_DB ? 0xffffffff : 0xffff;
+    k->err = ss & 0xfffc;
     k->sys = true;
     return true;
 }
 
 static bool prot_interrupt(X86 *s, const Gate *g, uint64_t d, unsigned cpl, uint64_t next, const uint32_t *err)
 {
-    Stack k = { s, s->env.v[RSP], seg_base(s, SEG_SS), stack_mask(s, s->seg[SEG_SS].attr), g->type & 8 ? 2 : 1, false, false };
+    Stack k = stack_of(s, stack_mask(s, s->seg[SEG_SS].attr), g->type & 8 ? 2 : 1);
     uint64_t flags = x86_eflags(s), ip = eip(s, next), ss_desc = 0;
     uint16_t old_ss = s->seg[SEG_SS].sel, ss = 0;
     bool v = vm86(s), inner = cpl < s->cpl || v;
@@ -207,6 +225,8 @@ static bool prot_interrupt(X86 *s, const Gate *g, uint64_t d, unsigned cpl, uint
         return x86_raise(s, EXC_GP, g->sel & 0xfffc);
     if (inner && !outer_stack(s, cpl, &k, &ss, &ss_desc))
         return false;
+    if (g->offset > x86_desc_limit(d))
+        return x86_raise(s, EXC_GP, 0);
     if (v)
         push_vm86(&k);
     if (inner) {
@@ -235,7 +255,7 @@ static bool has_error(unsigned vector)
     return vector == EXC_DF || (vector >= EXC_TS && vector <= EXC_PF) || vector == EXC_AC;
 }
 
-static bool interrupt(X86 *s, unsigned vector, bool soft, uint64_t next, const uint32_t *err)
+static bool by_gate(X86 *s, unsigned vector, bool soft, uint64_t next, const uint32_t *err)
 {
     Gate g;
     uint64_t d;
@@ -243,8 +263,6 @@ static bool interrupt(X86 *s, unsigned vector, bool soft, uint64_t next, const u
 
     if (!(s->cr0 & CR0_PE))
         return real_interrupt(s, vector, next);
-    if (vm86(s) && soft && iopl(s) < 3 && vector != EXC_BP && vector != EXC_OF)
-        return x86_raise(s, EXC_GP, 0);
     if (!read_gate(s, vector, soft, &g))
         return false;
     if (g.type == 5)
@@ -252,6 +270,17 @@ static bool interrupt(X86 *s, unsigned vector, bool soft, uint64_t next, const u
     if (!code_desc(s, &g, &d, &cpl))
         return false;
     return long_mode(s) ? long_interrupt(s, &g, d, cpl, next, err) : prot_interrupt(s, &g, d, cpl, next, err);
+}
+
+static bool interrupt(X86 *s, unsigned vector, bool soft, uint64_t next, const uint32_t *err)
+{
+    bool ok;
+
+    s->no_step = true; /* the handler begins with TF = 0, and the step over INT n ends there */
+    s->ext = !soft;
+    ok = by_gate(s, vector, soft, next, err);
+    s->ext = false;
+    return ok;
 }
 
 bool x86_interrupt(X86 *s, unsigned vector, bool soft, uint64_t next_pc)
@@ -292,6 +321,8 @@ bool x86_deliver(X86 *s)
         first = v;
         if (v == EXC_PF)
             s->cr2 = f.addr;
+        if (v == EXC_DB)
+            s->dr[7] &= ~(uint64_t)DR7_GD;
         if (v != EXC_DB && v != EXC_BP)
             s->eflags |= EF_RF;
         s->env.fault.kind = FAULT_NONE;
@@ -314,6 +345,8 @@ static uint64_t get(Frame *k)
 {
     uint64_t v = 0;
 
+    if (!k->bad && !code64(k->s) && k->s->env.mode >> (MODE_CHECK_SHIFT + SEG_SS) & 1)
+        k->bad = !target_segchk(&k->s->env, k->sp & k->mask, SEG_SS | k->size << 3);
     if (!k->bad)
         k->bad = !x86_read(k->s, k->base + (k->sp & k->mask), 1u << k->size, &v);
     k->sp += 1u << k->size;
@@ -341,15 +374,21 @@ static uint64_t flags_mask(const X86 *s, unsigned size)
 static bool iret_real(X86 *s, unsigned size)
 {
     Frame k = frame(s, size);
-    uint64_t ip = get(&k), cs = get(&k), f = get(&k), m;
+    bool virtual = vm86(s) && iopl(s) < 3;
+    uint64_t ip, cs, f, m;
 
-    if (vm86(s) && iopl(s) < 3)
+    if (virtual && (!(s->cr4 & CR4_VME) || size > 1))
         return x86_raise(s, EXC_GP, 0);
+    ip = get(&k);
+    cs = get(&k);
+    f = get(&k);
     if (k.bad)
         return false;
-    if (ip > 0xffff && s->seg[SEG_CS].limit == 0xffff)
+    if (ip > s->seg[SEG_CS].limit)
         return x86_raise(s, EXC_GP, 0);
-    m = EF_ARITH | EF_TF | EF_IF | EF_DF | EF_NT | (vm86(s) ? 0 : EF_IOPL) | (size > 1 ? EF_RF | EF_AC | EF_ID : 0);
+    if (virtual && !x86_vm86_set_flags(s, f))
+        return false;
+    m = virtual ? 0 : EF_ARITH | EF_TF | EF_IF | EF_DF | EF_NT | (vm86(s) ? 0 : EF_IOPL) | (size > 1 ? EF_RF | EF_AC | EF_ID : 0);
     set_sp(s, k.sp, k.mask);
     x86_set_seg(s, SEG_CS, (uint16_t)cs, (cs & 0xffff) << 4, s->seg[SEG_CS].limit, s->seg[SEG_CS].attr);
     x86_set_eflags(s, f, m);

@@ -21,7 +21,7 @@ enum {
     FSW_TOP = 0x3800,
     MXCSR_DAZ = 64,
     MXCSR_FTZ = 0x8000,
-    MXCSR_MASK = 0xffff,
+    MXCSR_BITS = 0xffff, /* what every CPU has; X86.mxcsr_mask says what this one has */
     MXCSR_RESET = 0x1f80,
     XSTATE_X87 = 1,
     XSTATE_SSE = 2,

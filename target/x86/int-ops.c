@@ -107,6 +107,8 @@ HELPER(cmpxchg8b)
 
     if (b == 16 && a & 15)
         return x86_raise(s, EXC_GP, 0);
+    if (!x86_aligned(s, a, 8))
+        return 0;
     le_store(old, n, e->v[RAX]);
     le_store(old + n, n, e->v[RDX]);
     le_store(new, n, e->v[RBX]);

@@ -7,6 +7,8 @@
 
 bool x86_raise(X86 *s, unsigned vector, uint32_t err)
 {
+    if (s->ext && vector >= EXC_TS && vector <= EXC_GP)
+        err |= 1;
     s->env.fault = (Fault){ FAULT_EXC + vector, err, 0 };
     return false;
 }
@@ -33,6 +35,8 @@ void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask)
 
     s->env.cc = (Cc){ .kind = CC_RAW, .res = f };
     s->eflags = now & ~(uint64_t)EF_ARITH;
+    if (UNLIKELY(now & EF_RF && s->dr7_points)) /* it holds for one instruction */
+        __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
     x86_update_mode(s);
 }
 
@@ -88,6 +92,9 @@ void x86_update_mode(X86 *s)
     m |= s->cr4 & CR4_OSFXSR ? MODE_FXSR : 0;
     m |= s->cr4 & CR4_OSXSAVE ? MODE_XSAVE : 0;
     m |= s->smm ? MODE_SMM : 0;
+    m |= s->cpl == 3 && s->cr0 & CR0_AM && s->eflags & EF_AC ? MODE_AC : 0;
+    if (UNLIKELY(m & ~s->env.mode & MODE_ONE)) /* the loop of the engine has to see each instruction from here */
+        __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
     if (s->env.mode != m) {
         s->env.mode = m;
         tcg_mode_changed(s);
@@ -202,23 +209,28 @@ bool x86_load_seg(X86 *s, unsigned n, uint16_t sel)
     return true;
 }
 
+bool x86_in_limit(uint32_t attr, uint32_t limit, uint64_t off, uint64_t n)
+{
+    uint64_t last = off + n - 1;
+
+    if ((attr & 0xc) == 4) /* data that expands down */
+        return off > limit && last <= (attr & SA_DB ? UINT32_MAX : 0xffff);
+    return last <= limit;
+}
+
 /* x: 0-2 segment, 3-6 log2 bytes, 7 write. */
 bool target_segchk(Env *e, uint64_t off, unsigned x)
 {
     X86 *s = x86(e);
     unsigned n = x & 7, bytes = 1u << (x >> 3 & 15);
     const X86Seg *g = &s->seg[n];
-    bool write = x >> 7 & 1, ok;
+    bool write = x >> 7 & 1;
 
     if (protected_mode(s) && g->attr & SA_NULL)
         return x86_raise(s, n == SEG_SS ? EXC_SS : EXC_GP, 0);
     if (protected_mode(s) && (write ? (g->attr & 0xa) != 2 : (g->attr & 0xa) == 8))
         return x86_raise(s, EXC_GP, 0);
-    if ((g->attr & 0xc) == 4) /* expand down */
-        ok = off > g->limit && off + bytes - 1 <= (g->attr & SA_DB ? UINT32_MAX : 0xffff);
-    else
-        ok = off + bytes - 1 <= g->limit;
-    return ok || x86_raise(s, n == SEG_SS ? EXC_SS : EXC_GP, 0);
+    return x86_in_limit(g->attr, g->limit, off, bytes) || x86_raise(s, n == SEG_SS ? EXC_SS : EXC_GP, 0);
 }
 
 bool target_brind_ok(Env *e, uint64_t pc)
@@ -255,12 +267,17 @@ bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v)
 {
     return sys_access(s, long_mode(s) ? va : (uint32_t)va, n, &v, true);
 }
+bool x86_aligned(X86 *s, uint64_t va, unsigned n)
+{
+    return LIKELY(!(s->env.mode & MODE_AC) || !(va & (n - 1))) || x86_raise(s, EXC_AC, 0);
+}
+
 bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v)
 {
     *v = 0;
-    return mem_load(&s->env, code64(s) ? va : (uint32_t)va, n, v, false);
+    return x86_aligned(s, va, n) && mem_load(&s->env, code64(s) ? va : (uint32_t)va, n, v, false);
 }
 bool x86_write(X86 *s, uint64_t va, unsigned n, uint64_t v)
 {
-    return mem_store(&s->env, code64(s) ? va : (uint32_t)va, n, &v);
+    return x86_aligned(s, va, n) && mem_store(&s->env, code64(s) ? va : (uint32_t)va, n, &v);
 }

@@ -73,13 +73,12 @@ void x86_smi(X86 *s)
     s->cr0 &= ~(uint64_t)(CR0_PE | CR0_EM | CR0_TS | CR0_PG);
     s->cr4 = 0;
     s->dr[7] = 0x400;
-    s->dr7_points = 0;
     s->cpl = 0;
     x86_set_eflags(s, 2, ~0ull);
     for (unsigned i = 0; i < 6; i++)
         x86_set_seg(s, i, i == SEG_CS ? (uint16_t)(base >> 4) : 0, i == SEG_CS ? base : 0, UINT32_MAX, 0x8093);
     tcg_flush_all(s);
-    x86_update_mode(s);
+    x86_arm_debug(s);
     s->env.pc = (uint32_t)(base + 0x8000);
 }
 
@@ -96,7 +95,6 @@ bool x86_rsm(X86 *s)
     s->cr0 = get(s, MAP + 0x158, 8) | CR0_ET;
     s->dr[7] = get(s, MAP + 0x160, 8);
     s->dr[6] = get(s, MAP + 0x168, 8);
-    s->dr7_points = s->dr[7] & 0xff;
     for (unsigned i = 0; i < 6; i++) {
         unsigned at = MAP + i * 16;
         uint32_t a = (uint32_t)get(s, at + 2, 2);
@@ -118,7 +116,7 @@ bool x86_rsm(X86 *s)
     s->nmi_blocked = s->smm_nmi_was_blocked;
     x86_set_eflags(s, flags, ~0ull);
     tcg_flush_all(s);
-    x86_update_mode(s);
+    x86_arm_debug(s);
     s->env.pc = code64(s) ? rip : (uint32_t)(rip + seg_base(s, SEG_CS));
     return true;
 }

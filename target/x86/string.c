@@ -49,32 +49,34 @@ static bool linear(const Str *t, unsigned reg, unsigned seg, bool write, uint64_
 
     if (t->code64) {
         *va = seg >= SEG_FS ? off + seg_base(t->s, seg) : off;
-        return true;
+        return x86_aligned(t->s, *va, 1u << t->size);
     }
     if (t->e->mode >> (MODE_CHECK_SHIFT + seg) & 1 && !target_segchk(t->e, off, seg | t->size << 3 | (unsigned)write << 7))
         return false;
     *va = (uint32_t)(off + seg_base(t->s, seg));
-    return true;
+    return x86_aligned(t->s, *va, 1u << t->size);
 }
+
+/* Something looks at every iteration: a single step, a debug register. */
+static bool watched(const Str *t) { return UNLIKELY(t->e->mode & MODE_ONE); }
 
 /* Elements that may go in one go from here: within page, count, and the segment when it must be checked. */
 static uint64_t run_length(const Str *t, uint64_t va, uint64_t n)
 {
     uint64_t bytes = 4096 - (va & 4095);
 
-    if (t->down || (!t->code64 && t->e->mode >> MODE_CHECK_SHIFT & 0x3f))
-        return 1;
-    if (t->asize == 1)
+    if (t->down || watched(t) || (!t->code64 && t->e->mode >> MODE_CHECK_SHIFT & 0x3f) || t->asize == 1)
         return 1;
     return MIN(n, bytes >> t->size);
 }
 
-static bool stop_for_irq(const Str *t) { return __atomic_load_n(&t->e->exit_req, __ATOMIC_RELAXED); }
+static bool stop_for_irq(const Str *t) { return __atomic_load_n(&t->e->exit_req, __ATOMIC_RELAXED) || watched(t); }
 
 /* Leave in the middle: the instruction is executed again after what is pending was served. */
 static uint64_t interrupted(const Str *t)
 {
-    t->e->fault = (Fault){ FAULT_AGAIN, 0, 0 };
+    t->s->eflags |= EF_RF; /* no second stop at its own breakpoint; and so it is pushed */
+    t->e->fault = (Fault){ FAULT_AGAIN, 1, 0 };
     return 0;
 }
 
@@ -83,7 +85,7 @@ static uint64_t down_length(const Str *t, uint64_t va, uint64_t n)
 {
     uint64_t end = (va & 4095) + (1u << t->size);
 
-    if (!t->code64 && t->e->mode >> MODE_CHECK_SHIFT & 0x3f)
+    if (watched(t) || (!t->code64 && t->e->mode >> MODE_CHECK_SHIFT & 0x3f))
         return 1;
     return t->asize == 1 || end > 4096 ? 1 : MIN(n, end >> t->size);
 }
@@ -246,18 +248,27 @@ static bool compare(const Str *t, uint64_t a, uint64_t b)
 /* Ends the loop after this element? */
 static bool decided(const Str *t, bool equal) { return t->rep && equal != (t->rep == 1); }
 
+static bool element(const Str *t, unsigned reg, unsigned seg, uint64_t *v)
+{
+    uint64_t va;
+
+    return linear(t, reg, seg, false, &va) && mem_load(t->e, va, 1u << t->size, v, false);
+}
+
+/* CMPS, SCAS: AMD's CPUs read the source first and keep the flags of the last comparison at a fault; Intel's do neither. */
 uint64_t hx_cmps(Env *e, uint64_t how, uint64_t b, uint64_t c)
 {
     Str t = decode(e, how);
     const Cc before = e->cc; /* what a fault later on restores */
+    bool amd = t.s->vendor_amd;
 
     for (uint64_t left = count(&t); left; left--) {
-        uint64_t src, dst, x = 0, y = 0;
+        uint64_t x = 0, y = 0;
         bool equal;
 
-        if (!linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false) ||
-            !linear(&t, RSI, t.seg, false, &src) || !mem_load(e, src, 1u << t.size, &x, false)) {
-            e->cc = before;
+        if ((amd && !element(&t, RSI, t.seg, &x)) || !element(&t, RDI, SEG_ES, &y) || (!amd && !element(&t, RSI, t.seg, &x))) {
+            if (!amd)
+                e->cc = before;
             return 0;
         }
         equal = compare(&t, x, y);
@@ -278,11 +289,12 @@ uint64_t hx_scas(Env *e, uint64_t how, uint64_t b, uint64_t c)
     const Cc before = e->cc; /* what a fault later on restores */
 
     for (uint64_t left = count(&t); left; left--) {
-        uint64_t dst, y = 0;
+        uint64_t y = 0;
         bool equal;
 
-        if (!linear(&t, RDI, SEG_ES, false, &dst) || !mem_load(e, dst, 1u << t.size, &y, false)) {
-            e->cc = before;
+        if (!element(&t, RDI, SEG_ES, &y)) {
+            if (!t.s->vendor_amd)
+                e->cc = before;
             return 0;
         }
         equal = compare(&t, e->v[RAX], y);
@@ -332,6 +344,7 @@ uint64_t hx_ins(Env *e, uint64_t how, uint64_t b, uint64_t c)
         if (e->fault.kind)
             return 0;
         as_load(e->cpu->ports, port, 1u << size, &v, MEM_CPU);
+        x86_io_break(t.s, port, 1u << size);
         if (!mem_store(e, dst, 1u << size, &v))
             return 0;
         advance(&t, RDI, 1);
@@ -359,6 +372,7 @@ uint64_t hx_outs(Env *e, uint64_t how, uint64_t b, uint64_t c)
         advance(&t, RSI, 1);
         counted(&t, 1);
         as_store(e->cpu->ports, port, 1u << size, v, MEM_CPU);
+        x86_io_break(t.s, port, 1u << size);
         if (left > 1 && stop_for_irq(&t))
             return interrupted(&t);
     }

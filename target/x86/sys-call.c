@@ -36,6 +36,7 @@ HELPER(syscall)
     flat_cs(s, sel, true, 0);
     flat_ss(s, (uint16_t)(sel + 8), 0);
     x86_set_eflags(s, e->v[11] & ~s->sfmask & ~(uint64_t)EF_RF, ~0ull);
+    s->no_step = !(s->eflags & EF_TF);
     e->pc = to;
     return 0;
 }

@@ -1,22 +1,35 @@
 /* target/x86/sys-flags.c - helpers that read and write EFLAGS whole or by bit; HLT and WAIT. */
 #include "target/x86/helper.h"
 
+/* In virtual-8086 mode with IOPL < 3 the 16-bit forms work on VIF when CR4.VME is set; nothing else is allowed. */
+static bool flags_allowed(X86 *s, uint64_t size, bool *virtual)
+{
+    *virtual = vm86(s) && iopl(s) < 3;
+    return !*virtual || (s->cr4 & CR4_VME && size == 1) || x86_raise(s, EXC_GP, 0);
+}
+
 HELPER(pushf)
 {
     X86 *s = x86(e);
+    bool virtual;
 
-    if (vm86(s) && iopl(s) < 3)
-        return x86_raise(s, EXC_GP, 0);
-    return x86_eflags(s) & ~(uint64_t)(EF_VM | EF_RF);
+    if (!flags_allowed(s, a, &virtual))
+        return 0;
+    return (virtual ? x86_vm86_flags(s) : x86_eflags(s)) & ~(uint64_t)(EF_VM | EF_RF);
 }
 
 HELPER(popf)
 {
     X86 *s = x86(e);
     uint64_t m = EF_ARITH | EF_TF | EF_DF | EF_NT | (b > 1 ? EF_AC | EF_ID : 0);
+    bool virtual;
 
-    if (vm86(s) && iopl(s) < 3)
-        return x86_raise(s, EXC_GP, 0);
+    if (!flags_allowed(s, b, &virtual))
+        return 0;
+    if (virtual) {
+        x86_vm86_set_flags(s, a);
+        return 0;
+    }
     if (s->cpl == 0)
         m |= EF_IOPL;
     if (s->cpl <= iopl(s) || !(s->cr0 & CR0_PE))
@@ -25,28 +38,35 @@ HELPER(popf)
     return 0;
 }
 
-static bool may_mask(X86 *s) { return !(s->cr0 & CR0_PE) || s->cpl <= iopl(s) || x86_raise(s, EXC_GP, 0); }
+/* What CLI and STI work on: IF, or VIF for ring 3 and virtual-8086 programs when CR4 says so; 0: #GP raised. */
+static uint64_t interrupt_flag(X86 *s)
+{
+    if (!(s->cr0 & CR0_PE) || s->cpl <= iopl(s))
+        return EF_IF;
+    if (s->cpl == 3 && s->cr4 & (vm86(s) ? CR4_VME : CR4_PVI))
+        return EF_VIF;
+    return x86_raise(s, EXC_GP, 0);
+}
 
 HELPER(cli)
 {
     X86 *s = x86(e);
 
-    if (may_mask(s))
-        s->eflags &= ~(uint64_t)EF_IF;
+    s->eflags &= ~interrupt_flag(s);
     return 0;
 }
 
 HELPER(sti)
 {
     X86 *s = x86(e);
+    uint64_t f = interrupt_flag(s);
 
-    if (!may_mask(s))
-        return 0;
-    if (!(s->eflags & EF_IF)) {
+    if (f == EF_VIF && s->eflags & EF_VIP)
+        return x86_raise(s, EXC_GP, 0);
+    if (f == EF_IF && !(s->eflags & EF_IF))
         s->shadow = SHADOW_STI;
-        s->eflags |= EF_IF;
-        x86_update_mode(s);
-    }
+    s->eflags |= f;
+    x86_update_mode(s);
     return 0;
 }
 

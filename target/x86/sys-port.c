@@ -9,6 +9,7 @@ HELPER(in)
     if (!x86_port_allowed(s, (uint16_t)a, 1u << b))
         return 0;
     as_load(e->cpu->ports, (uint16_t)a, 1u << b, &v, MEM_CPU);
+    x86_io_break(s, (uint16_t)a, 1u << b);
     return v;
 }
 
@@ -16,7 +17,9 @@ HELPER(out)
 {
     X86 *s = x86(e);
 
-    if (x86_port_allowed(s, (uint16_t)a, 1u << b))
+    if (x86_port_allowed(s, (uint16_t)a, 1u << b)) {
         as_store(e->cpu->ports, (uint16_t)a, 1u << b, trunc_to(c, (unsigned)b), MEM_CPU);
+        x86_io_break(s, (uint16_t)a, 1u << b);
+    }
     return 0;
 }

@@ -64,10 +64,10 @@ static void cpu_reset_(Cpu *c, bool init)
     s->env.fault.kind = FAULT_NONE;
     s->env.v[V_NONE] = 0;
     s->nchain = 0;
-    s->dr7_points = 0;
+    s->db_pending = 0;
     if (!init)
         s->tsc_offset = 0 - muldiv64((uint64_t)vm_now(c->vm), s->tsc_hz, SEC);
-    x86_update_mode(s);
+    x86_arm_debug(s);
 }
 
 static uint64_t get_pc(Cpu *c) { return x86_of(c)->env.pc; }

@@ -19,10 +19,15 @@ static void emit_vop(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned imm)
     o->imm = (int64_t)(uintptr_t)x86_vop(id);
 }
 
+static bool must_align(const Tr *t, const Opr *o)
+{
+    return o->kind == O_W && !(t->s->vendor_amd && t->in.row->traits & R_LAXAMD);
+}
+
 static void load_vec(Tr *t, const Opr *o, unsigned d)
 {
     if (o->size == SZ_X)
-        tr_mem(t, IR_vld, 3, val_reg(d), false)->x |= o->kind == O_W ? X_ALIGNED : 0;
+        tr_mem(t, IR_vld, 3, val_reg(d), false)->x |= must_align(t, o) ? X_ALIGNED : 0;
     else
         tr_mem(t, IR_vldn, o->size, val_reg(d), false);
 }
@@ -69,7 +74,7 @@ void tr_sse_ld(Tr *t)
 static void store_vec(Tr *t, const Opr *o, unsigned s)
 {
     if (o->size == SZ_X)
-        tr_mem(t, IR_vst, 3, val_reg(s), true)->x |= o->kind == O_W ? X_ALIGNED : 0;
+        tr_mem(t, IR_vst, 3, val_reg(s), true)->x |= must_align(t, o) ? X_ALIGNED : 0;
     else
         tr_mem(t, IR_vstn, o->size, val_reg(s), true);
 }
@@ -349,7 +354,7 @@ void tr_maskmov(Tr *t)
 
 static uint64_t set_mxcsr(Env *e, uint64_t v, uint64_t b, uint64_t c)
 {
-    if ((uint32_t)v & ~(uint32_t)MXCSR_MASK)
+    if ((uint32_t)v & ~x86(e)->mxcsr_mask)
         x86_raise(x86(e), EXC_GP, 0);
     else
         x86(e)->mxcsr = (uint32_t)v;

@@ -76,7 +76,8 @@ static uint64_t soft_int(Env *e, uint64_t vector, uint64_t next, uint64_t kind)
         x86_interrupt(s, EXC_DB, false, next);
         return 0;
     }
-    x86_interrupt(s, (unsigned)vector, true, next);
+    if (kind != 0xcd || !vm86(s) || x86_vm86_int(s, (unsigned)vector, next))
+        x86_interrupt(s, (unsigned)vector, true, next);
     return 0;
 }
 

@@ -54,6 +54,8 @@ static bool env_op(X86 *s, unsigned op11, unsigned how, uint64_t at)
     X86Fpu old = s->fpu;
     uint8_t buf[112];
 
+    if (!x86_aligned(s, at, k == X87_P16 || k == X87_R16 ? 2 : 4))
+        return true;
     if (!(op11 & 0x10)) { /* fldenv, frstor */
         if (get_bytes(&s->env, at, buf, n))
             (n > 28 ? x87_rstor : x87_ldenv)(&s->fpu, k, buf);
@@ -84,14 +86,14 @@ static bool control(X86 *s, unsigned op11, unsigned how, uint64_t at)
     }
     switch (op11 & 0x738) {
     case 0x128:
-        if (mem_load(e, at, 2, &v, false))
+        if (x86_aligned(s, at, 2) && mem_load(e, at, 2, &v, false))
             x87_set_cw(&s->fpu, v);
         return true;
     case 0x138:
     case 0x538:
         v = op11 & 0x400 ? s->fpu.sw : s->fpu.cw;
-        if (!mem_store(e, at, 2, &v))
-            return true;
+        if (x86_aligned(s, at, 2) && !mem_store(e, at, 2, &v))
+            return true; /* the fault is set */
         return true;
     case 0x120:
     case 0x130:
@@ -123,6 +125,8 @@ static unsigned compute(X86 *s, unsigned op11, uint64_t at)
         vop_flags(e, fl);
         return r;
     }
+    if (n && !x86_aligned(s, at, abs(n) == 10 ? 8 : (unsigned)abs(n))) /* 10-byte reals: 8 */
+        return 0;
     if (n > 0 && !mem_load(e, at, (unsigned)n, buf, false))
         return 0;
     if (n >= 0)

@@ -102,8 +102,27 @@ static void make_addr(Tr *t, unsigned log_bytes, bool write)
     t->addr = linear(t, off, in->seg);
 }
 
+static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c) { return x86_aligned(x86(e), va, (unsigned)bytes); }
+
+/* Its operand has to be aligned anyway, for #GP. */
+static bool wants_aligned(const Tr *t)
+{
+    for (unsigned i = 0; i < t->in.row->nopr; i++)
+        if (t->in.row->opr[i].kind == O_W)
+            return true;
+    return false;
+}
+
 static IrOp *addressed(Tr *t, IrKind k, unsigned size, Val d, Addr a)
 {
+    unsigned bytes = k == IR_vld || k == IR_vst ? 16 : 1u << size;
+
+    if (t->mode & MODE_AC && k != IR_lea && bytes > 1 && !(bytes == 16 && wants_aligned(t))) {
+        Val va = ir_temp(t->b);
+
+        addressed(t, IR_lea, 3, va, a);
+        tr_call(t, IR_call, NOVAL, check_alignment, va, val_const(bytes), NOVAL);
+    }
     IrOp *o = ir_emit(t->b, k, size, d, a.a, a.b);
 
     o->x = (uint16_t)a.scale;

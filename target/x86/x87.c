@@ -199,7 +199,7 @@ void x86_fxsave(X86 *s, uint8_t out[512], bool rexw, unsigned xmm)
 {
     put_x87(&s->fpu, out, rexw);
     le32_store(out + 24, s->mxcsr);
-    le32_store(out + 28, MXCSR_MASK);
+    le32_store(out + 28, s->mxcsr_mask);
     for (unsigned i = 0; i < xmm; i++)
         memcpy(out + 160 + 16 * i, s->env.vec[i], 16);
 }
@@ -208,7 +208,7 @@ bool x86_fxrstor(X86 *s, const uint8_t in[512], bool rexw, unsigned xmm)
 {
     uint32_t csr = le32_load(in + 24);
 
-    if (csr & ~(uint32_t)MXCSR_MASK)
+    if (csr & ~s->mxcsr_mask)
         return false;
     get_x87(&s->fpu, in, rexw);
     s->mxcsr = csr;
@@ -260,7 +260,7 @@ void x86_xsave(X86 *s, uint8_t *area, X86XsaveKind kind, uint64_t rfbm, bool rex
         put_x87(&s->fpu, area, rexw);
     if (compact ? wr & XSTATE_SSE : rfbm & (XSTATE_SSE | XSTATE_YMM)) {
         le32_store(area + 24, s->mxcsr);
-        le32_store(area + 28, MXCSR_MASK);
+        le32_store(area + 28, s->mxcsr_mask);
     }
     for (unsigned i = 0; i < n; i++) {
         if (wr & XSTATE_SSE)
@@ -291,7 +291,7 @@ unsigned x86_xrstor(X86 *s, const uint8_t *area, uint64_t rfbm, bool s_form, boo
     uint32_t csr = le32_load(area + 24);
     bool load_csr = compact ? rfbm & bv & XSTATE_SSE : rfbm & (XSTATE_SSE | XSTATE_YMM);
 
-    if (!header_ok(s, area, s_form) || (load_csr && csr & ~(uint32_t)MXCSR_MASK))
+    if (!header_ok(s, area, s_form) || (load_csr && csr & ~s->mxcsr_mask))
         return FPU_GP;
     if (rfbm & bv & XSTATE_X87) {
         get_x87(&s->fpu, area, rexw);

@@ -73,6 +73,8 @@ bool engine_start(void)
                     : i == SEG_SS ? 0x2b
                                   : 0,
                     0, 0xffffffff, i == SEG_CS ? 0xfb | SA_L | SA_G : 0xf3 | SA_DB | SA_G);
+    cpu->vendor_amd = silicon_is_amd();
+    cpu->mxcsr_mask = silicon_mxcsr_mask();
     cpu->cpl = 3;
     cpu->idt.limit = 0;
     cpu->eflags = EF_IF | 2;

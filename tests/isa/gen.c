@@ -306,7 +306,7 @@ static void pick_size(Gen *g, const Row *row, unsigned *opc)
     do
         g->size = 1 + below(g->r, 3);
     while (g->size == 1 &&
-           (t & (R_NO16 | R_SSE | R_MMX | R_X87) || row->map >= 4 || row->pfx == 0));
+           (t & (R_NO16 | R_SSE | R_MMX | R_X87) || (g->fuzz && t & R_MAYBE && row->nopr == 3 && row->opr[2].kind == O_CL) || row->map >= 4 || row->pfx == 0));
     if (t & R_D64 && g->size == 2)
         g->size = 3;
     if (t & R_Q)
@@ -409,6 +409,8 @@ static void plausible(Gen *g, const Row *row)
         s->gpr[RDX] = chance(g->r, 50) ? 0 : below(g->r, 16);
     if (row->traits & R_NZ && !g->mem)
         s->gpr[g->base] |= 0x8001; /* the result of a zero source is not defined */
+    if (row->traits & R_MAYBE && row->nopr == 3 && g->size == 1) /* a count over 16 leaves the result undefined too */
+        s->gpr[RCX] = (s->gpr[RCX] & ~0xffull) | below(g->r, 17);
     if (row->traits & R_FRAME)
         s->gpr[RBP] = pick_address(g, 0);
     if (row->traits & R_REP) {
@@ -486,6 +488,8 @@ void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k)
     begin(k, seed, slot, &r);
     k->row = row;
     put_insn(&g, row, below(&r, 16));
+    if (row->traits & R_MAYBE && row->nopr == 3 && row->opr[2].kind == O_UB && g.size == 1)
+        k->code[k->len - 1] %= 17;
     plausible(&g, row);
     branch_targets(k, row);
     memset(k->code + k->len, 0xcc, 16);

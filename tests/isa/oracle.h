@@ -46,6 +46,7 @@ uint64_t case_hash(const uint8_t *page, uint64_t hash);
 bool silicon_run(Case *cases, unsigned n);
 bool silicon_has(const Row *row);
 bool silicon_is_amd(void);
+uint32_t silicon_mxcsr_mask(void);
 /* gen.c: slot is its place in a batch, seed makes it again */
 void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k);
 void gen_block_case(uint64_t seed, unsigned slot, Case *k);

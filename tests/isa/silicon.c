@@ -225,3 +225,11 @@ bool silicon_is_amd(void)
 
     return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
 }
+
+uint32_t silicon_mxcsr_mask(void)
+{
+    static uint8_t area[512] __attribute__((aligned(16)));
+
+    __asm__ volatile("fxsave %0" : "=m"(area));
+    return le32_load(area + 28);
+}
