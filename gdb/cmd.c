@@ -383,6 +383,14 @@ static void leave(Gdb *g)
     gdb__detach(g);
 }
 
+static void memory(Gdb *g, char *p, size_t n)
+{
+    if (*p == 'm')
+        read_memory(g, p + 1);
+    else
+        write_memory(g, p + 1, p + n, *p == 'X');
+}
+
 void gdb__packet(Gdb *g, char *p, size_t n)
 {
     if (g->running && n) /* it did not wait for the stop reply: only an interrupt is good now */
@@ -402,31 +410,21 @@ void gdb__packet(Gdb *g, char *p, size_t n)
         registers(g, *p, p + 1);
         break;
     case 'm':
-        read_memory(g, p + 1);
-        break;
     case 'M':
-        write_memory(g, p + 1, p + n, false);
-        break;
     case 'X':
-        write_memory(g, p + 1, p + n, true);
+        memory(g, p, n);
         break;
     case 'c':
-        go(g, p + 1, false);
-        break;
     case 's':
-        go(g, p + 1, true);
+        go(g, p + 1, *p == 's');
         break;
-    case 'C':
-        go(g, "", false);
-        break;
+    case 'C': /* the signal's number is not for a guest */
     case 'S':
-        go(g, "", true);
+        go(g, "", *p == 'S');
         break;
     case 'Z':
-        point(g, true, p + 1);
-        break;
     case 'z':
-        point(g, false, p + 1);
+        point(g, *p == 'Z', p + 1);
         break;
     case 'H':
         choose_thread(g, p + 1);

@@ -1,6 +1,24 @@
 /* target/x86/sys-0f01.c - the instructions that 0F 01 with a register operand holds. */
 #include "target/x86/helper.h"
 
+static uint64_t pkru(Env *e, bool write)
+{
+    X86 *s = x86(e);
+
+    if (!(s->cr4 & CR4_PKE))
+        return x86_raise(s, EXC_UD, 0);
+    if ((uint32_t)e->v[RCX] || (write && (uint32_t)e->v[RDX]))
+        return x86_raise(s, EXC_GP, 0);
+    if (write) {
+        s->pkru = (uint32_t)e->v[RAX];
+        tcg_flush_all(s);
+    } else {
+        e->v[RAX] = s->pkru;
+        e->v[RDX] = 0;
+    }
+    return 0;
+}
+
 /* 0F 01 with a register operand. */
 HELPER(0f01)
 {
@@ -42,21 +60,8 @@ HELPER(0f01)
         return 0;
     }
     case 0xee: /* rdpkru */
-        if (!(s->cr4 & CR4_PKE))
-            return x86_raise(s, EXC_UD, 0);
-        if ((uint32_t)e->v[RCX])
-            return x86_raise(s, EXC_GP, 0);
-        e->v[RAX] = s->pkru;
-        e->v[RDX] = 0;
-        return 0;
     case 0xef: /* wrpkru */
-        if (!(s->cr4 & CR4_PKE))
-            return x86_raise(s, EXC_UD, 0);
-        if ((uint32_t)e->v[RCX] || (uint32_t)e->v[RDX])
-            return x86_raise(s, EXC_GP, 0);
-        s->pkru = (uint32_t)e->v[RAX];
-        tcg_flush_all(s);
-        return 0;
+        return pkru(e, a == 0xef);
     case 0xf8: { /* swapgs */
         uint64_t base = seg_base(s, SEG_GS);
 
