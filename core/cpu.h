@@ -46,6 +46,7 @@ typedef struct DebugPoint {
 
 typedef struct Accel { /* KVM, software CPU, test */
     const char *name, *desc;
+    bool smm;                     /* serves CPU_REQ_SMI, runs it in Cpu.mem[1] */
     const struct ObjClass *props; /* -accel X,prop=..: an object class, instance in vm->accel_obj; or NULL */
     bool (*probe)(Error **err);   /* usable on this host? */
     bool (*fast)(Error **why);    /* usable, and worth being chosen unasked? NULL: yes */

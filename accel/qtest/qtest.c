@@ -28,5 +28,5 @@ int64_t qtest_clock_step_next(Vm *vm)
 }
 
 static const Accel qtest = { .name = "qtest", .desc = "runs no guest code, owns virtual time: device tests",
-                             .vm_init = vm_init, .cpu_init = cpu_init };
+                             .smm = true, .vm_init = vm_init, .cpu_init = cpu_init };
 ACCEL(qtest);

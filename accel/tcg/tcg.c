@@ -354,7 +354,7 @@ static void stats(Vm *vm, GString *out)
 }
 
 static const Accel tcg = {
-    .name = "tcg", .desc = "software CPU", .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
+    .name = "tcg", .desc = "software CPU", .smm = true, .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
     .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
 };
 ACCEL(tcg);

@@ -299,7 +299,7 @@ static void command(Dev *d, uint64_t val, unsigned lanes)
     case 0xdf: s->outport |= 2; break;
     default:
         if ((v & 0xf1) == 0xf0) /* pulse the reset line */
-            vm_request(dev_vm(d), VM_RESET, CAUSE_GUEST_RESET);
+            irq_pulse(dev_out(d, "init", 0));
         else if (v < 0xf0)
             guest_error(d, "command %#x is not defined", v);
     }
@@ -317,7 +317,7 @@ static void data_written(Dev *d, uint64_t val, unsigned lanes)
     case 0xd1:
         s->outport = v;
         if (!(v & 1))
-            vm_request(dev_vm(d), VM_RESET, CAUSE_GUEST_RESET);
+            irq_pulse(dev_out(d, "init", 0));
         break;
     case 0xd2: answer(s, v); break;
     case 0xd3:
@@ -403,14 +403,15 @@ static const Field state[] = {
     TRANSIENT(I8042, in_kbd, "registration", .keep = true), TRANSIENT(I8042, in_mouse, "registration", .keep = true),
 };
 static const Bank banks[] = { { "i8042-data", 1, TABLE(regs) }, { "i8042-cmd", 1, TABLE(ctl_regs) } };
-static const Out outs[] = { { "irq", kbd_irq }, { "irq1", aux_irq } };
+static bool a20(const Dev *d) { return KBC(d)->outport & 2; }
+static const Out outs[] = { { "irq", kbd_irq }, { "irq1", aux_irq }, { "a20", a20 }, { "init" } };
 static const Prop props[] = {
     PROP(I8042, irq, "kbd-irq", 1, "line of the keyboard"), PROP(I8042, irq_aux, "mouse-irq", 12, "line of the mouse"),
 };
 static const IsaClass i8042 = {
     ISA_DEVICE(I8042, "i8042", "Keyboard controller with keyboard and mouse"), .dev.category = "Input devices", .dev.no_user = true,
     .dev.obj.init = init, .dev.obj.fini = fini, .dev.obj.props = TABLE(props), .dev.state = TABLE(state), .dev.check = check_state,
-    .dev.banks = banks, .dev.nbanks = 2, .dev.outs = outs, .dev.nouts = 2,
+    .dev.banks = banks, .dev.nbanks = 2, .dev.outs = outs, .dev.nouts = 4,
     .port[0] = { .base = 0x60, .bank = &banks[0] }, .port[1] = { .base = 0x64, .bank = &banks[1] },
     .irq_at = { offsetof(I8042, irq), offsetof(I8042, irq_aux) },
 };

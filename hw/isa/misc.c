@@ -18,19 +18,19 @@ static bool a20(const Dev *d) { return PORT92(d)->outport & 2; }
 static void control_written(Dev *d, uint64_t old)
 {
     if (PORT92(d)->outport & ~old & 1)
-        vm_request(dev_vm(d), VM_RESET, CAUSE_GUEST_RESET);
+        irq_pulse(dev_out(d, "init", 0));
 }
 
 /* clang-format off */
 static const Reg port92_regs[] = {
-    { .name = "control", .off = 0, REG(Port92, outport), .rw = 0x0b, .reset = 0x02, .write = control_written,
-      .doc = "bit 0: reset, bit 1: A20 open" },
+    { .name = "control", .off = 0, REG(Port92, outport), .rw = 0x0b, .write = control_written,
+      .doc = "bit 0: INIT of the CPUs, bit 1: A20 open" },
 };
 static const Bank port92_bank = { "port92", 1, TABLE(port92_regs) };
-static const Out port92_outs[] = { { "a20", a20 } };
+static const Out port92_outs[] = { { "a20", a20 }, { "init" } };
 static const IsaClass port92 = {
     ISA_DEVICE(Port92, "port92", "System control port A"), .dev.no_user = true,
-    .dev.outs = port92_outs, .dev.nouts = 1, .dev.banks = &port92_bank,
+    .dev.outs = port92_outs, .dev.nouts = 2, .dev.banks = &port92_bank,
     .port[0] = { .base = 0x92, .bank = &port92_bank },
 };
 DEVICE_OF(Port92, port92, &port92.dev);

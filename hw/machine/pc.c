@@ -1,35 +1,18 @@
 /*
- * hw/machine/pc.c - the pc machine: i440FX, PIIX3, and what sits on their buses. The only place that knows who is
- * wired to whom. Interrupts: each of the 16 ISA lines joins the ISA bus, PCI's routed pins and the IDE
- * channels; it goes to the PICs and to the pin of the same number of the IOAPIC, line 0 to pin 2.
- * Left out: SMM by SMI commands, the second serial port's defaults, sound.
+ * hw/machine/pc.c - what the pc and the q35 machine have in common: RAM, firmware, CPUs, interrupt controllers, ISA
+ * devices, A20 and INIT, what firmware is told. The only place that knows who is wired to whom.
+ * Interrupts: each of the 16 ISA lines joins the ISA bus, PCI's routed pins and the IDE channels; it goes to the PICs
+ * and to the pin of the same number of the IOAPIC, line 0 to pin 2.
+ * Left out: the second serial port's defaults, sound.
  */
 #include "block/disk.h"
 #include "chr/chr.h"
-#include "core/machine.h"
 #include "hw/block/fdc.h"
 #include "hw/fw/fw.h"
 #include "hw/intc/intc.h"
-#include "hw/isa/isa.h"
-#include "hw/isa/piix.h"
-#include "hw/pci/i440fx.h"
+#include "hw/machine/pc.h"
 #include "hw/timer/rtc.h"
-
-enum { ISA_END, PCI_END, IDE_END, SELF_END, ENDS }; /* SELF: chips that have a line of their own */
-
-typedef struct Pc {
-    Obj obj;
-    Vm *vm;
-    Region *ram, *pci;
-    PciBus *bus;
-    IsaBus *isa;
-    Dev *pic[2], *ioapic, *lapic0, *piix, *pm, *rtc, *fdc;
-    Irq pin[16], ends[16][ENDS];
-    uint64_t below, above;
-    bool hpet, acpi, i8042, vmport;
-    char *memory_backend;
-} Pc;
-#define PC(o) ((Pc *)(void *)(o))
+#include "target/x86/cpu.h"
 
 /* ---- memory ---- */
 static bool add_ram(Pc *m, Error **err)
@@ -41,7 +24,7 @@ static bool add_ram(Pc *m, Error **err)
     if (!b)
         return false;
     vm->cfg.ram_size = size;
-    m->below = size >= 3584 * MiB ? 3 * GiB : size;
+    m->below = m->chipset->low_ram(size);
     m->above = size - m->below;
     m->ram = region_ram(&m->obj, "pc.ram", b);
     m->pci = region_box(&m->obj, "pci", UINT64_MAX);
@@ -77,6 +60,7 @@ static bool add_firmware(Pc *m, Error **err)
     memcpy(rom->ram->host + (size - n), data, n);
     region_map(m->pci, (1ull << 32) - size, rom, 0);
     low = MIN(size, 128 * KiB);
+    m->firmware = true;
     region_map(m->pci, MiB - low, region_alias(&m->obj, "isa-bios", rom, size - low, low), 1);
     return true;
 }
@@ -149,33 +133,58 @@ static void wire_lines(Pc *m)
     dev_wire(m->pic[0], "int", 0, (Irq){ .set = intr, .chip = m });
 }
 
-/* ---- buses ---- */
-static bool add_bridges(Pc *m, Error **err)
+/* What a chipset's bridge drives and its ISA bus use. */
+void pc_join_lines(Pc *m, Irq isa[16])
 {
-    Vm *vm = m->vm;
-    Irq isa[16];
-    Dev *fx;
-
-    m->bus = pci_host_new(vm, "pci.0", false, m->pci, err);
-    if (!m->bus || !(fx = dev_plug(vm, &m->bus->bus, "i440FX,addr=0", err)) ||
-        !(m->piix = dev_plug(vm, &m->bus->bus, "PIIX3,addr=1,multifunction=on", err)))
-        return false;
-    i440fx_map(fx, m->ram, m->pci);
-    m->bus->map_irq = piix3_map_irq;
-    m->bus->set_irq = piix3_pirq;
-    m->bus->irq_chip = m->piix;
     for (unsigned n = 0; n < 16; n++) {
         irq_join(&m->obj, (Irq){ .set = line, .chip = m, .n = n }, ENDS, m->ends[n]);
         isa[n] = m->ends[n][ISA_END];
-        dev_wire(m->piix, "irq", n, m->ends[n][PCI_END]);
     }
-    m->isa = isa_bus_new(m->piix, vm->sysports, vm->sysmem, isa);
-    m->pm = dev_plug(vm, &m->bus->bus, "PIIX4_PM,addr=1.3", err);
-    if (m->pm)
-        dev_wire(m->pm, "sci", 0, m->ends[9][SELF_END]);
-    return m->pm;
 }
 
+/* ---- A20 and INIT ---- */
+static void a20(void *chip, unsigned n, bool level) { x86_set_a20(PC(chip)->vm, level); }
+
+/* INIT# of all CPUs; a kernel that was entered directly has no firmware to go on from there. */
+static void init_pin(void *chip, unsigned n, bool level)
+{
+    Vm *vm = PC(chip)->vm;
+
+    if (!level)
+        return;
+    if (!PC(chip)->firmware)
+        vm_request(vm, VM_RESET, CAUSE_GUEST_RESET);
+    for (unsigned i = 0; PC(chip)->firmware && i < vm->ncpus; i++)
+        cpu_request(vm->cpus[i], CPU_REQ_INIT);
+}
+
+/* Of the CPU that asked. */
+static void smi_pin(void *chip, unsigned n, bool level)
+{
+    Cpu *c = cpu_self() ? cpu_self() : PC(chip)->vm->cpus[0];
+
+    if (level)
+        cpu_request(c, CPU_REQ_SMI);
+}
+
+static void wire_gates(Pc *m, Dev *port92, Dev *kbc)
+{
+    Irq ends[2], init = { .set = init_pin, .chip = m };
+
+    irq_join(&m->obj, (Irq){ .set = a20, .chip = m, .level = true }, 2, ends);
+    dev_wire(m->host, "init", 0, init);
+    dev_wire(m->pm, "smi", 0, (Irq){ .set = smi_pin, .chip = m });
+    dev_wire(port92, "a20", 0, ends[0]);
+    dev_wire(port92, "init", 0, init);
+    if (kbc) {
+        dev_wire(kbc, "a20", 0, ends[1]);
+        dev_wire(kbc, "init", 0, init);
+    } else {
+        irq_set(&ends[1], true); /* nobody else pulls it down */
+    }
+}
+
+/* ---- ISA ---- */
 static bool add_isa(Pc *m, Error **err)
 {
     Vm *vm = m->vm;
@@ -196,7 +205,18 @@ static bool add_isa(Pc *m, Error **err)
         return false;
     dev_wire(pit, "irq", 0, m->ends[0][SELF_END]);
     dev_wire(m->rtc, "irq", 0, m->ends[8][SELF_END]);
-    return dev_plug(vm, b, "port92", err);
+    return true;
+}
+
+static bool add_control_ports(Pc *m, Error **err)
+{
+    Vm *vm = m->vm;
+    Dev *port92 = dev_plug(vm, &m->isa->bus, "port92", err), *kbc = NULL;
+
+    if (!port92 || (m->i8042 && dev_class_find("i8042") && !(kbc = dev_plug(vm, &m->isa->bus, "i8042", err))))
+        return false;
+    wire_gates(m, port92, kbc);
+    return true;
 }
 
 /* What this build has of the devices a pc comes with. */
@@ -236,21 +256,17 @@ static bool add_parallel(Pc *m, Error **err)
     return true;
 }
 
-static bool add_drives(Pc *m, Error **err)
+/* One unit of an IDE or AHCI bus; a bus or drive that is not there is no error. */
+bool pc_add_drive(Pc *m, int bus, int unit, Error **err)
 {
-    for (int bus = 0; bus < 2; bus++)
-        for (int unit = 0; unit < 2; unit++) {
-            DriveInfo *d = machine_drive(m->vm, "ide", bus, unit);
-            g_autofree char *name = g_strdup_printf("ide.%d", bus), *text = NULL;
-            Bus *b = bus_find(m->vm, name);
+    DriveInfo *d = machine_drive(m->vm, "ide", bus, unit);
+    g_autofree char *name = g_strdup_printf("ide.%d", bus), *text = NULL;
+    Bus *b = bus_find(m->vm, name);
 
-            if (!d || !b)
-                continue;
-            text = g_strdup_printf("%s,unit=%d,drive=%s", d->cdrom ? "ide-cd" : "ide-hd", unit, d->id);
-            if (!dev_plug(m->vm, b, text, err))
-                return false;
-        }
-    return true;
+    if (!d || !b)
+        return true;
+    text = g_strdup_printf("%s,unit=%d,drive=%s", d->cdrom ? "ide-cd" : "ide-hd", unit, d->id);
+    return dev_plug(m->vm, b, text, err);
 }
 
 static bool add_floppies(Pc *m, Error **err)
@@ -268,20 +284,6 @@ static bool add_floppies(Pc *m, Error **err)
     return m->fdc;
 }
 
-static bool add_ide(Pc *m, Error **err)
-{
-    Dev *ide;
-
-    if (!dev_class_find("piix3-ide"))
-        return true;
-    ide = dev_plug(m->vm, &m->bus->bus, "piix3-ide,addr=1.1", err);
-    if (!ide)
-        return false;
-    dev_wire(ide, "irq", 0, m->ends[14][IDE_END]);
-    dev_wire(ide, "irq", 1, m->ends[15][IDE_END]);
-    return add_drives(m, err);
-}
-
 static bool add_vga(Pc *m, Error **err)
 {
     const char *vga = m->vm->cfg.vga ? m->vm->cfg.vga : "std";
@@ -290,7 +292,7 @@ static bool add_vga(Pc *m, Error **err)
         return true;
     if (strcmp(vga, "std") && strcmp(vga, "cirrus"))
         warn_report("-vga %s: not modelled; std is used", vga);
-    return add_optional(m, "VGA,addr=2", &m->bus->bus, err);
+    return add_optional(m, m->chipset->vga, &m->bus->bus, err);
 }
 
 /* ---- what firmware is told ---- */
@@ -325,20 +327,19 @@ static void cmos(Pc *m)
             rtc_set_cmos(m->rtc, rows[i].at + k, (uint8_t)(rows[i].v >> (8 * k)));
 }
 
-static uint16_t pm_base(void *arg) { return piix4_pm_base(PC(arg)->pm); }
-
 static bool add_fw(Pc *m, Error **err)
 {
     static const uint16_t ports[4] = { 0x3f8, 0x2f8, 0x3e8, 0x2e8 };
     static const uint8_t irqs[4] = { 4, 3, 4, 3 };
     FwPlatform p = {
         .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
-        .below_4g = m->below, .above_4g = m->above, .pm_base = 0x600, .pm_base_now = pm_base, .arg = m,
-        .hole = MAX(m->below, 3 * GiB), .hole_end = 0xfec00000, .hole64 = align_up((1ull << 32) + m->above, GiB),
-        .hole64_len = 32 * GiB, .acpi_enable = PIIX4_ACPI_ENABLE, .acpi_disable = PIIX4_ACPI_DISABLE, .irq0_override = true,
-        .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .i8042 = m->i8042 && dev_class_find("i8042"), .rtc = true, .pm_devfn = 0x0b, .isa_devfn = 0x08,
+        .below_4g = m->below, .above_4g = m->above, .arg = m, .hole_end = 0xfec00000,
+        .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on,
+        .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
+        .i8042 = m->i8042 && dev_class_find("i8042"),
     };
 
+    m->chipset->tell(m, &p);
     for (unsigned i = 0; i < 4; i++)
         if (m->vm->cfg.serial[i] && dev_class_find("isa-serial")) {
             p.com[i] = ports[i];
@@ -347,17 +348,26 @@ static bool add_fw(Pc *m, Error **err)
     return p.fw_cfg && fw_platform_install(&p, err) && fw_direct_install(&p, err);
 }
 
-static bool pc_init(Vm *vm, Error **err)
+static bool choose_smm(Pc *m, Error **err)
+{
+    if (m->smm_prop == ON && !m->vm->accel->smm)
+        return fail(err, "-machine smm=on: accelerator '%s' has no system management mode", m->vm->accel->name);
+    m->smm = m->smm_prop != OFF && m->vm->accel->smm;
+    return true;
+}
+
+bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 {
     Pc *m = PC(vm->machine);
 
     m->vm = vm;
-    if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !add_bridges(m, err) || !add_isa(m, err))
+    m->chipset = chipset;
+    if (!choose_smm(m, err))
         return false;
-    if (!add_vga(m, err) || !add_ide(m, err) || !add_floppies(m, err) || !add_serial(m, err) ||
-        !add_parallel(m, err))
+    if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !chipset->bridges(m, err) || !add_isa(m, err))
         return false;
-    if (m->i8042 && !add_optional(m, "i8042", &m->isa->bus, err))
+    if (!add_vga(m, err) || !chipset->storage(m, err) || !add_floppies(m, err) || !add_serial(m, err) ||
+        !add_parallel(m, err) || !add_control_ports(m, err))
         return false;
     cmos(m);
     return add_fw(m, err);
@@ -367,13 +377,7 @@ static bool pc_init(Vm *vm, Error **err)
 static const Prop pc_props[] = {
     PROP(Pc, hpet, "hpet", true, "high precision timer"), PROP(Pc, acpi, "acpi", true, "ACPI tables"),
     PROP(Pc, i8042, "i8042", true, "keyboard controller"), PROP(Pc, vmport, "vmport", false, "VMware port"),
-    PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
+    PROP_AUTO(Pc, smm_prop, "smm", AUTO, "system management mode"), PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
 };
-static const MachineClass pc = {
-    .name = "pc-i440fx-10.0", .alias = "pc", .desc = "Standard PC (i440FX + PIIX, 1996)", .is_default = true,
-    .props = { .name = "pc-i440fx-10.0-machine", .size = sizeof(Pc), .props = TABLE(pc_props) },
-    .default_cpu = "qemu64", .default_ram = 128 * MiB, .default_ram_id = "pc.ram", .max_cpus = 255, .default_bus_type = "ide",
-    .ide_units = 2, .init = pc_init,
-};
-MACHINE(pc);
+const ObjClass pc_base = { .name = "pc-machine", .size = sizeof(Pc), .props = TABLE(pc_props) };
 /* clang-format on */

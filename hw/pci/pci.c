@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_ROM = 0x30, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
+enum { CFG_SECONDARY = 0x19, CFG_SUBORDINATE = 0x1a };
 enum { CMD_IO = 1, CMD_MEM = 2, CMD_MASTER = 4, CMD_INTX_OFF = 1 << 10, STATUS_INTX = 1 << 3, STATUS_CAPS = 1 << 4 };
 
 /* ---- BARs ---- */
@@ -71,14 +72,16 @@ void pci_set_bar(PciDev *p, unsigned n, Region *r, uint8_t flags)
 static void route_intx(PciDev *p, bool level)
 {
     PciBus *b = p->pbus;
+    PciDev *d = p;
     unsigned pin = p->config[CFG_PIN], n;
 
     if (!b || !pin || level == p->intx_level)
         return;
     p->intx_level = level;
-    for (PciDev *d = p; b->bridge; d = b->bridge, b = b->bridge->pbus) /* through bridges: depth of the tree */
+    for (; b->bridge; d = b->bridge, b = d->pbus) /* through bridges: depth of the tree */
         pin = (pin - 1 + (d->devfn >> 3)) % 4 + 1;
-    n = b->map_irq ? b->map_irq(p, pin - 1) : pin - 1;
+    n = !level ? p->intx_wire : b->map_irq ? b->map_irq(d, pin - 1) : pin - 1;
+    p->intx_wire = (uint8_t)n; /* routes may change meanwhile */
     b->irq_count[n] += level ? 1u : -1u;
     if (b->set_irq)
         b->set_irq(b->irq_chip, n, b->irq_count[n] != 0);
@@ -141,6 +144,7 @@ static void refresh_intx(PciDev *p)
     route_intx(p, level && !pci_msi_on(p) && !(le16_load(p->config + CFG_COMMAND) & CMD_INTX_OFF));
 }
 
+bool pci_is_express(const PciDev *p) { return pci__cap_find(p, 0x10); }
 bool pci_bus_master(const PciDev *p) { return p->config[CFG_COMMAND] & CMD_MASTER; }
 
 /* ---- capabilities ---- */
@@ -200,10 +204,24 @@ void pci_config_write(PciDev *p, unsigned off, uint32_t val, unsigned size)
     dev_leave(&p->dev);
 }
 
+/* A bridge passes on what its secondary and subordinate numbers enclose; the first one wins. */
 PciDev *pci_find(PciBus *root, uint8_t bus, uint8_t devfn)
 {
-    if (bus == root->number)
-        return root->slot[devfn];
+    PciBus *b = root;
+
+    for (unsigned depth = 0; b && depth < 256; depth++) {
+        PciBus *next = NULL;
+
+        if (bus == b->number)
+            return b->slot[devfn];
+        for (guint i = 0; !next && b->bus.devs && i < b->bus.devs->len; i++) {
+            PciDev *p = PCI(b->bus.devs->pdata[i]);
+
+            if (p->behind && bus >= p->config[CFG_SECONDARY] && bus <= p->config[CFG_SUBORDINATE])
+                next = p->behind;
+        }
+        b = next;
+    }
     return NULL;
 }
 
@@ -219,6 +237,22 @@ void pci_host_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsi
     PciDev *p = pci_find(root, (uint8_t)(bdf >> 8), (uint8_t)bdf);
 
     if (p)
+        pci_config_write(p, reg, val, size);
+}
+
+/* Conventional functions have 256 bytes. */
+uint32_t pci_ecam_read(PciBus *root, uint32_t bdf, unsigned reg, unsigned size)
+{
+    PciDev *p = pci_find(root, (uint8_t)(bdf >> 8), (uint8_t)bdf);
+
+    return p && (reg < 0x100 || pci_is_express(p)) ? pci_config_read(p, reg, size) : (uint32_t)bytes_mask(size);
+}
+
+void pci_ecam_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size)
+{
+    PciDev *p = pci_find(root, (uint8_t)(bdf >> 8), (uint8_t)bdf);
+
+    if (p && (reg < 0x100 || pci_is_express(p)))
         pci_config_write(p, reg, val, size);
 }
 
@@ -419,11 +453,11 @@ static const Prop pci_props[] = {
 };
 static const Field pci_state[] = {
     BYTES(PciDev, config, .keep = true),
-    TRANSIENT(PciDev, pbus, "wiring", .keep = true), TRANSIENT(PciDev, devfn, "topology", .keep = true),
+    TRANSIENT(PciDev, pbus, "wiring", .keep = true), TRANSIENT(PciDev, behind, "wiring", .keep = true), TRANSIENT(PciDev, devfn, "topology", .keep = true),
     TRANSIENT(PciDev, wmask, "of the class", .keep = true), TRANSIENT(PciDev, w1c, "of the class", .keep = true),
     TRANSIENT(PciDev, bar, "of the class", .keep = true), TRANSIENT(PciDev, rom, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
-    TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true),
+    TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true), TRANSIENT(PciDev, intx_wire, "what the bus counts", .keep = true),
     CUSTOM(PciDev, msix, pci__msix_save, pci__msix_load, .drop = pci__msix_drop, .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
 };
 const DevClass pci_base = {

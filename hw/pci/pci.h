@@ -38,6 +38,7 @@ typedef struct PciClass {
 struct PciDev {
     Dev dev; /* first */
     PciBus *pbus;
+    PciBus *behind; /* bridges: the secondary bus */
     uint8_t devfn;
     char *addr_prop, *romfile_prop;
     bool multifunction_prop;
@@ -48,6 +49,7 @@ struct PciDev {
     uint8_t bar_flags[6];
     uint64_t bar_at[6];        /* where mapped now; ~0: not */
     bool intx_level;
+    uint8_t intx_wire;
     struct PciMsix *msix;
     uint16_t cap_next;
 };
@@ -68,6 +70,7 @@ void pci_msix_send(PciDev *p, unsigned vector); /* masked: pending bit */
 /* message of a vector for irqfd; false while masked */
 bool pci_msix_message(const PciDev *p, unsigned vector, uint64_t *addr, uint32_t *data);
 bool pci_bus_master(const PciDev *p);
+bool pci_is_express(const PciDev *p); /* has 4 KiB of configuration space */
 /* DMA of PCI devices: dma_* on &p->dev works; refused while bus master is off. */
 uint32_t pci_config_read(PciDev *p, unsigned off, unsigned size);
 void pci_config_write(PciDev *p, unsigned off, uint32_t val, unsigned size);
@@ -91,4 +94,7 @@ PciDev *pci_find(PciBus *root, uint8_t bus, uint8_t devfn);
 /* Configuration mechanism 1 (0xcf8/0xcfc) and ECAM share these; ~0 when nobody answers. */
 uint32_t pci_host_read(PciBus *root, uint32_t bdf, unsigned reg, unsigned size);
 void pci_host_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size);
+/* The enhanced mechanism of PCI Express: beyond 256 bytes only express functions answer. */
+uint32_t pci_ecam_read(PciBus *root, uint32_t bdf, unsigned reg, unsigned size);
+void pci_ecam_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size);
 #endif

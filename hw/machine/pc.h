@@ -1,0 +1,43 @@
+/*
+ * hw/machine/pc.h - between pc.c (what PCs share) and the files of the two chipsets. VM lock.
+ */
+#ifndef HW_MACHINE_PC_H
+#define HW_MACHINE_PC_H
+#include "core/machine.h"
+#include "hw/fw/fw.h"
+#include "hw/isa/isa.h"
+
+enum { ISA_END, PCI_END, IDE_END, SELF_END, ENDS }; /* sources of an ISA line. SELF: chips that have a line of their own */
+
+typedef struct Pc Pc;
+typedef struct PcChipset {
+    uint64_t (*low_ram)(uint64_t size);          /* bytes of RAM below 4 GiB */
+    bool (*bridges)(Pc *m, Error **err);         /* sets host, bus, isa, pm; wires the lines */
+    bool (*storage)(Pc *m, Error **err);         /* disk controllers and the drives on them */
+    void (*tell)(Pc *m, FwPlatform *p);          /* what firmware is told of this chipset */
+    const char *vga;                             /* where the default screen goes */
+} PcChipset;
+struct Pc {
+    Obj obj;
+    Vm *vm;
+    const PcChipset *chipset;
+    Region *ram, *pci;
+    PciBus *bus;
+    IsaBus *isa;
+    Dev *host, *mch, *pic[2], *ioapic, *lapic0, *isa_bridge, *pm, *rtc, *fdc;
+    Irq pin[16], ends[16][ENDS];
+    uint64_t below, above;
+    bool hpet, acpi, i8042, vmport;
+    bool firmware;   /* something is at the reset vector */
+    bool hpet_on;
+    uint8_t smm_prop;
+    bool smm;
+    char *memory_backend;
+};
+#define PC(o) ((Pc *)(void *)(o))
+extern const ObjClass pc_base; /* properties of both machines */
+
+bool pc_init(Vm *vm, const PcChipset *chipset, Error **err); /* MachineClass.init */
+void pc_join_lines(Pc *m, Irq isa[16]);  /* makes m->ends; isa gets those of the ISA bus */
+bool pc_add_drive(Pc *m, int bus, int unit, Error **err); /* if=ide,bus=,unit= on "ide.BUS" */
+#endif

@@ -1,0 +1,251 @@
+/*
+ * tests/device/q35.c - the q35 machine as a whole: its map, configuration space both ways, PAM, SMRAM and TSEG, interrupt
+ * routes, SMI, soft and hard reset, A20.
+ */
+#include "hw/pci/pci.h"
+#include "tests/lib/t.h"
+#include <glib/gstdio.h>
+
+enum { MCH = 0x0000, LPC = 0xf800, SATA = 0xfa00, TOP = 64 << 20 };
+
+/* jmp $ at the reset vector. */
+static Vm *machine(const char *accel)
+{
+    Vm *vm = vm_new("q35");
+    g_autofree char *path = g_strdup_printf("%s/t-q35.%d", g_get_tmp_dir(), (int)g_random_int_range(0, 1 << 30));
+    uint8_t rom[65536] = { 0 };
+
+    rom[0xfff0] = 0xeb;
+    rom[0xfff1] = 0xfe;
+    check(g_file_set_contents(path, (char *)rom, sizeof(rom), NULL));
+    vm->cfg.bios = g_strdup(path);
+    vm->cfg.ram_size = TOP;
+    vm->cfg.cpus = 2;
+    check(vm_set_accel(vm, accel, NULL, &abort_on_error) && vm_init_machine(vm, "q35", NULL, &abort_on_error));
+    g_unlink(path);
+    vm_reset(vm, CAUSE_NONE);
+    return vm;
+}
+
+static uint64_t load(AddrSpace *as, uint64_t at, unsigned size)
+{
+    uint64_t v = bytes_mask(size);
+
+    as_load(as, at, size, &v, MEM_CPU);
+    return v;
+}
+
+static void store(AddrSpace *as, uint64_t at, unsigned size, uint64_t v) { as_store(as, at, size, v, MEM_CPU); }
+
+static uint64_t cfg(Vm *vm, unsigned bdf, unsigned reg, unsigned size)
+{
+    store(vm->ports, 0xcf8, 4, 0x80000000u | bdf | (reg & 0xfc));
+    return load(vm->ports, 0xcfc + (reg & 3), size);
+}
+
+static void cfg_set(Vm *vm, unsigned bdf, unsigned reg, unsigned size, uint64_t v)
+{
+    store(vm->ports, 0xcf8, 4, 0x80000000u | bdf | (reg & 0xfc));
+    store(vm->ports, 0xcfc + (reg & 3), size, v);
+}
+
+static void shape(Vm *unused)
+{
+    static const struct {
+        unsigned bdf;
+        uint32_t id;
+    } functions[] = { { MCH, 0x29c08086 }, { LPC, 0x29188086 }, { SATA, 0x29228086 }, { 0xf900, UINT32_MAX } };
+    Vm *vm = machine("tcg");
+
+    for (size_t i = 0; i < G_N_ELEMENTS(functions); i++)
+        check_eq(cfg(vm, functions[i].bdf, 0, 4), functions[i].id);
+    check_eq(load(vm->mem, 0xfffffff0, 2), 0xfeeb);
+    check_eq(load(vm->mem, 0xffff0, 2), 0xfeeb);
+    cfg_set(vm, MCH, 0x90, 1, 0x30);
+    store(vm->mem, 0xffff0, 2, 0x1234);
+    check_eq(load(vm->mem, 0xffff0, 2), 0x1234);
+    vm_reset(vm, CAUSE_NONE);
+    check_eq(load(vm->mem, 0xffff0, 2), 0xfeeb);
+    vm_free(vm);
+}
+TEST("q35/shape", shape);
+
+/* The data sheet's addresses: bus << 20 | device << 15 | function << 12 | register. */
+static void ecam(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    check_eq(load(vm->mem, 0xb0000000, 4), UINT32_MAX); /* off after reset */
+    cfg_set(vm, MCH, 0x60, 4, 0xe0000001);
+    check_eq(load(vm->mem, 0xe0000000, 4), 0x29c08086);
+    check_eq(load(vm->mem, 0xe00f8000, 4), 0x29188086);
+    check_eq(load(vm->mem, 0xe00f8002, 2), 0x2918);
+    check_eq(load(vm->mem, 0xe00f8100, 4), UINT32_MAX); /* conventional: 256 bytes */
+    check_eq(load(vm->mem, 0xe0100000, 4), UINT32_MAX);
+    store(vm->mem, 0xe00f8060, 1, 0x0b);
+    check_eq(cfg(vm, LPC, 0x60, 1), 0x0b);
+    cfg_set(vm, MCH, 0x60, 4, 0xec000005); /* 64 MiB: bits 26 and 27 count */
+    check_eq(load(vm->mem, 0xe0000000, 4), UINT32_MAX);
+    check_eq(load(vm->mem, 0xec000000, 4), 0x29c08086);
+    check_eq(load(vm->mem, 0xf0000000, 4), UINT32_MAX);
+    vm_free(vm);
+}
+TEST("q35/ecam", ecam);
+
+static void smram(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    cfg_set(vm, MCH, 0x9d, 1, 0x4a); /* open, enabled */
+    store(vm->mem, 0xa0000, 4, 0xfeedface);
+    check_eq(load(vm->mem, 0xa0000, 4), 0xfeedface);
+    check_eq(load(vm->smm, 0xa0000, 4), 0xfeedface);
+    cfg_set(vm, MCH, 0x9e, 1, 0x80); /* the copy at FEDA0000 */
+    check_eq(load(vm->mem, 0xfeda0000, 4), 0xfeedface);
+    cfg_set(vm, MCH, 0x9d, 1, 0x0a);
+    check(load(vm->mem, 0xa0000, 4) != 0xfeedface);
+    check_eq(load(vm->mem, 0xfeda0000, 4), UINT32_MAX);
+    check_eq(load(vm->smm, 0xa0000, 4), 0xfeedface);
+    check_eq(load(vm->smm, 0xfeda0000, 4), 0xfeedface);
+    cfg_set(vm, MCH, 0x9d, 1, 0x5a); /* locking closes */
+    check_eq(cfg(vm, MCH, 0x9d, 1), 0x1a);
+    cfg_set(vm, MCH, 0x9d, 1, 0x42);
+    cfg_set(vm, MCH, 0x9e, 1, 0x00);
+    check_eq(cfg(vm, MCH, 0x9d, 1) & ~0x20u, 0x1a);
+    check_eq(cfg(vm, MCH, 0x9e, 1), 0xb8);
+    check(load(vm->mem, 0xa0000, 4) != 0xfeedface);
+    vm_reset(vm, CAUSE_NONE);
+    check_eq(cfg(vm, MCH, 0x9d, 1), 0x02);
+    cfg_set(vm, MCH, 0x9d, 1, 0x4a);
+    check_eq(load(vm->mem, 0xa0000, 4), 0xfeedface);
+    vm_free(vm);
+}
+TEST("q35/smram", smram);
+
+static void tseg(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    store(vm->mem, TOP - 8, 8, 0x1122334455667788);
+    store(vm->mem, TOP - (8 << 20), 4, 0xabcd);
+    store(vm->mem, TOP - (8 << 20) - 4, 4, 0x5555);
+    cfg_set(vm, MCH, 0x9d, 1, 0x0a);
+    cfg_set(vm, MCH, 0x9e, 1, 0x05); /* 8 MiB, on */
+    check_eq(load(vm->mem, TOP - 8, 8), UINT64_MAX);
+    check_eq(load(vm->mem, TOP - (8 << 20), 4), UINT32_MAX);
+    check_eq(load(vm->mem, TOP - (8 << 20) - 4, 4), 0x5555);
+    check_eq(load(vm->smm, TOP - 8, 8), 0x1122334455667788);
+    store(vm->mem, TOP - 8, 8, 0); /* dropped */
+    check_eq(load(vm->smm, TOP - 8, 8), 0x1122334455667788);
+    store(vm->smm, TOP - (8 << 20), 4, 0x77);
+    cfg_set(vm, MCH, 0x50, 2, 0xffff); /* how large is size code 3? */
+    check_eq(cfg(vm, MCH, 0x50, 2), 16);
+    cfg_set(vm, MCH, 0x9e, 1, 0x07);
+    check_eq(load(vm->mem, TOP - (8 << 20) - 4, 4), UINT32_MAX);
+    check_eq(load(vm->smm, TOP - (8 << 20) - 4, 4), 0x5555);
+    cfg_set(vm, MCH, 0x9e, 1, 0x00);
+    check_eq(load(vm->mem, TOP - (8 << 20), 4), 0x77);
+    vm_free(vm);
+}
+TEST("q35/tseg", tseg);
+
+/* A function in slot 3 pulls INTA: PIRQ H, so pin 23 of the IOAPIC and the line that PIRQH_ROUT names. */
+static void routes(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+    Dev *edu = dev_plug(vm, bus_find(vm, "pcie.0"), "edu,addr=3", &abort_on_error);
+    PciBus *b = PCI(edu)->pbus;
+
+    check_eq(b->map_irq(PCI(edu), 0), 7);
+    check_eq(b->map_irq(PCI(edu), 1), 4);
+    cfg_set(vm, LPC, 0x6b, 1, 0x0a);
+    store(vm->ports, 0x4d1, 1, 0x04); /* 10 is level */
+    cfg_set(vm, 0x1800, 0x10, 4, 0xf0000000);
+    cfg_set(vm, 0x1800, 4, 2, 6);
+    store(vm->ports, 0xa0, 1, 0x0a);
+    check_eq(load(vm->ports, 0xa0, 1) & 4, 0);
+    store(vm->mem, 0xf0000060, 4, 1); /* raise */
+    check_eq(load(vm->ports, 0xa0, 1) & 4, 4);
+    cfg_set(vm, LPC, 0x6b, 1, 0x8a);
+    check_eq(load(vm->ports, 0xa0, 1) & 4, 0);
+    vm_free(vm);
+}
+TEST("q35/routes", routes);
+
+static void smi(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    cfg_set(vm, LPC, 0x40, 4, 0x601);
+    cfg_set(vm, LPC, 0x44, 1, 0x80);
+    store(vm->ports, 0xb2, 1, 0x55);
+    check_eq(cpu_requests(vm->cpus[0]) & CPU_REQ_SMI, 0);
+    check_eq(load(vm->ports, 0xb2, 1), 0x55);
+    store(vm->ports, 0x630, 4, 0x21); /* GBL_SMI_EN, APMC_EN */
+    store(vm->ports, 0xb2, 1, 0x55);
+    check(cpu_requests(vm->cpus[0]) & CPU_REQ_SMI);
+    check_eq(load(vm->ports, 0x634, 4), 0x20);
+    store(vm->ports, 0x634, 4, 0x20);
+    check_eq(load(vm->ports, 0x634, 4), 0);
+    cfg_set(vm, LPC, 0xa0, 1, 0x10); /* lock */
+    cfg_set(vm, LPC, 0xa0, 1, 0x00);
+    check_eq(cfg(vm, LPC, 0xa0, 1), 0x10);
+    store(vm->ports, 0x630, 4, 0x20);
+    check_eq(load(vm->ports, 0x630, 4), 0x21);
+    vm_reset(vm, CAUSE_NONE);
+    check_eq(cfg(vm, LPC, 0xa0, 1), 0);
+    store(vm->ports, 0xb2, 1, 0x02); /* ACPI mode */
+    cfg_set(vm, LPC, 0x40, 4, 0x601);
+    cfg_set(vm, LPC, 0x44, 1, 0x80);
+    check_eq(load(vm->ports, 0x604, 2) & 1, 1);
+    store(vm->ports, 0xb2, 1, 0x03);
+    check_eq(load(vm->ports, 0x604, 2) & 1, 0);
+    vm_free(vm);
+}
+TEST("q35/smi", smi);
+
+static void resets(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    store(vm->ports, 0xcf9, 1, 0x04); /* soft: INIT of all CPUs */
+    check(cpu_requests(vm->cpus[0]) & CPU_REQ_INIT && cpu_requests(vm->cpus[1]) & CPU_REQ_INIT);
+    check(!(vm->requests & VM_RESET));
+    cpu_request_clear(vm->cpus[0], CPU_REQ_INIT);
+    store(vm->ports, 0x92, 1, 0x01);
+    check(cpu_requests(vm->cpus[0]) & CPU_REQ_INIT);
+    cpu_request_clear(vm->cpus[0], CPU_REQ_INIT);
+    store(vm->ports, 0x64, 1, 0xfe);
+    check(cpu_requests(vm->cpus[0]) & CPU_REQ_INIT);
+    check(!(vm->requests & VM_RESET));
+    store(vm->ports, 0xcf9, 1, 0x02);
+    check_eq(load(vm->ports, 0xcf9, 1), 0x02);
+    store(vm->mem, 0x1000, 4, 0x1234);
+    cfg_set(vm, LPC, 0x60, 1, 0x0b);
+    vm_start(vm, false, &abort_on_error);
+    cfg_set(vm, LPC, 0x60, 1, 0x0b);
+    store(vm->ports, 0xcf9, 1, 0x06); /* hard */
+    for (int i = 0; i < 2000 && cfg(vm, LPC, 0x60, 1) == 0x0b; i++)
+        g_usleep(5000);
+    check_eq(cfg(vm, LPC, 0x60, 1), 0x80);
+    vm_free(vm);
+}
+TEST("q35/resets", resets);
+
+static void gate_a20(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+    uint64_t off;
+
+    check(cpu_get_reg(vm->cpus[1], "a20_off", &off) && !off);
+    store(vm->ports, 0x64, 1, 0xdd); /* the keyboard controller closes, port 92 does not hold it open */
+    check(cpu_get_reg(vm->cpus[1], "a20_off", &off) && off);
+    store(vm->ports, 0x92, 1, 0x02);
+    check(cpu_get_reg(vm->cpus[0], "a20_off", &off) && !off);
+    store(vm->ports, 0x92, 1, 0x00);
+    check(cpu_get_reg(vm->cpus[0], "a20_off", &off) && off);
+    vm_reset(vm, CAUSE_NONE);
+    check(cpu_get_reg(vm->cpus[0], "a20_off", &off) && !off);
+    vm_free(vm);
+}
+TEST("q35/a20", gate_a20);
