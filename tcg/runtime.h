@@ -131,7 +131,8 @@ static inline Block *jc_find(const Env *e, uint64_t pc)
 {
     const JcEnt *j = &e->view->jc[jc_slot(pc)];
 
-    return LIKELY(j->tag == (pc ^ e->jc_key)) && !j->blk->dead ? j->blk : NULL;
+    /* a computed pc may be any number: it can have the tag of an empty entry, or of a pc in another mode */
+    return LIKELY(j->tag == (pc ^ e->jc_key)) && j->blk && j->blk->pc == pc && !j->blk->dead ? j->blk : NULL;
 }
 
 /* tcg/interp.c */

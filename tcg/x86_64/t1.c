@@ -251,8 +251,8 @@ static void cond_exit(T1 *t, unsigned slot, unsigned cond)
 }
 
 /*
- * The block the jump cache names for the pc in r: to r11. y is lost. The tag holds pc and mode; a pc that is not
- * canonical could have the tag of another in another mode, so the block is asked as well.
+ * The block the jump cache names for the pc in r: to r11. y is lost. The tag holds pc and mode; a computed pc
+ * could have the tag of an empty entry or of a pc in another mode, so the block is asked as well.
  */
 void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
 {
@@ -268,8 +268,10 @@ void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
     a_op(a, 0, 0x3b, 3, y, rm_idx(H15, H11, 0, VIEW(jc[0].tag)));
     miss[0] = a_jump(a, 5, NULL);
     a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].blk)));
+    a_op(a, 0, 0x85, 3, H11, rm_reg(H11));
+    miss[1] = a_jump(a, 4, NULL);
     a_op(a, 0, 0x3b, 3, r, rm_mem(H11, offsetof(Block, pc)));
-    miss[1] = a_jump(a, 5, NULL);
+    miss[2] = a_jump(a, 5, NULL);
 }
 
 static void indirect(T1 *t, const IrOp *o)
