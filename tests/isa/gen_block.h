@@ -4,6 +4,8 @@ static bool fits_block(const Gen *g, const Row *row)
 {
     if (g->callee && row->traits & R_STACK)
         return false; /* it must return to its caller */
+    if (row->nopr == 3 && row->opr[2].kind == O_CL)
+        return false; /* 16-bit double shifts by more than 16 are undefined */
     return !(row->traits & (R_NOFUZZ | R_END | R_DIV | R_NZ | R_OS | R_I64 | R_INEXACT | R_CPL0)) &&
            silicon_has(row) && !(row->reads & g->undef);
 }
