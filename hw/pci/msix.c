@@ -100,6 +100,8 @@ void pci__msix_reset(PciDev *p)
     p->msix->pending = 0;
 }
 
+static unsigned vectors(const PciDev *p) { return p->msix_vectors ? p->msix_vectors : pci_class(p)->msix_vectors; }
+
 void pci__msix_init(PciDev *p)
 {
     const PciClass *c = pci_class(p);
@@ -107,12 +109,12 @@ void pci__msix_init(PciDev *p)
 
     if (!c->msix_vectors)
         return;
-    g_assert(c->msix_vectors <= VECTORS_MAX && !p->bar[c->msix_bar]);
+    g_assert(vectors(p) <= VECTORS_MAX && !p->bar[c->msix_bar]);
     p->msix = g_new0(struct PciMsix, 1);
-    p->msix->n = c->msix_vectors;
+    p->msix->n = vectors(p);
     pci_set_bar(p, c->msix_bar, dev_region_io(&p->dev, "msix", BAR_SIZE, &bar_ops), 0);
     at = pci_add_cap(p, 0x11, CAP_LEN);
-    le16_store(p->config + at + 2, (uint16_t)(c->msix_vectors - 1));
+    le16_store(p->config + at + 2, (uint16_t)(vectors(p) - 1));
     le16_store(p->wmask + at + 2, MASK_ALL | ENABLE);
     le32_store(p->config + at + 4, c->msix_bar);
     le32_store(p->config + at + 8, PBA | c->msix_bar);
@@ -131,13 +133,12 @@ void pci__msix_save(const Dev *d, StateOut *o)
 
 bool pci__msix_load(Dev *d, StateIn *i, Error **err)
 {
-    const PciClass *c = pci_class(PCI(d));
     struct PciMsix *m;
 
-    if (!c->msix_vectors)
+    if (!pci_class(PCI(d))->msix_vectors)
         return true;
     m = g_new0(struct PciMsix, 1);
-    m->n = c->msix_vectors;
+    m->n = vectors(PCI(d));
     get_bytes(i, m->table, m->n * ENTRY);
     m->pending = get_u64(i) & ones(m->n);
     for (unsigned n = 0; n < m->n; n++)

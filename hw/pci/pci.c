@@ -459,6 +459,7 @@ static const Field pci_state[] = {
     TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true), TRANSIENT(PciDev, intx_wire, "what the bus counts", .keep = true),
     CUSTOM(PciDev, msix, pci__msix_save, pci__msix_load, .drop = pci__msix_drop, .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
+    TRANSIENT(PciDev, msix_vectors, "of the class", .keep = true),
 };
 const DevClass pci_base = {
     .obj = { .name = "pci-device", .size = sizeof(PciDev), .props = TABLE(pci_props), .init = pci_init }, .bus = "PCI",

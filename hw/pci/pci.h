@@ -51,6 +51,7 @@ struct PciDev {
     bool intx_level;
     uint8_t intx_wire;
     struct PciMsix *msix;
+    uint16_t msix_vectors; /* set by init; 0: as many as the class says */
     uint16_t cap_next;
 };
 #define PCI(d) ((PciDev *)(d))

@@ -1,7 +1,8 @@
 /*
- * hw/virtio/blk.c - virtio-blk-pci. Source: virtio 1.2 section 5.2. Left out: zoned devices, lifetime, secure erase.
- * Invariants: a request owns its chain and pinned memory until its disk request is done; on a save its
- * head is written, from which a load builds it again.
+ * hw/virtio/blk.c - virtio-blk-pci. Source: virtio 1.2 section 5.2. Left out: zoned devices, lifetime, secure erase, the
+ * write-back bit of the configuration (the cache is the drive's business).
+ * Invariants: a request owns its chain and pinned memory until its disk request is done; on a save its chain is
+ * written, with which a load starts it again.
  */
 #include "hw/virtio/virtio.h"
 #include "block/disk.h"
@@ -9,9 +10,9 @@
 
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_ZEROES = 13 };
 enum { S_OK, S_IOERR, S_UNSUPP };
-enum { SECTOR = 512, QUEUE = 256, SEG_MAX = 254, ID_LEN = 20, RANGE = 16, TRANSFER_MAX = 256 * 1024 * 1024 };
+enum { SECTOR = 512, QUEUE = 256, FLYING_MAX = 1024, SEG_MAX = 254, ID_LEN = 20, RANGE = 16, TRANSFER_MAX = 256 * 1024 * 1024 };
 enum { F_SEG_MAX = 1 << 2, F_GEOMETRY = 1 << 4, F_RO = 1 << 5, F_BLK_SIZE = 1 << 6, F_FLUSH = 1 << 9, F_TOPOLOGY = 1 << 10,
-       F_DISCARD = 1 << 13, F_ZEROES = 1 << 14 };
+       F_MQ = 1 << 12, F_DISCARD = 1 << 13, F_ZEROES = 1 << 14 };
 
 typedef struct BlkRequest BlkRequest;
 typedef struct VirtioBlk {
@@ -19,8 +20,10 @@ typedef struct VirtioBlk {
     Disk *disk;
     char *serial;
     BlkRequest *first; /* in flight, newest first */
-    uint8_t *heads;    /* of the chains in flight, made for a save */
-    uint32_t heads_len, flying;
+    GPtrArray *again;  /* of VirtioChain: in flight when the state was saved; while a load is under way */
+    uint32_t flying;
+    uint16_t num_queues;
+    bool discard, zeroes;
 } VirtioBlk;
 struct BlkRequest {
     VirtioBlk *b; /* NULL: forgotten */
@@ -162,23 +165,31 @@ static void start(VirtioBlk *b, VirtioChain *c)
     }
 }
 
-/* Bounded: at most QUEUE chains at a time; what comes of the others follows a completion or a kick. */
-static void serve(VirtioBlk *b)
+/* Bounded: what a queue holds, and FLYING_MAX in all; the others follow a completion or a kick. */
+static void serve_queue(VirtioBlk *b, unsigned queue)
 {
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && b->flying < QUEUE && (c = virtio_pop(&b->v, 0)); i++)
+    for (unsigned i = 0; i < QUEUE && b->flying < FLYING_MAX && (c = virtio_pop(&b->v, queue)); i++)
         start(b, c);
 }
 
-static void notified(Virtio *v, unsigned queue) { serve(B(v)); }
+static void serve(VirtioBlk *b)
+{
+    for (unsigned n = 0; n < b->v.queues; n++)
+        if (b->v.q.enable[n])
+            serve_queue(b, n);
+}
+
+static void notified(Virtio *v, unsigned queue) { serve_queue(B(v), queue); }
 
 /* ---- configuration ---- */
 static uint64_t features(const Virtio *v)
 {
     const VirtioBlk *b = (const VirtioBlk *)(const void *)v;
 
-    return F_SEG_MAX | F_GEOMETRY | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_DISCARD | F_ZEROES | (disk_readonly(b->disk) ? F_RO : 0);
+    return F_SEG_MAX | F_GEOMETRY | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | (b->discard ? F_DISCARD : 0) | (b->zeroes ? F_ZEROES : 0) |
+           (b->v.queues > 1 ? F_MQ : 0) | (disk_readonly(b->disk) ? F_RO : 0);
 }
 
 static void config(const Virtio *v, uint8_t *out)
@@ -195,7 +206,7 @@ static void config(const Virtio *v, uint8_t *out)
     le32_store(out + 20, SECTOR);
     out[24] = l.physical > SECTOR ? (uint8_t)__builtin_ctz(l.physical / SECTOR) : 0;
     le16_store(out + 26, 1);
-    le16_store(out + 34, 1);
+    le16_store(out + 34, v->queues);
     le32_store(out + 36, 0x3fffff);
     le32_store(out + 40, 1);
     le32_store(out + 44, 1);
@@ -239,58 +250,75 @@ static bool init(Obj *o, Error **err)
     if (!disk_attach(b->disk, &disk_ops, b, !disk_readonly(b->disk), err))
         return false;
     own(o, b->disk, detach);
+    virtio_set_queues(&b->v, b->num_queues == UINT16_MAX ? CLAMP(o->vm->cfg.cpus, 1, VIRTIO_QUEUES) : MAX(b->num_queues, 1));
     return true;
 }
 
 static void unplug(Dev *d) { reset(VIRTIO(d)); }
 static bool drained(const Dev *d) { return !((const VirtioBlk *)(const void *)d)->flying; }
 
-/* ---- state: heads of the chains in flight, oldest first ---- */
-static void before_save(Dev *d)
+/* ---- state: the chains in flight, oldest first ---- */
+static void drop_again(Dev *d) { g_clear_pointer(&B(d)->again, g_ptr_array_unref); }
+
+static void save_chains(const Dev *d, StateOut *o)
+{
+    g_autoptr(GPtrArray) chains = g_ptr_array_new();
+
+    for (const BlkRequest *q = ((const VirtioBlk *)(const void *)d)->first; q; q = q->next)
+        if (q->chain)
+            g_ptr_array_add(chains, q->chain);
+    put_u16(o, (uint16_t)chains->len);
+    for (guint i = chains->len; i-- > 0;)
+        virtio_chain_put(o, chains->pdata[i]);
+}
+
+static bool load_chains(Dev *d, StateIn *i, Error **err)
 {
     VirtioBlk *b = B(d);
-    uint32_t n = 0;
+    unsigned n = get_u16(i);
 
-    for (const BlkRequest *q = b->first; q; q = q->next)
-        n += q->chain != NULL;
-    g_free(b->heads);
-    b->heads = g_malloc0(2 * n);
-    b->heads_len = 2 * n;
-    for (const BlkRequest *q = b->first; q; q = q->next)
-        if (q->chain)
-            le16_store(b->heads + 2 * --n, q->chain->head);
+    b->again = g_ptr_array_new_with_free_func(g_free);
+    if (n > FLYING_MAX)
+        return fail(err, "%u requests in flight are too many", n);
+    for (unsigned k = 0; k < n; k++) {
+        VirtioChain *c = virtio_chain_get(&b->v, i);
+
+        if (!c)
+            return fail(err, "a request in flight cannot be so");
+        g_ptr_array_add(b->again, c);
+    }
+    return true;
 }
 
 static void loaded(Dev *d)
 {
     VirtioBlk *b = B(d);
+    g_autoptr(GPtrArray) again = g_steal_pointer(&b->again);
 
     reset(&b->v); /* what this side had in flight */
-    for (uint32_t i = 0; i + 2 <= b->heads_len && virtio_live(&b->v); i += 2) {
-        VirtioChain *c = virtio_chain_at(&b->v, 0, le16_load(b->heads + i));
-
-        if (c)
-            start(b, c);
-    }
+    for (guint i = 0; again && i < again->len && virtio_live(&b->v); i++)
+        start(b, g_steal_pointer(&again->pdata[i]));
 }
 
 /* clang-format off */
 static const Prop props[] = {
     { .name = "drive", PROP_(VirtioBlk, disk), .kind = P_LINK, .space = "drive", .doc = "the disk behind it" },
     PROP_STR(VirtioBlk, serial, "serial", NULL, "what the guest reads as its identity, 20 bytes"),
+    PROP(VirtioBlk, num_queues, "num-queues", UINT16_MAX, "request queues; one for each CPU when not given"),
+    PROP(VirtioBlk, discard, "discard", true, "offer discard"), PROP(VirtioBlk, zeroes, "write-zeroes", true, "offer to write zeroes"),
 };
 static const Field fields[] = {
-    BUF(VirtioBlk, heads, heads_len, 2 * QUEUE),
+    CUSTOM(VirtioBlk, again, save_chains, load_chains, .drop = drop_again, .keep = true),
     TRANSIENT(VirtioBlk, first, "requests of the host; their heads are saved", .keep = true),
     TRANSIENT(VirtioBlk, flying, "counts requests of the host", .keep = true),
 };
-static const VirtioClass blk = {
-    VIRTIO_DEVICE(VirtioBlk, "virtio-blk-pci", "virtio block device", 2),
-    .pci.class_id = 0x010000, .pci.dev.category = "Storage devices", .pci.dev.obj.props = TABLE(props),
-    .pci.dev.obj.init = init, .pci.dev.state = TABLE(fields), .pci.dev.unplug = unplug, .pci.dev.drained = drained,
-    .pci.dev.before_save = before_save, .pci.dev.loaded = loaded, .pci.dev.hotplug = true,
-    .queues = 1, .queue_size = QUEUE, .features = features, .config_size = 60, .config = config, .notified = notified,
-    .reset = reset,
-};
+#define ROWS(nm, fm) {                                                                                                    \
+    VIRTIO_DEVICE(VirtioBlk, nm, "virtio block device", 2), .legacy_id = 0x1001, .form = (fm),                              \
+    .pci.class_id = 0x010000, .pci.dev.category = "Storage devices", .pci.dev.obj.props = TABLE(props),                     \
+    .pci.dev.obj.init = init, .pci.dev.state = TABLE(fields), .pci.dev.unplug = unplug, .pci.dev.drained = drained,         \
+    .pci.dev.loaded = loaded, .pci.dev.hotplug = true,                                                                      \
+    .queues = 1, .queue_size = QUEUE, .features = features, .config_size = 60, .config = config, .notified = notified,      \
+    .reset = reset,                                                                                                         \
+}
+VIRTIO_FORMS(VirtioBlk, blk, "virtio-blk-pci", ROWS);
 /* clang-format on */
-DEVICE_OF(VirtioBlk, blk, &blk.pci.dev);

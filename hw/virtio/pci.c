@@ -1,45 +1,74 @@
 /*
- * hw/virtio/pci.c - the PCI transport of virtio 1.x: common configuration, notification, ISR and device
- * configuration in one memory BAR, described as a register table.
- * Source: virtio 1.2 section 4.1. Left out: the legacy interface (devices are modern only) and access through
- * configuration space.
+ * hw/virtio/pci.c - the PCI transport of virtio: the modern interface (common configuration, notification, ISR and
+ * device configuration in one memory BAR) and what all devices do at reset, negotiation and interrupts. The legacy
+ * interface is legacy.c. Source: virtio 1.2 section 4.1. Left out: access through configuration space, reset of single queues.
  */
-#include "hw/virtio/virtio.h"
+#include "hw/virtio/pci.h"
+#include "hw/virtio/ring.h"
 
-enum { ISR = 0x1000, CONFIG = 0x2000, NOTIFY = 0x3000, BAR = 4, CONFIG_MAX = 256, NOTIFY_STEP = 4 };
+enum { ISR = 0x1000, CONFIG = 0x2000, NOTIFY = 0x3000, BAR = 4, NOTIFY_STEP = 4 };
 #define NO_VECTOR 0xffff
 
 static const Virtio *of(const Dev *d) { return (const Virtio *)(const void *)d; }
 
-static uint64_t offered(const Virtio *v)
+uint64_t virtio__offered(const Virtio *v)
 {
     const VirtioClass *c = virtio_class(v);
 
-    return VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_IDX | (c->features ? c->features(v) : 0);
+    return (v->disable_modern ? 0 : VIRTIO_F_VERSION_1) | (v->indirect ? VIRTIO_F_INDIRECT : 0) | (v->event_idx ? VIRTIO_F_EVENT_IDX : 0) |
+           (v->packed ? VIRTIO_F_PACKED : 0) | (c->features ? c->features(v) : 0);
 }
 
-/* ---- reset ---- */
+/* ---- interrupts ---- */
+void virtio__interrupt(Virtio *v, unsigned vector, uint8_t isr)
+{
+    if (pci_msix_on(&v->pci)) {
+        if (vector != NO_VECTOR)
+            pci_msix_send(&v->pci, vector);
+        return;
+    }
+    v->isr |= isr;
+}
+
+void virtio_config_changed(Virtio *v)
+{
+    v->generation++;
+    if (virtio_live(v) || v->status & VIRTIO_S_NEEDS_RESET)
+        virtio__interrupt(v, v->config_vector, 2);
+}
+
+/* ---- reset and status ---- */
 static void reset_queues(Virtio *v)
 {
-    const VirtioClass *c = virtio_class(v);
-
-    memset(v->q, 0, sizeof(v->q));
-    memset(v->qr, 0, sizeof(v->qr));
+    memset(&v->q, 0, sizeof(v->q));
     for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
-        v->qr[i].size = i < c->queues ? c->queue_size : 0;
-        v->qr[i].vector = NO_VECTOR;
+        v->q.size[i] = i < v->queues ? virtio_class(v)->queue_size : 0;
+        v->q.vector[i] = NO_VECTOR;
     }
     v->config_vector = NO_VECTOR;
 }
 
-static void reset(Virtio *v)
+/* Tells the device that its driver came or went. */
+void virtio__tell_live(Virtio *v)
+{
+    bool now = virtio_live(v);
+
+    if (now == v->was_live)
+        return;
+    v->was_live = now;
+    if (virtio_class(v)->live)
+        virtio_class(v)->live(v, now);
+}
+
+void virtio__reset(Virtio *v)
 {
     const VirtioClass *c = virtio_class(v);
 
-    v->status = v->isr = 0;
+    v->status = v->isr = v->legacy = 0;
     v->device_select = v->driver_select = 0;
     v->driver_features[0] = v->driver_features[1] = 0;
     v->queue_select = 0;
+    virtio__tell_live(v);
     if (c->reset)
         c->reset(v); /* what is in flight ends before the queues go */
     reset_queues(v);
@@ -48,17 +77,18 @@ static void reset(Virtio *v)
 static void status_w(Dev *d, uint64_t old)
 {
     Virtio *v = VIRTIO(d);
-    uint64_t f = (uint64_t)v->driver_features[1] << 32 | v->driver_features[0];
+    uint64_t f = virtio_features(v);
 
     if (!v->status) {
-        reset(v);
+        virtio__reset(v);
         return;
     }
-    v->status |= old & VIRTIO_S_NEEDS_RESET;
-    if (v->status & ~old & VIRTIO_S_FEATURES_OK && (f & ~offered(v) || !(f & VIRTIO_F_VERSION_1))) {
+    v->status |= old & (VIRTIO_S_NEEDS_RESET | VIRTIO_S_FEATURES_OK | VIRTIO_S_DRIVER_OK); /* only a reset clears them */
+    if (v->status & ~old & VIRTIO_S_FEATURES_OK && (f & ~virtio__offered(v) || !(f & VIRTIO_F_VERSION_1))) {
         guest_error(d, "features %#" PRIx64 " are not what is offered", f);
         v->status &= (uint8_t)~VIRTIO_S_FEATURES_OK;
     }
+    virtio__tell_live(v);
 }
 
 /* ---- common configuration ---- */
@@ -66,58 +96,69 @@ static uint64_t device_features(const Dev *d)
 {
     const Virtio *v = of(d);
 
-    return v->device_select < 2 ? offered(v) >> 32 * v->device_select & UINT32_MAX : 0;
+    return v->device_select < 2 ? virtio__offered(v) >> 32 * v->device_select & UINT32_MAX : 0;
 }
 static unsigned driver_select(const Dev *d) { return of(d)->driver_select; }
 static bool negotiating(const Dev *d) { return !(of(d)->status & VIRTIO_S_FEATURES_OK); }
-static uint64_t num_queues(const Dev *d) { return virtio_class(of(d))->queues; }
+static uint64_t num_queues(const Dev *d) { return of(d)->queues; }
 static uint64_t notify_off(const Dev *d) { return of(d)->queue_select; }
-
-static unsigned queue(const Dev *d)
-{
-    const Virtio *v = of(d);
-
-    return v->queue_select < virtio_class(v)->queues ? v->queue_select : VIRTIO_QUEUES;
-}
+static unsigned queue(const Dev *d) { return of(d)->queue_select < of(d)->queues ? of(d)->queue_select : VIRTIO_QUEUES; }
 
 static bool queue_off(const Dev *d)
 {
     unsigned n = queue(d);
 
-    return n < VIRTIO_QUEUES && !of(d)->qr[n].enable;
+    return n < VIRTIO_QUEUES && !of(d)->q.enable[n];
+}
+
+static bool size_ok(const Virtio *v, unsigned size)
+{
+    return size && size <= virtio_class(v)->queue_size && (virtio_has(v, VIRTIO_F_PACKED) || is_pow2(size));
 }
 
 static void size_w(Dev *d, uint64_t old)
 {
     Virtio *v = VIRTIO(d);
-    VirtioQueueRegs *r = &v->qr[v->queue_select];
+    uint16_t *size = &v->q.size[v->queue_select];
 
-    if (is_pow2(r->size) && r->size <= virtio_class(v)->queue_size)
+    if (size_ok(v, *size))
         return;
-    guest_error(d, "queue size %u", r->size);
-    r->size = (uint16_t)old;
+    guest_error(d, "queue size %u", *size);
+    *size = (uint16_t)old;
 }
 
 static void enable_w(Dev *d, uint64_t old)
 {
     Virtio *v = VIRTIO(d);
 
-    v->qr[v->queue_select].enable |= (uint16_t)old; /* only a reset turns it off */
+    v->q.enable[v->queue_select] |= (uint16_t)old; /* only a reset turns it off */
 }
 
-static void notify(Dev *d, unsigned n, uint64_t val, unsigned lanes)
-{
-    Virtio *v = VIRTIO(d);
+/* A vector that is not there reads back as none. */
+uint16_t virtio__vector(const Virtio *v, uint16_t wanted) { return wanted < v->pci.msix_vectors ? wanted : NO_VECTOR; }
 
-    if (n < virtio_class(v)->queues && v->qr[n].enable && virtio_live(v))
+static void config_vector_w(Dev *d, uint64_t old) { VIRTIO(d)->config_vector = virtio__vector(of(d), of(d)->config_vector); }
+
+static void queue_vector_w(Dev *d, uint64_t old)
+{
+    uint16_t *at = &VIRTIO(d)->q.vector[of(d)->queue_select];
+
+    *at = virtio__vector(of(d), *at);
+}
+
+void virtio__notify(Virtio *v, unsigned n)
+{
+    if (n < v->queues && v->q.enable[n] && virtio_live(v) && virtio_class(v)->notified)
         virtio_class(v)->notified(v, n);
 }
 
+static void notify(Dev *d, unsigned n, uint64_t val, unsigned lanes) { virtio__notify(VIRTIO(d), n); }
+
 /* ---- device configuration ---- */
-static uint64_t config_byte(const Dev *d, unsigned n)
+uint64_t virtio__config_byte(const Dev *d, unsigned n)
 {
     const VirtioClass *c = virtio_class(of(d));
-    uint8_t b[CONFIG_MAX] = { 0 };
+    uint8_t b[VIRTIO_CONFIG_MAX] = { 0 };
 
     if (n >= c->config_size)
         return 0;
@@ -125,7 +166,7 @@ static uint64_t config_byte(const Dev *d, unsigned n)
     return b[n];
 }
 
-static void config_byte_w(Dev *d, unsigned n, uint64_t val, unsigned lanes)
+void virtio__config_byte_w(Dev *d, unsigned n, uint64_t val, unsigned lanes)
 {
     const VirtioClass *c = virtio_class(of(d));
 
@@ -149,31 +190,77 @@ static void cap(Virtio *v, uint8_t type, uint8_t len, uint32_t off, uint32_t siz
         le32_store(p + 16, NOTIFY_STEP);
 }
 
-static const Bank bank;
+static const Bank banks[2];
 
-static bool init(Obj *o, Error **err)
+static void add_modern(Virtio *v)
 {
-    Virtio *v = VIRTIO(o);
-
-    pci_set_bar(&v->pci, BAR, dev_region_bank(&v->pci.dev, &bank), BAR_64 | BAR_PREFETCH);
+    pci_set_bar(&v->pci, BAR, dev_region_bank(&v->pci.dev, &banks[0]), BAR_64 | BAR_PREFETCH);
     cap(v, 1, 16, 0, 0x38);
     cap(v, 3, 16, ISR, 1);
     cap(v, 4, 16, CONFIG, 0x1000);
     cap(v, 2, 20, NOTIFY, NOTIFY_STEP * VIRTIO_QUEUES);
+}
+
+static bool wants_legacy(const Virtio *v)
+{
+    const VirtioClass *c = virtio_class(v);
+
+    if (!c->legacy_id || c->form != VIRTIO_BY_BUS)
+        return c->legacy_id && c->form == VIRTIO_TRANSITIONAL;
+    return v->disable_legacy == AUTO ? !(v->pci.pbus->express && v->pci.pbus->bridge) : v->disable_legacy == OFF;
+}
+
+void virtio_set_queues(Virtio *v, unsigned n)
+{
+    unsigned all = n + 1, want = v->vectors == UINT32_MAX ? all : v->vectors;
+
+    v->queues = (uint16_t)MIN(n, VIRTIO_QUEUES);
+    v->pci.msix_vectors = (uint16_t)CLAMP(want, 1, VIRTIO_VECTORS_MAX);
+}
+
+static bool init(Obj *o, Error **err)
+{
+    virtio_set_queues(VIRTIO(o), virtio_class(VIRTIO(o))->queues);
     return true;
 }
 
-static void on_reset(Dev *d) { reset(VIRTIO(d)); }
+static bool plug(Dev *d, Error **err)
+{
+    Virtio *v = VIRTIO(d);
+    const VirtioClass *c = virtio_class(v);
+    bool legacy = wants_legacy(v);
+
+    if (!legacy && v->disable_modern)
+        return fail(err, "%s: neither the modern nor the legacy interface is left", c->pci.dev.obj.name);
+    if (legacy) {
+        le16_store(v->pci.config + 2, c->legacy_id);
+        v->pci.config[8] = 0; /* revision */
+        le16_store(v->pci.config + 0x2e, c->id);
+        pci_set_bar(&v->pci, 0, dev_region_bank(d, &banks[1]), BAR_IO);
+    }
+    if (!v->disable_modern)
+        add_modern(v);
+    return true;
+}
+
+static void on_reset(Dev *d) { virtio__reset(VIRTIO(d)); }
+static void loaded(Dev *d) { virtio__tell_live(VIRTIO(d)); }
 
 static bool check(const Dev *d, Error **err)
 {
     const Virtio *v = of(d);
+    bool packed = ring__is_packed(v);
 
     for (unsigned i = 0; i < VIRTIO_QUEUES; i++) {
-        unsigned max = i < virtio_class(v)->queues ? virtio_class(v)->queue_size : 0;
+        unsigned size = v->q.size[i];
+        bool there = i < v->queues;
 
-        if (v->qr[i].size > max || (max && !is_pow2(v->qr[i].size)) || (v->qr[i].enable && !max))
+        if (there ? !size || size > virtio_class(v)->queue_size : size || v->q.enable[i])
             return fail(err, "queue %u: impossible size", i);
+        if (packed && there && (v->q.avail[i] >= size || v->q.used[i] >= size))
+            return fail(err, "queue %u: a slot beyond its ring", i);
+        if (v->q.avail_wrap[i] > 1 || v->q.used_wrap[i] > 1 || v->q.signalled_valid[i] > 1)
+            return fail(err, "queue %u: impossible state", i);
     }
     return true;
 }
@@ -182,43 +269,52 @@ static bool intx_level(const Dev *d) { return of(d)->isr; }
 const Out virtio_outs[1] = { { "intx", intx_level } };
 
 /* clang-format off */
-#define QUEUE(m) .at = offsetof(Virtio, qr[0].m), .size = sizeof(((VirtioQueueRegs *)0)->m), .count = VIRTIO_QUEUES, \
-    .at_stride = sizeof(VirtioQueueRegs), .select = queue
+#define QUEUE(m) .at = offsetof(Virtio, q.m), .size = sizeof(((VirtioQueues *)0)->m[0]), .count = VIRTIO_QUEUES, \
+    .at_stride = sizeof(((VirtioQueues *)0)->m[0]), .select = queue
 static const Reg regs[] = {
     { "device_feature_select", 0x00, REG(Virtio, device_select), .rw = UINT32_MAX },
     { "device_feature",        0x04, NOFIELD(4), .value = device_features },
     { "driver_feature_select", 0x08, REG(Virtio, driver_select), .rw = UINT32_MAX },
     { "driver_feature",        0x0c, .at = offsetof(Virtio, driver_features), .size = 4, .count = 2, .at_stride = 4,
       .select = driver_select, .rw = UINT32_MAX, .when = negotiating },
-    { "config_msix_vector",    0x10, REG(Virtio, config_vector), .rw = 0xffff },
+    { "config_msix_vector",    0x10, REG(Virtio, config_vector), .rw = 0xffff, .write = config_vector_w },
     { "num_queues",            0x12, NOFIELD(2), .value = num_queues },
     { "device_status",         0x14, REG(Virtio, status), .rw = 0xff, .write = status_w },
     { "config_generation",     0x15, REG(Virtio, generation) },
     { "queue_select",          0x16, REG(Virtio, queue_select), .rw = 0xffff },
     { "queue_size",            0x18, QUEUE(size), .rw = 0xffff, .when = queue_off, .write = size_w },
-    { "queue_msix_vector",     0x1a, QUEUE(vector), .rw = 0xffff },
+    { "queue_msix_vector",     0x1a, QUEUE(vector), .rw = 0xffff, .write = queue_vector_w },
     { "queue_enable",          0x1c, QUEUE(enable), .rw = 1, .write = enable_w },
     { "queue_notify_off",      0x1e, NOFIELD(2), .value = notify_off },
     { "queue_desc",            0x20, QUEUE(desc), .rw = ~0ull, .when = queue_off },
     { "queue_driver",          0x28, QUEUE(driver), .rw = ~0ull, .when = queue_off },
     { "queue_device",          0x30, QUEUE(device), .rw = ~0ull, .when = queue_off },
     { "ISR status",       ISR,    REG(Virtio, isr), .rc = 0xff },
-    { "device-specific",  CONFIG, NOFIELD(1), ARRAY(CONFIG_MAX, 1, 0), .value_n = config_byte, .wrote_n = config_byte_w },
+    { "device-specific",  CONFIG, NOFIELD(1), ARRAY(VIRTIO_CONFIG_MAX, 1, 0), .value_n = virtio__config_byte, .wrote_n = virtio__config_byte_w },
     { "notify",           NOTIFY, NOFIELD(4), ARRAY(VIRTIO_QUEUES, NOTIFY_STEP, 0), .wrote_n = notify },
 };
-static const Bank bank = { "virtio-pci", 0x4000, TABLE(regs), .quiet = true };
-static const Field queue_reg_fields[] = {
-    FIELD(VirtioQueueRegs, desc), FIELD(VirtioQueueRegs, driver), FIELD(VirtioQueueRegs, device), FIELD(VirtioQueueRegs, size),
-    FIELD(VirtioQueueRegs, vector), FIELD(VirtioQueueRegs, enable), TRANSIENT(VirtioQueueRegs, pad, "padding"),
+static const Bank banks[2] = {
+    { "virtio-pci", 0x4000, TABLE(regs), .quiet = true }, { "virtio-pci-legacy", VIRTIO_LEGACY_SIZE, { virtio__legacy_regs, VIRTIO_LEGACY_ROWS }, .quiet = true },
 };
-static const FieldTable queue_reg_table = TABLE(queue_reg_fields);
 static const Field queue_fields[] = {
-    FIELD(VirtioQueue, last_avail), FIELD(VirtioQueue, used), FIELD(VirtioQueue, signalled), FIELD(VirtioQueue, signalled_valid),
+    ARRAY_FIELD(VirtioQueues, desc), ARRAY_FIELD(VirtioQueues, driver), ARRAY_FIELD(VirtioQueues, device), ARRAY_FIELD(VirtioQueues, size),
+    ARRAY_FIELD(VirtioQueues, vector), ARRAY_FIELD(VirtioQueues, enable), ARRAY_FIELD(VirtioQueues, avail), ARRAY_FIELD(VirtioQueues, used),
+    ARRAY_FIELD(VirtioQueues, signalled), ARRAY_FIELD(VirtioQueues, signalled_valid), ARRAY_FIELD(VirtioQueues, avail_wrap), ARRAY_FIELD(VirtioQueues, used_wrap),
 };
 static const FieldTable queue_table = TABLE(queue_fields);
-static const Field fields[] = { STRUCTS(Virtio, qr, &queue_reg_table), STRUCTS(Virtio, q, &queue_table) };
+static const Field fields[] = {
+    STRUCT(Virtio, q, &queue_table), FIELD(Virtio, legacy),
+    TRANSIENT(Virtio, queues, "of the device", .keep = true), TRANSIENT(Virtio, was_live, "what the device was told", .keep = true),
+};
+static const Prop props[] = {
+    PROP(Virtio, event_idx, "event_idx", true, "offer event indices"), PROP(Virtio, indirect, "indirect_desc", true, "offer indirect tables"),
+    PROP(Virtio, packed, "packed", false, "offer packed rings"), PROP(Virtio, ioeventfd, "ioeventfd", true, "let the accelerator deliver kicks"),
+    PROP(Virtio, disable_modern, "disable-modern", false, "no virtio 1.x interface"),
+    PROP_AUTO(Virtio, disable_legacy, "disable-legacy", AUTO, "no interface of before virtio 1.0; auto: only behind a PCIe port"),
+    PROP(Virtio, vectors, "vectors", UINT32_MAX, "MSI-X vectors; one for each queue and one for the configuration when not given"),
+};
 const DevClass virtio_base = {
-    .obj = { .name = "virtio-pci-device", .size = sizeof(Virtio), .init = init }, .base = &pci_base,
-    .state = TABLE(fields), .banks = &bank, .nbanks = 1, .on_reset = on_reset, .check = check, .hotplug = true,
+    .obj = { .name = "virtio-pci-device", .size = sizeof(Virtio), .init = init, .props = TABLE(props) }, .base = &pci_base,
+    .state = TABLE(fields), .banks = banks, .nbanks = 2, .plug = plug, .on_reset = on_reset, .loaded = loaded, .check = check, .hotplug = true,
 };
 /* clang-format on */

@@ -1,13 +1,10 @@
 /*
- * hw/virtio/ring.c - split virtqueues. Source: virtio 1.2 section 2.7. Left out: packed queues.
- * Invariants: every index, length and link in guest memory is checked where it is read, once; a chain has at
- * most VIRTIO_SEGMENTS segments, so loops of links end; addresses may point anywhere, DMA tells.
+ * hw/virtio/ring.c - queues in both layouts (split.c, packed.c): chains popped and pushed, interrupts, data of segments.
+ * Source: virtio 1.2 sections 2.6 to 2.8.
  */
-#include "hw/virtio/virtio.h"
+#include "hw/virtio/ring.h"
 
-enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
-
-static uint16_t ring16(Virtio *v, uint64_t at)
+uint16_t ring__load16(Virtio *v, uint64_t at)
 {
     uint64_t x = 0;
 
@@ -22,26 +19,20 @@ void virtio_broken(Virtio *v, const char *why)
     virtio_config_changed(v);
 }
 
-bool virtio_live(const Virtio *v) { return v->status & VIRTIO_S_DRIVER_OK && !(v->status & VIRTIO_S_NEEDS_RESET); }
-
-/* ---- chains ---- */
-typedef struct Desc {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags, next;
-} Desc;
-
-static bool desc_at(Virtio *v, uint64_t table, unsigned i, Desc *d)
+/* Drivers of the legacy interface use queues before they say that they are ready. */
+bool virtio_live(const Virtio *v)
 {
-    uint8_t b[16];
+    const unsigned ready = VIRTIO_S_DRIVER_OK | VIRTIO_S_FEATURES_OK;
 
-    if (!dma_read(&v->pci.dev, table + 16ull * i, b, sizeof(b)))
-        return false;
-    *d = (Desc){ le64_load(b), le32_load(b + 8), le16_load(b + 12), le16_load(b + 14) };
-    return true;
+    return (v->legacy || (v->status & ready) == ready) && !(v->status & VIRTIO_S_NEEDS_RESET);
 }
 
-static const char *add_segment(VirtioChain *c, const Desc *d)
+bool ring__is_packed(const Virtio *v) { return !v->legacy && v->status & VIRTIO_S_FEATURES_OK && virtio_has(v, VIRTIO_F_PACKED); }
+static const RingLayout *layout(const Virtio *v) { return ring__is_packed(v) ? &ring_packed : &ring_split; }
+static bool usable(const Virtio *v, unsigned queue) { return virtio_live(v) && queue < v->queues && v->q.enable[queue] && v->q.size[queue]; }
+
+/* ---- chains ---- */
+const char *ring__add_segment(VirtioChain *c, const VirtioDesc *d)
 {
     if (c->nout + c->nin == VIRTIO_SEGMENTS)
         return "a chain is too long or a loop";
@@ -60,126 +51,90 @@ static const char *add_segment(VirtioChain *c, const Desc *d)
     return NULL;
 }
 
-/* Follows a table of n descriptors from i; the reason when it is malformed. */
-static const char *follow(Virtio *v, VirtioChain *c, uint64_t table, unsigned n, unsigned i, bool inside)
+bool ring__indirect_ok(const Virtio *v, const VirtioDesc *d)
 {
-    for (unsigned steps = 0; steps <= n; steps++) {
-        const char *why;
-        Desc d;
-
-        if (i >= n || !desc_at(v, table, i, &d))
-            return "a descriptor is not there";
-        if (d.flags & DESC_INDIRECT) {
-            if (inside || d.flags & DESC_NEXT || !virtio_has(v, VIRTIO_F_INDIRECT) || d.len % 16 || !d.len ||
-                d.len / 16 > VIRTIO_SEGMENTS)
-                return "a wrong indirect table";
-            return follow(v, c, d.addr, d.len / 16, 0, true);
-        }
-        why = add_segment(c, &d);
-        if (why || !(d.flags & DESC_NEXT))
-            return why;
-        i = d.next;
-    }
-    return "a chain is a loop";
+    return virtio_has(v, VIRTIO_F_INDIRECT) && d->len && d->len % DESC_BYTES == 0 && d->len / DESC_BYTES <= VIRTIO_SEGMENTS;
 }
 
-VirtioChain *virtio_chain_at(Virtio *v, unsigned queue, uint16_t head)
-{
-    VirtioChain *c = g_malloc0(sizeof(VirtioChain) + VIRTIO_SEGMENTS * sizeof(VirtioSeg));
-    const char *why = follow(v, c, v->qr[queue].desc, v->qr[queue].size, head, false);
-
-    c->queue = (uint16_t)queue;
-    c->head = head;
-    if (!why)
-        return g_realloc(c, sizeof(VirtioChain) + (c->nout + c->nin) * sizeof(VirtioSeg));
-    g_free(c);
-    virtio_broken(v, why);
-    return NULL;
-}
-
-bool virtio_has_room(Virtio *v, unsigned queue)
-{
-    const VirtioQueueRegs *r = &v->qr[queue];
-
-    return virtio_live(v) && r->enable && ring16(v, r->driver + 2) != v->q[queue].last_avail;
-}
+bool virtio_has_room(Virtio *v, unsigned queue) { return usable(v, queue) && layout(v)->waits(v, queue); }
 
 VirtioChain *virtio_pop(Virtio *v, unsigned queue)
 {
-    const VirtioQueueRegs *r = &v->qr[queue];
-    VirtioQueue *q = &v->q[queue];
-    uint16_t avail, head;
+    const char *why = NULL;
+    VirtioChain *c;
+    int got;
 
-    if (!virtio_live(v) || !r->enable)
+    if (!usable(v, queue))
         return NULL;
-    if (virtio_has(v, VIRTIO_F_EVENT_IDX)) { /* tell when to kick, then look: no kick is lost */
-        dma_store(&v->pci.dev, r->device + 4 + 8ull * r->size, 2, q->last_avail);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    }
-    avail = ring16(v, r->driver + 2);
-    if (avail == q->last_avail)
-        return NULL;
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if ((uint16_t)(avail - q->last_avail) > r->size) {
-        virtio_broken(v, "the available index ran away");
-        return NULL;
-    }
-    head = ring16(v, r->driver + 4 + 2ull * (q->last_avail % r->size));
-    q->last_avail++;
-    return virtio_chain_at(v, queue, head);
+    c = g_malloc0(sizeof(VirtioChain) + VIRTIO_SEGMENTS * sizeof(VirtioSeg));
+    c->queue = (uint16_t)queue;
+    got = layout(v)->pop(v, queue, c, &why);
+    if (got > 0)
+        return g_realloc(c, sizeof(VirtioChain) + (c->nout + c->nin) * sizeof(VirtioSeg));
+    g_free(c);
+    if (got < 0)
+        virtio_broken(v, why);
+    return NULL;
 }
 
-static bool wants_interrupt(Virtio *v, unsigned queue)
+void virtio_unpop(Virtio *v, VirtioChain *c)
 {
-    const VirtioQueueRegs *r = &v->qr[queue];
-    VirtioQueue *q = &v->q[queue];
-    uint16_t old = q->signalled, event;
-    bool valid = q->signalled_valid;
-
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (!virtio_has(v, VIRTIO_F_EVENT_IDX))
-        return !(ring16(v, r->driver) & 1);
-    event = ring16(v, r->driver + 4 + 2ull * r->size);
-    q->signalled = q->used;
-    q->signalled_valid = true;
-    return !valid || (uint16_t)(q->used - event - 1) < (uint16_t)(q->used - old);
-}
-
-static void interrupt(Virtio *v, unsigned vector, uint8_t bit)
-{
-    if (pci_msix_on(&v->pci)) {
-        if (vector != 0xffff)
-            pci_msix_send(&v->pci, vector);
-        return;
-    }
-    v->isr |= bit;
-}
-
-void virtio_config_changed(Virtio *v)
-{
-    v->generation++;
-    if (v->status & VIRTIO_S_DRIVER_OK)
-        interrupt(v, v->config_vector, 2);
+    if (usable(v, c->queue))
+        layout(v)->unpop(v, c);
+    g_free(c);
 }
 
 void virtio_push(Virtio *v, VirtioChain *c, uint32_t written)
 {
-    const VirtioQueueRegs *r = &v->qr[c->queue];
-    VirtioQueue *q = &v->q[c->queue];
     unsigned queue = c->queue;
-    uint8_t e[8];
+    bool ok = usable(v, queue) && c->descriptors <= v->q.size[queue];
 
-    le32_store(e, c->head);
-    le32_store(e + 4, written);
+    if (ok)
+        layout(v)->push(v, c, written);
     g_free(c);
-    if (!virtio_live(v) || !r->enable)
+    if (!ok)
         return;
-    dma_write(&v->pci.dev, r->device + 4 + 8ull * (q->used % r->size), e, sizeof(e));
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    q->used++;
-    dma_store(&v->pci.dev, r->device + 2, 2, q->used);
-    if (wants_interrupt(v, queue))
-        interrupt(v, r->vector, 1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (layout(v)->wants_interrupt(v, queue))
+        virtio__interrupt(v, v->q.vector[queue], 1);
+}
+
+/* ---- chains in flight, in a stream ---- */
+void virtio_chain_put(StateOut *o, const VirtioChain *c)
+{
+    put_u16(o, c->queue);
+    put_u16(o, c->head);
+    put_u16(o, c->descriptors);
+    put_u16(o, (uint16_t)c->nout);
+    put_u16(o, (uint16_t)c->nin);
+    for (unsigned i = 0; i < c->nout + c->nin; i++) {
+        put_u64(o, c->seg[i].addr);
+        put_u32(o, c->seg[i].len);
+    }
+}
+
+VirtioChain *virtio_chain_get(const Virtio *v, StateIn *i)
+{
+    VirtioChain *c = g_malloc0(sizeof(VirtioChain) + VIRTIO_SEGMENTS * sizeof(VirtioSeg));
+    unsigned nout, nin;
+
+    c->queue = get_u16(i);
+    c->head = get_u16(i);
+    c->descriptors = get_u16(i);
+    nout = get_u16(i);
+    nin = get_u16(i);
+    for (unsigned k = 0; k < nout + nin && nout + nin <= VIRTIO_SEGMENTS && !i->bad; k++) {
+        VirtioDesc d = { .flags = k < nout ? 0 : DESC_WRITE };
+
+        d.addr = get_u64(i);
+        d.len = get_u32(i);
+        if (ring__add_segment(c, &d))
+            break;
+    }
+    if (!i->bad && c->nout == nout && c->nin == nin && nout + nin && c->queue < v->queues && c->descriptors <= VIRTIO_QUEUE_MAX)
+        return c;
+    g_free(c);
+    return NULL;
 }
 
 /* ---- data ---- */

@@ -22,9 +22,9 @@ static void notified(Virtio *v, unsigned queue)
 }
 
 /* clang-format off */
-static const VirtioClass rng = {
-    VIRTIO_DEVICE(VirtioRng, "virtio-rng-pci", "virtio entropy source", 4),
-    .pci.class_id = 0x00ff00, .pci.dev.category = "Misc devices", .queues = 1, .queue_size = 64, .notified = notified,
-};
+#define ROWS(nm, fm) {                                                                                                    \
+    VIRTIO_DEVICE(VirtioRng, nm, "virtio entropy source", 4), .legacy_id = 0x1005, .form = (fm),                            \
+    .pci.class_id = 0x00ff00, .pci.dev.category = "Misc devices", .queues = 1, .queue_size = 64, .notified = notified,      \
+}
+VIRTIO_FORMS(VirtioRng, rng, "virtio-rng-pci", ROWS);
 /* clang-format on */
-DEVICE_OF(VirtioRng, rng, &rng.pci.dev);
