@@ -12,6 +12,7 @@ typedef struct App {
     GPtrArray *drives;      /* of char *[2] {option, value} */
     GPtrArray *devices, *chardevs, *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
     char *display, *debugcon, *pidfile, *incoming;
+    bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
     const char *why_accel;
 } App;
@@ -21,6 +22,7 @@ int app_run(App *a); /* builds and runs the VM; the exit status */
 void app_free(App *a);
 App *app_new(void);
 void app_help(GString *out);
+bool app_make_monitors(App *a, Error **err); /* after the serial ports' chardevs, before the machine */
 /* Turn `menura run IMAGE [options]` into argv of a system emulator; NULL + err. Lines of explanation to `say`. */
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err);
 /* -accel was not given: which, and the line that says why. */

@@ -127,10 +127,9 @@ static bool make_short(App *a, const char *id, const char *text, Chr **out, Erro
 
 static bool make_serials(App *a, Error **err)
 {
-    bool stdio = a->nographic && !a->monitors->len;
-
+    a->serial_shared = !a->serials->len && !a->nodefaults && a->nographic && !a->monitors->len && !a->mons->len;
     if (!a->serials->len && !a->nodefaults)
-        g_ptr_array_add(a->serials, g_strdup(a->nographic ? (stdio ? "mon:stdio" : "stdio") : "vc"));
+        g_ptr_array_add(a->serials, g_strdup(!a->nographic ? "vc" : a->serial_shared ? "mon:stdio" : "stdio"));
     for (guint i = 0; i < a->serials->len && i < 4; i++) {
         g_autofree char *id = g_strdup_printf("serial%u", i);
         Chr *c;
@@ -244,35 +243,6 @@ static bool make_devices(App *a, Error **err)
     return true;
 }
 
-static bool make_monitors(App *a, Error **err)
-{
-    for (guint i = 0; i + 1 < a->monitors->len; i += 2) {
-        bool qmp = !strcmp(a->monitors->pdata[i], "qmp");
-        g_autofree char *id = g_strdup_printf("compat_monitor%u", i / 2);
-        Chr *c;
-
-        if (!make_short(a, id, a->monitors->pdata[i + 1], &c, err))
-            return false;
-        if (c && !monitor_new(a->vm, c, qmp, err))
-            return false;
-    }
-    for (guint i = 0; i < a->mons->len; i++) {
-        g_autoptr(Opts) o = opts_parse_any(a->mons->pdata[i], "chardev", err);
-        const char *id = o ? opts_get(o, "chardev") : NULL, *mode = o ? opts_get(o, "mode") : NULL;
-        Chr *c = id ? vm_lookup(a->vm, "chardev", id) : NULL;
-
-        if (!o)
-            return false;
-        if (!c)
-            return fail(err, "-mon chardev=%s: there is no such chardev", id ? id : "(missing)");
-        if (!monitor_new(a->vm, c, mode && !strcmp(mode, "control"), err))
-            return false;
-    }
-    if (a->nographic && !a->monitors->len && !a->mons->len && a->vm->cfg.serial[0])
-        return monitor_new(a->vm, a->vm->cfg.serial[0], false, err);
-    return true;
-}
-
 static bool make_gdb(App *a, Error **err)
 {
     for (guint i = 0; i < a->gdbs->len; i++) {
@@ -298,7 +268,7 @@ static bool build(App *a, const UiDisplay **display, Error **err)
     }
     if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !make_drives(a, mc, err))
         return false;
-    if (!vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_monitors(a, err) || !make_gdb(a, err))
+    if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_gdb(a, err))
         return false;
     *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
     return *display;

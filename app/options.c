@@ -1,5 +1,6 @@
 /* app/options.c - the command line, from the table of options.def. Values are checked where they are used. */
 #include "app/app.h"
+#include "core/version.h"
 #include "migrate/migrate.h"
 #include "target/x86/models.h"
 #include "util/trace.h"
@@ -35,7 +36,7 @@ static bool o_help(App *a, const Option *o, const char *v, Error **err)
 
 static bool o_version(App *a, const Option *o, const char *v, Error **err)
 {
-    printf("QEMU emulator version 10.0.2 (Menura %s)\n", MENURA_VERSION);
+    printf("QEMU emulator version " QEMU_VERSION " (Menura %s)\n", MENURA_VERSION);
     stop = HELP_SHOWN;
     return true;
 }
@@ -442,7 +443,7 @@ static const Option options[] = {
 
 void app_help(GString *out)
 {
-    g_string_append_printf(out, "QEMU emulator version 10.0.2 (Menura %s)\nusage: menura-system-x86_64 [options] [disk_image]\n"
+    g_string_append_printf(out, "QEMU emulator version " QEMU_VERSION " (Menura %s)\nusage: menura-system-x86_64 [options] [disk_image]\n"
                                 "       menura run IMAGE [options]\n\n", MENURA_VERSION);
     for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
         g_string_append_printf(out, "-%s%s%s\n                %s\n", options[i].name, options[i].arg ? " " : "",

@@ -2,7 +2,8 @@
  * monitor/hmp.c - the human monitor: a table of commands, line by line on a character device.
  * Input is bounded at LINE_MAX_ bytes a line; longer lines are dropped with a message.
  */
-#include "monitor/monitor.h"
+#include "core/version.h"
+#include "monitor/priv.h"
 #include "ui/front.h"
 #include <stdio.h>
 
@@ -27,7 +28,7 @@ static void i_status(Vm *vm, GString *out)
                            vm_running(vm) ? "" : api_RunState.names[vm->state], vm_running(vm) ? "" : ")");
 }
 
-static void i_version(Vm *vm, GString *out) { g_string_append_printf(out, "10.0.2 (Menura %s)\n", MENURA_VERSION); }
+static void i_version(Vm *vm, GString *out) { g_string_append_printf(out, QEMU_VERSION "Menura %s\n", MENURA_VERSION); }
 
 static void i_registers(Vm *vm, GString *out)
 {
@@ -179,91 +180,57 @@ char *monitor_hmp(Vm *vm, const char *line)
 }
 
 /* ---- on a character device ---- */
-typedef struct Line {
-    Vm *vm;
-    Chr *chr;
-    GString *line;
-} Line;
+static void prompt(Monitor *m) { mon__send(m, "(qemu) ", 7); }
 
-static void prompt(Line *h) { chr_write_all(h->chr, "(qemu) ", 7); }
-
-static void run_line(Line *h)
+static void run_line(Monitor *m, GString *line)
 {
-    char *answer = monitor_hmp(h->vm, h->line->str);
+    char *answer = monitor_hmp(m->vm, line->str);
 
     for (char *p = answer; *p;) { /* terminals want carriage returns */
         size_t n = strcspn(p, "\n");
 
-        chr_write_all(h->chr, p, n);
+        mon__send(m, p, n);
         p += n;
         if (*p) {
-            chr_write_all(h->chr, "\r\n", 2);
+            mon__send(m, "\r\n", 2);
             p++;
         }
     }
     g_free(answer);
-    g_string_truncate(h->line, 0);
-    prompt(h);
+    g_string_truncate(line, 0);
+    prompt(m);
 }
 
-static size_t can_take(void *o) { return 256; }
-
-static void take(void *o, const uint8_t *p, size_t n)
+void hmp__take(Monitor *m, const uint8_t *p, size_t n)
 {
-    Line *h = o;
+    GString *line = m->line;
 
     for (size_t i = 0; i < n; i++) {
         char c = (char)p[i];
 
         if (c == '\r' || c == '\n') {
-            chr_write_all(h->chr, "\r\n", 2);
-            run_line(h);
-        } else if ((c == 8 || c == 127) && h->line->len) {
-            g_string_truncate(h->line, h->line->len - 1);
-            chr_write_all(h->chr, "\b \b", 3);
-        } else if ((uint8_t)c >= ' ' && h->line->len < LINE_MAX_) {
-            g_string_append_c(h->line, c);
-            chr_write_all(h->chr, &c, 1);
+            mon__send(m, "\r\n", 2);
+            run_line(m, line);
+        } else if ((c == 8 || c == 127) && line->len) {
+            g_string_truncate(line, line->len - 1);
+            mon__send(m, "\b \b", 3);
+        } else if ((uint8_t)c >= ' ' && line->len < LINE_MAX_) {
+            g_string_append_c(line, c);
+            mon__send(m, &c, 1);
         }
     }
 }
 
-static void event(void *o, ChrEvent e)
+void hmp__event(Monitor *m, ChrEvent e)
 {
-    static const char hello[] = "Menura monitor - type 'help' for more information\r\n";
-    Line *h = o;
+    static const char hello[] = "QEMU " QEMU_VERSION " monitor - type 'help' for more information\r\n";
 
     if (e != CHR_OPENED)
         return;
-    g_string_truncate(h->line, 0);
-    chr_write_all(h->chr, hello, sizeof(hello) - 1);
-    prompt(h);
+    g_string_truncate(m->line, 0);
+    mon__send(m, hello, sizeof(hello) - 1);
+    prompt(m);
 }
 
-static void hmp_free(void *p)
-{
-    Line *h = p;
-
-    chr_detach(h->chr, h);
-    g_string_free(h->line, TRUE);
-    g_free(h);
-}
-
-bool monitor_new(Vm *vm, Chr *chr, bool qmp, Error **err)
-{
-    Line *h;
-
-    if (qmp) {
-        fail(err, "-qmp: this build has no machine protocol yet");
-        return error_hint(err, "-monitor gives the human monitor");
-    }
-    h = g_new0(Line, 1);
-    *h = (Line){ vm, chr, g_string_new(NULL) };
-    if (!chr_attach(chr, &(ChrUser){ can_take, take, event, h }, err)) {
-        g_string_free(h->line, TRUE);
-        g_free(h);
-        return false;
-    }
-    own(&vm->root, h, hmp_free);
-    return true;
-}
+void hmp__init(Monitor *m) { m->line = g_string_new(NULL); }
+void hmp__fini(Monitor *m) { g_string_free(m->line, TRUE); }

@@ -1,0 +1,70 @@
+/*
+ * app/monitors.c - -monitor, -qmp, -qmp-pretty, -mon and "mon:" in front of a character device. They are made before the
+ * machine: on a shared terminal the last one attached gets the keyboard, and that is to be the serial port.
+ */
+#include "app/app.h"
+#include "monitor/monitor.h"
+
+static bool mode_of(const char *mode, bool pretty, MonitorMode *out, Error **err)
+{
+    if (mode && strcmp(mode, "readline") && strcmp(mode, "control"))
+        return fail(err, "-mon mode=%s: want readline or control", mode);
+    *out = !mode || *mode == 'r' ? MONITOR_HMP : pretty ? MONITOR_QMP_PRETTY : MONITOR_QMP;
+    return !pretty || *out != MONITOR_HMP || fail(err, "-mon pretty=on is only for mode=control");
+}
+
+static bool make_mon(App *a, const char *text, Error **err)
+{
+    g_autoptr(Opts) o = opts_parse_any(text, "chardev", err);
+    const char *id = o ? opts_get(o, "chardev") : NULL;
+    Chr *c = id ? vm_lookup(a->vm, "chardev", id) : NULL;
+    MonitorMode mode = MONITOR_HMP;
+    bool pretty;
+
+    if (!o || !opts_get_bool(o, "pretty", false, &pretty, err) || !mode_of(opts_get(o, "mode"), pretty, &mode, err))
+        return false;
+    opts_get(o, "id"); /* a name that nothing refers to */
+    if (!opts_all_used(o, "-mon", err))
+        return false;
+    if (!c)
+        return fail(err, "-mon chardev=%s: there is no such chardev", id ? id : "(missing)");
+    return monitor_new(a->vm, c, mode, err);
+}
+
+static bool make_compat(App *a, unsigned n, const char *option, const char *where, Error **err)
+{
+    g_autofree char *id = g_strdup_printf("compat_monitor%u", n);
+    MonitorMode mode = !strcmp(option, "qmp") ? MONITOR_QMP : !strcmp(option, "qmp-pretty") ? MONITOR_QMP_PRETTY : MONITOR_HMP;
+    Error *why = NULL;
+    Chr *c = chr_new_short(a->vm, id, where, &why);
+
+    if (!c)
+        return !why || error_pass(err, why);
+    return monitor_new(a->vm, c, mode, err);
+}
+
+/* "mon:stdio" for a serial or parallel port. */
+static bool make_shared(App *a, const GPtrArray *texts, void *const *chrs, Error **err)
+{
+    for (guint i = 0; i < texts->len && chrs[i]; i++)
+        if (g_str_has_prefix(texts->pdata[i], "mon:") && !monitor_new(a->vm, chrs[i], MONITOR_HMP, err))
+            return false;
+    return true;
+}
+
+bool app_make_monitors(App *a, Error **err)
+{
+    bool asked = a->monitors->len || a->mons->len;
+
+    for (guint i = 0; i + 1 < a->monitors->len; i += 2)
+        if (!make_compat(a, i / 2, a->monitors->pdata[i], a->monitors->pdata[i + 1], err))
+            return false;
+    for (guint i = 0; i < a->mons->len; i++)
+        if (!make_mon(a, a->mons->pdata[i], err))
+            return false;
+    if (!make_shared(a, a->serials, a->vm->cfg.serial, err) || !make_shared(a, a->parallels, a->vm->cfg.parallel, err))
+        return false;
+    if (asked || a->nodefaults || a->serial_shared)
+        return true;
+    return make_compat(a, 0, "monitor", a->nographic ? "stdio" : "vc", err);
+}
