@@ -11,7 +11,7 @@ typedef struct App {
     GPtrArray *accels;      /* of char * */
     GPtrArray *drives;      /* of char *[2] {option, value} */
     GPtrArray *devices, *chardevs, *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
-    char *display, *debugcon, *pidfile, *incoming;
+    char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
     const char *why_accel;

@@ -8,6 +8,7 @@
 #include "gdb/gdb.h"
 #include "migrate/migrate.h"
 #include "monitor/monitor.h"
+#include "monitor/qtest.h"
 #include "ui/front.h"
 #include <signal.h>
 #include <stdio.h>
@@ -51,6 +52,8 @@ void app_free(App *a)
     g_free(a->debugcon);
     g_free(a->pidfile);
     g_free(a->incoming);
+    g_free(a->qtest);
+    g_free(a->qtest_log);
     g_free(a);
 }
 
@@ -257,6 +260,17 @@ static bool make_gdb(App *a, Error **err)
     return true;
 }
 
+static bool make_qtest(App *a, Error **err)
+{
+    Chr *c;
+
+    if (!a->qtest)
+        return true;
+    if (!make_short(a, "qtest", a->qtest, &c, err))
+        return false;
+    return !c || qtest_serve(a->vm, c, a->qtest_log, err);
+}
+
 static bool build(App *a, const UiDisplay **display, Error **err)
 {
     g_autofree char *type = opts_take(a->machine, "type");
@@ -268,7 +282,8 @@ static bool build(App *a, const UiDisplay **display, Error **err)
     }
     if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !make_drives(a, mc, err))
         return false;
-    if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_gdb(a, err))
+    if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_gdb(a, err) ||
+        !make_qtest(a, err))
         return false;
     *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
     return *display;

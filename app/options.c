@@ -423,6 +423,12 @@ static bool o_pidfile(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
+static bool o_qtest(App *a, const Option *o, const char *v, Error **err)
+{
+    set_text(!strcmp(o->name, "qtest") ? &a->qtest : &a->qtest_log, v);
+    return true;
+}
+
 static bool o_incoming(App *a, const Option *o, const char *v, Error **err)
 {
     set_text(&a->incoming, v);

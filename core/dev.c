@@ -255,6 +255,8 @@ static void in_set(void *chip, unsigned n, bool level)
 
     if (e->d->life != LIFE_LIVE)
         return;
+    if (e->d->tap.fn)
+        e->d->tap.fn(e->d->tap.arg, n, level);
     dev_enter(e->d);
     e->in->set(e->d, n, level);
     dev_leave(e->d);
@@ -272,6 +274,63 @@ Irq dev_in(Dev *to, const char *in, unsigned n)
                 return (Irq){ .set = in_set, .chip = e, .n = n };
             }
     g_error("%s has no input %s[%u]", to->cls->obj.name, in, n);
+}
+
+bool dev_set_in(Dev *d, const char *name, uint64_t n, bool level)
+{
+    for (const DevClass *c = d->cls; c; c = c->base)
+        for (unsigned i = 0; i < c->nins; i++)
+            if ((!name || !strcmp(c->ins[i].name, name)) && n < MAX(c->ins[i].count, 1)) {
+                InEnd e = { d, &c->ins[i] };
+
+                in_set(&e, (unsigned)n, level);
+                return true;
+            }
+    return false;
+}
+
+/* ---- listening on wires ---- */
+bool dev_tap_in(Dev *d, IrqTap tap)
+{
+    bool any = false;
+
+    for (const DevClass *c = d->cls; c; c = c->base)
+        any |= c->nins > 0;
+    if (any)
+        d->tap = tap;
+    return any;
+}
+
+typedef struct OutTap {
+    IrqTap tap;
+    unsigned n;
+    Irq to; /* where the wire goes */
+} OutTap;
+
+static void out_set(void *chip, unsigned n, bool level)
+{
+    OutTap *t = chip;
+
+    t->tap.fn(t->tap.arg, t->n, level);
+    if (t->to.set)
+        t->to.set(t->to.chip, t->to.n, level);
+}
+
+bool dev_tap_out(Dev *d, const char *name, IrqTap tap)
+{
+    Irq *first = name ? find_out(d, name, 0) : d->out;
+    unsigned n = 0;
+
+    if (!first || !d->nout)
+        return false;
+    for (Irq *w = first; w < d->out + d->nout && (!name || find_out(d, name, n) == w); w++, n++) {
+        OutTap *t = g_new(OutTap, 1);
+
+        *t = (OutTap){ tap, n, *w };
+        w->set = out_set;
+        w->chip = own(&d->obj, t, g_free);
+    }
+    return true;
 }
 
 /* n sources, one line: high while any is. Levels of the ends follow from the sources' own. */

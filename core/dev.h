@@ -202,6 +202,7 @@ struct Dev {
     uint16_t requester;
     Region **regions; /* of its banks */
     Irq *out;         /* all outputs, in table order */
+    IrqTap tap;       /* on its inputs; fn NULL: none */
     unsigned nout, depth /* entries: > 0 is busy */;
     uint8_t life;     /* LIFE_* */
     bool realized, settling, unsettled;
@@ -251,6 +252,12 @@ Region *dev_region(Dev *d, unsigned bank);
 Irq *dev_out(Dev *d, const char *name, unsigned n);
 void dev_wire(Dev *from, const char *out, unsigned n, Irq to); /* sends the present level at once */
 Irq dev_in(Dev *to, const char *in, unsigned n);               /* a wire end that enters `to` */
+/* Set an input by hand: a test. name NULL: the first, whatever it is called. False: there is no such wire. */
+bool dev_set_in(Dev *d, const char *name, uint64_t n, bool level);
+/* fn hears every change on the inputs of a device, numbered by dev_in's n, or on its outputs (one name, or all when
+ * NULL), numbered from 0. Once per device; for life. False: it has none. */
+bool dev_tap_in(Dev *d, IrqTap tap);
+bool dev_tap_out(Dev *d, const char *name, IrqTap tap);
 Irq irq_join(Obj *owner, Irq to, unsigned n, Irq *ends);       /* n sources OR-ed (level) into one input; fills ends[n] */
 /* For code called from outside core's entries: completions, UI events, chardev input. Nest. */
 void dev_enter(Dev *d);

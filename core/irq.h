@@ -11,9 +11,9 @@ typedef struct Irq {
 } Irq;
 void irq_set(Irq *w, bool level); /* traces edges, drops repeats */
 void irq_pulse(Irq *w);           /* an edge: up and down, never repeated by settle */
-/* Listen on a wire from outside (qtest's irq_intercept): fn is called before the chip. */
+/* Listen on wires from outside (qtest's irq_intercept): fn is called before the chip. See dev_tap_in, dev_tap_out. */
 typedef struct IrqTap {
-    void (*fn)(void *arg, Irq *w, bool level);
+    void (*fn)(void *arg, unsigned n, bool level);
     void *arg;
 } IrqTap;
 #endif

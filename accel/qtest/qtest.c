@@ -15,7 +15,7 @@ static bool cpu_init(Cpu *c, Error **err) { return true; }
 int64_t qtest_clock_step(Vm *vm, int64_t ns)
 {
     lock_take(&vm->lock);
-    vm_clock_run(vm, vm_now(vm) + MAX(ns, 0));
+    vm_clock_run(vm, ns > INT64_MAX / 2 - vm_now(vm) ? INT64_MAX / 2 : vm_now(vm) + MAX(ns, 0));
     lock_drop(&vm->lock);
     return vm_now(vm);
 }
