@@ -117,6 +117,20 @@ static void keep_failure(Migration *m, Error *e)
     error_free(e);
 }
 
+/* A file that cannot be opened is told twice: as a status, and to who asked. */
+static bool open_stream(Migration *m, const char *uri, bool incoming, Error **err)
+{
+    Error *why = NULL;
+
+    begin(m, incoming);
+    m->stream = stream_open(uri, !incoming, &why);
+    if (m->stream)
+        return true;
+    m->error = g_strdup(error_text(why));
+    set_status(m, MIGRATE_FAILED);
+    return error_pass(err, why);
+}
+
 /* ---- out ---- */
 static void resume_as_before(Migration *m)
 {
@@ -194,9 +208,9 @@ static void stop_and_save(void *arg)
 
     m->ready = host_now();
     if (m->status == MIGRATE_SETUP) {
-        set_status(m, MIGRATE_ACTIVE);
         if (m->events)
             event_migration_pass(m->vm, &(EventMigrationPass){ .pass = 1 });
+        set_status(m, MIGRATE_ACTIVE);
     }
     vm_foreach_ram(m->vm, count_block, m);
     m->count.left = m->count.total;
@@ -224,11 +238,9 @@ bool migrate_start(Vm *vm, const char *uri, Error **err)
 
     lock_take(&vm->lock);
     m = of(vm);
-    ok = may_start(m, err) && (m->stream = stream_open(uri, true, err));
-    if (ok) {
-        begin(m, false);
+    ok = migrate_uri_check(uri, err) && may_start(m, err) && open_stream(m, uri, false, err);
+    if (ok)
         loop_post(vm->loop, stop_and_save, m);
-    }
     lock_drop(&vm->lock);
     return ok;
 }
@@ -287,7 +299,6 @@ static void read_done(void *arg)
 
     if (m->closing)
         return;
-    set_status(m, MIGRATE_ACTIVE);
     if (ok)
         ok = incoming_commit(m->in, m->vm, &m->failure);
     join(m);
@@ -297,8 +308,8 @@ static void read_done(void *arg)
         return;
     }
     m->awaited = false;
-    set_status(m, MIGRATE_COMPLETED);
     run_as_before(m->vm, then);
+    set_status(m, MIGRATE_COMPLETED);
 }
 
 static gpointer read_thread(gpointer arg)
@@ -325,10 +336,10 @@ bool migrate_incoming(Vm *vm, const char *uri, bool exit_on_error, Error **err)
 
     lock_take(&vm->lock);
     m = of(vm);
-    ok = may_load(m, err) && (m->stream = stream_open(uri, false, err));
+    ok = migrate_uri_check(uri, err) && may_load(m, err) && open_stream(m, uri, true, err);
     if (ok) {
         m->exit_on_error = exit_on_error;
-        begin(m, true);
+        set_status(m, MIGRATE_ACTIVE);
         m->in = incoming_new(vm);
         m->thread = g_thread_new("migration", read_thread, m);
     }

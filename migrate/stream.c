@@ -64,7 +64,7 @@ static int open_file(const char *uri, bool writing, Error **err)
     }
     fd = writing ? open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0660) : open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        fail_errno(err, "cannot open %s", path);
+        fail_errno(err, writing ? "Could not create '%s'" : "Could not open '%s'", path);
         return -1;
     }
     if (seek_to(fd, o, writing, path, err))

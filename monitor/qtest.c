@@ -11,11 +11,11 @@
  * Anything else is answered by FAIL; data that is none by ERR. Sizes are bounded by QTEST_DATA_MAX.
  */
 #include "monitor/qtest.h"
-#include "accel/qtest/qtest.h"
 #include <errno.h>
 #include <stdarg.h>
 
 enum { WORDS = 6 };
+#define TIME_MAX (INT64_MAX / 2) /* ns: devices add to it */
 struct Qtest {
     Vm *vm;
     QtestSend send;
@@ -315,28 +315,31 @@ static void set_irq(Qtest *q, const Verb *v, const Request *r)
 }
 
 /* ---- time ---- */
-static void step(Qtest *q, const Verb *v, const Request *r)
+/* Time goes to `then`, never back. */
+static void go_to(Qtest *q, int64_t then)
 {
-    uint64_t ns = 0;
-
-    if (r->n > 1 && !number(q, r->v[1], &ns))
-        return;
-    if (r->n > 1)
-        qtest_clock_step(q->vm, ns > INT64_MAX ? INT64_MAX : (int64_t)ns);
-    else
-        qtest_clock_step_next(q->vm);
+    if (then > vm_now(q->vm))
+        vm_clock_run(q->vm, then);
     reply(q, "OK %" PRId64, vm_now(q->vm));
 }
 
-/* Never back. */
+static void step(Qtest *q, const Verb *v, const Request *r)
+{
+    int64_t now = vm_now(q->vm), next = vm_next_deadline(q->vm);
+    uint64_t ns;
+
+    if (r->n < 2)
+        go_to(q, next == INT64_MAX ? now : next);
+    else if (number(q, r->v[1], &ns))
+        go_to(q, ns > (uint64_t)(TIME_MAX - now) ? TIME_MAX : now + (int64_t)ns);
+}
+
 static void set_clock(Qtest *q, const Verb *v, const Request *r)
 {
-    uint64_t ns = 0;
+    uint64_t ns;
 
-    if (!number(q, r->v[1], &ns))
-        return;
-    qtest_clock_step(q->vm, (ns > INT64_MAX ? INT64_MAX : (int64_t)ns) - vm_now(q->vm));
-    reply(q, "OK %" PRId64, vm_now(q->vm));
+    if (number(q, r->v[1], &ns))
+        go_to(q, ns > TIME_MAX ? TIME_MAX : (int64_t)ns);
 }
 
 /* ---- lines ---- */

@@ -120,7 +120,7 @@ static void there_and_back(Vm *unused)
     vm_listen(a, &log.l);
     migrate_send_events(a, true);
     save(a, path);
-    check_str(log.s->str, "MIGRATION {\"status\": \"setup\"}\nMIGRATION {\"status\": \"active\"}\nMIGRATION_PASS {\"pass\": 1}\nSTOP\n"
+    check_str(log.s->str, "MIGRATION {\"status\": \"setup\"}\nMIGRATION_PASS {\"pass\": 1}\nMIGRATION {\"status\": \"active\"}\nSTOP\n"
                           "MIGRATION {\"status\": \"device\"}\nMIGRATION {\"status\": \"completed\"}\n");
     check_eq(a->state, RUN_POSTMIGRATE);
     check(!migrate_start(a, uri, &e));
