@@ -229,6 +229,33 @@ static bool make_drives(App *a, const MachineClass *mc, Error **err)
     return make_default_drives(a, mc, err);
 }
 
+/* if=virtio means a device that the machine does not have by itself; whatever else nobody took has no place here. */
+static bool place_drives(App *a, const MachineClass *mc, Error **err)
+{
+    for (guint i = 0; i < a->drives->len; i++) { /* the machine's own empty drives come behind */
+        DriveInfo *d = a->vm->cfg.drives->pdata[i];
+        g_autoptr(Opts) o = NULL;
+        bool ok;
+
+        if (d->claimed || !strcmp(d->iface, "none"))
+            continue;
+        if (strcmp(d->iface, "virtio")) {
+            fail(err, "-drive id=%s: machine %s has no place for if=%s,bus=%d,unit=%d", d->id, mc->name, d->iface, d->bus, d->unit);
+            return error_hint(err, "another index=, or if=none and -device with drive=%s", d->id);
+        }
+        d->claimed = true;
+        o = opts_new();
+        opts_set(o, "driver", "virtio-blk-pci");
+        opts_set(o, "drive", d->id);
+        lock_take(&a->vm->lock);
+        ok = dev_add(a->vm, o, err);
+        lock_drop(&a->vm->lock);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
 static bool make_devices(App *a, Error **err)
 {
     for (guint i = 0; i < a->devices->len; i++) {
@@ -282,8 +309,8 @@ static bool build(App *a, const UiDisplay **display, Error **err)
     }
     if (!start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !make_drives(a, mc, err))
         return false;
-    if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !make_devices(a, err) || !make_gdb(a, err) ||
-        !make_qtest(a, err))
+    if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !place_drives(a, mc, err) ||
+        !make_devices(a, err) || !make_gdb(a, err) || !make_qtest(a, err))
         return false;
     *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
     return *display;
