@@ -150,7 +150,7 @@ call: callf:
 vop:
     ((VecFn)(uintptr_t)o->imm)(e, e->vec[o->d], e->vec[o->a], o->x);
     NEXT();
-vopx:
+vopf: vopx:
     ((VecFn)(uintptr_t)o->imm)(e, e->vec[o->d], e->vec[o->a], o->x);
     if (UNLIKELY(e->fault.kind))
         goto fault;

@@ -13,6 +13,7 @@
 
 enum { JIT_EXIT = 0 /* + slot: that exit is not linked */, JIT_BRIND = 8 /* Env.pc: a target not in the jump cache */,
        JIT_LOOKUP, /* go on at Env.pc, or serve Env.fault */
+       JIT_INTERP, /* the interpreter has to run this block: unmasked floating-point exceptions */
        JIT_DEAD,   /* a block that is no more: Env.jit.arg[0] - 5 is its entry */
        JIT_REASON = 15 };
 
@@ -24,7 +25,7 @@ typedef struct SidePoint { /* a return address: of which guest instruction */
 typedef struct CodeCache {
     uint8_t *rw, *rx; /* the same memory twice; code is written through rw only */
     size_t size, used, stubs; /* stubs: what a flush keeps */
-    const uint8_t *enter, *exit_link, *leave, *no_code, *dead, *call, *op, *slow[16];
+    const uint8_t *enter, *exit_link, *leave, *no_code, *dead, *call, *op, *live, *live_entry, *slow[16];
     Env *env;
 } CodeCache;
 

@@ -93,6 +93,9 @@ struct Env {
     struct Cpu *cpu;
     struct EnvJit { /* generated code's own: tcg/jit.h */
         uint64_t arg[3], addr, val, save[4];
+        uint8_t vs[16]; /* the vector register that holds temps, during a slow path */
+        uint32_t csr;   /* what C code expects in the host's MXCSR */
+        uint8_t vec_live; /* guest vectors and MXCSR are in the host's, not in Env */
         uint64_t link; /* why it came back: Block address | JIT_* */
         uint64_t host_rsp;
         void (*fn)(void);
@@ -161,5 +164,15 @@ bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
 bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */
 bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);
 void target_multiply(Env *e, bool is_signed, unsigned size, uint64_t src, unsigned *flags);
+/* A vector function as an instruction of an x86-64 host, for emitters there; NULL: there is none. */
+typedef enum HostVopForm { HV_NONE, HV_VV /* reg, r/m vectors */, HV_IMM /* r/m vector, imm8 */, HV_VG /* reg vector, r/m general */,
+                           HV_GV /* reg general, r/m vector */, HV_EV /* r/m general, reg vector */ } HostVopForm;
+typedef struct HostVop {
+    uint8_t form, pfx /* 0 none 1 66 2 F3 3 F2 */, ext;
+    bool imm, wide /* REX.W */, flags /* writes all six */;
+    uint32_t opc; /* 0f.., 0f38.., 0f3a.. */
+} HostVop;
+const HostVop *target_host_vop(const void *fn);
+extern const size_t target_fpcsr_at; /* uint32_t behind Env: control and status of vector floating point */
 uint64_t target_eflags6(unsigned f);                  /* FC.. -> the guest's positions */
 #endif

@@ -84,6 +84,10 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     switch (why) {
     case JIT_BRIND: return target_ok(e, b);
     case JIT_LOOKUP: return true;
+    case JIT_INTERP:
+        e->pc = b->pc;
+        interp_block(e, b);
+        return !e->fault.kind;
     case JIT_DEAD: e->pc = tcg_block_at(t, (const uint8_t *)(uintptr_t)e->jit.arg[0])->pc; return true;
     default:
         *from = b;
@@ -100,6 +104,7 @@ void tcg_jit_run(TcgCpu *t)
     unsigned slot = 0;
 
     e->v[V_NONE] = 0;
+    e->jit.csr = 0x1f80; /* the C ABI's: round to nearest, nothing raises */
     while (LIKELY(!__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
         b = jc_find(e, e->pc);
         if (!b)

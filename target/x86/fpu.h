@@ -55,7 +55,8 @@ typedef enum X86VopFeature {
     VF_pclmul,
     VF_sha
 } X86VopFeature;
-extern const bool x86_vop_faults[VOP_COUNT]; /* may raise, or sets flags */
+enum { VOP_PLAIN, VOP_RAISES, VOP_FLAGS /* may raise too */ };
+extern const uint8_t x86_vop_effect[VOP_COUNT];
 typedef struct X86Vop {
     const char *name;
     VopFn *fn;

@@ -12,8 +12,8 @@ static X86VopId row_vop(const Tr *t) { return (X86VopId)x86_row_arg[t->in.row - 
 
 static void emit_vop(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned imm)
 {
-    IrOp *o =
-        ir_emit(t->b, x86_vop_faults[id] ? IR_vopx : IR_vop, 3, val_reg(d), val_reg(s), NOVAL);
+    static const IrKind kind[] = { [VOP_PLAIN] = IR_vop, [VOP_RAISES] = IR_vopf, [VOP_FLAGS] = IR_vopx };
+    IrOp *o = ir_emit(t->b, kind[x86_vop_effect[id]], 3, val_reg(d), val_reg(s), NOVAL);
 
     o->x = (uint16_t)imm;
     o->imm = (int64_t)(uintptr_t)x86_vop(id);
@@ -369,6 +369,7 @@ void tr_ldmxcsr(Tr *t)
 
     tr_mem(t, IR_ld, 2, v, false);
     tr_call(t, IR_call, NOVAL, set_mxcsr, v, NOVAL, NOVAL);
+    tr_leave(t, false); /* compiled blocks look at its masks when they begin */
 }
 
 void tr_stmxcsr(Tr *t)

@@ -224,6 +224,8 @@ void tr_fxsave(Tr *t)
     }
     tr_call(t, IR_call, NOVAL, fxsave, tr_linear(t, 9, !load),
             val_const((int64_t)(area_how(t) | load)), NOVAL);
+    if (load)
+        tr_leave(t, false); /* as after ldmxcsr */
 }
 
 static uint64_t xsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
@@ -269,4 +271,6 @@ void tr_xsave(Tr *t)
         how |= reg == 5 ? XS_LOAD : (unsigned)(reg == 6 ? XS_OPT : XS_SAVE) << XS_KIND_SHIFT;
     tr_call(t, IR_call, NOVAL, xsave, tr_linear(t, 9, !(how & XS_LOAD)), val_const((int64_t)how),
             NOVAL);
+    if (how & XS_LOAD)
+        tr_leave(t, false);
 }

@@ -20,32 +20,32 @@ unsigned vop_flags(Env *e, unsigned f)
 }
 
 /* clang-format off */
-#define FAULTS_VEC false
-#define FAULTS_MMX false
-#define FAULTS_VX0 false
-#define FAULTS_FP true
-#define FAULTS_FPX true
-#define FAULTS_FCMP true
-#define FAULTS_TEST true
-#define FAULTS_FGPR32 true
-#define FAULTS_FGPR64 true
-#define FAULTS_FSI true
-#define FAULTS_FSI64 true
-#define FAULTS_FTOMM true
-#define FAULTS_FTOMMD true
-#define FAULTS_FFROMMM true
-#define FAULTS_MASK false
-#define FAULTS_MMASK false
-#define FAULTS_FPI8 true
-#define FAULTS_FPI16 true
-#define FAULTS_VECI4 false
-#define FAULTS_DPPS true
-#define FAULTS_DPPD true
-#define FAULTS_CLMUL false
-#define FAULTS_KEYGEN false
-#define FAULTS_C false
+#define EFFECT_VEC VOP_PLAIN
+#define EFFECT_MMX VOP_PLAIN
+#define EFFECT_VX0 VOP_PLAIN
+#define EFFECT_FP VOP_RAISES
+#define EFFECT_FPX VOP_RAISES
+#define EFFECT_FCMP VOP_FLAGS
+#define EFFECT_TEST VOP_FLAGS
+#define EFFECT_FGPR32 VOP_RAISES
+#define EFFECT_FGPR64 VOP_RAISES
+#define EFFECT_FSI VOP_RAISES
+#define EFFECT_FSI64 VOP_RAISES
+#define EFFECT_FTOMM VOP_RAISES
+#define EFFECT_FTOMMD VOP_RAISES
+#define EFFECT_FFROMMM VOP_RAISES
+#define EFFECT_MASK VOP_PLAIN
+#define EFFECT_MMASK VOP_PLAIN
+#define EFFECT_FPI8 VOP_RAISES
+#define EFFECT_FPI16 VOP_RAISES
+#define EFFECT_VECI4 VOP_PLAIN
+#define EFFECT_DPPS VOP_RAISES
+#define EFFECT_DPPD VOP_RAISES
+#define EFFECT_CLMUL VOP_PLAIN
+#define EFFECT_KEYGEN VOP_PLAIN
+#define EFFECT_C VOP_PLAIN
 /* clang-format on */
-const bool x86_vop_faults[VOP_COUNT] = {
-#define VOP(name, kind, insn, feature) FAULTS_##kind,
+const uint8_t x86_vop_effect[VOP_COUNT] = {
+#define VOP(name, kind, insn, feature) EFFECT_##kind,
 #include "target/x86/vops.def"
 };

@@ -102,10 +102,41 @@ static void test_answer(Asm *a, uint8_t **bad)
     *bad = a_jump(a, 4, NULL);
 }
 
-static void make_slow(Asm *a, const uint8_t *back)
+/* Vectors to Env, if they are in the host's registers: before C, or for good. */
+static void store_vectors(Asm *a, int shift)
 {
-    uint8_t *bad;
+    uint8_t *over;
 
+    a_alu_imm(a, 7, 0, AT(jit.vec_live, shift), 0);
+    over = a_jump(a, 4, NULL);
+    t1_move_vectors(a, true, false, shift);
+    a_patch(over, a->p);
+}
+
+static void make_live(Asm *a, CodeCache *c)
+{
+    uint8_t *unmasked;
+
+    c->live_entry = a->p; /* r11: what to say if the interpreter has to do it */
+    unmasked = t1_unmasked(a, 8);
+    c->live = a->p;
+    t1_move_vectors(a, false, false, 8);
+    a_byte(a, 0xc3);
+    a_patch(unmasked, a->p);
+    a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+    a_jump(a, 16, c->exit_link);
+}
+
+static void make_slow(Asm *a, const uint8_t *back, bool vectors)
+{
+    uint8_t *bad, *other = NULL;
+
+    if (!vectors) {
+        a_alu_imm(a, 7, 0, AT(jit.vec_live, 8), 0);
+        other = a_jump(a, 5, NULL);
+    } else {
+        t1_move_vectors(a, true, true, 8);
+    }
     move_pinned(a, true, CALLER_SAVED, 8);
     move_temps(a, true, 8);
     a_mov(a, 2, HSI, AT(jit.link, 8));
@@ -113,10 +144,16 @@ static void make_slow(Asm *a, const uint8_t *back)
     test_answer(a, &bad);
     move_pinned(a, false, CALLER_SAVED, 8);
     move_temps(a, false, 8);
+    if (vectors)
+        t1_move_vectors(a, false, true, 8);
     a_byte(a, 0xc3);
     a_patch(bad, a->p);
     move_pinned(a, true, CALLEE_SAVED, 8);
     give_up(a, back);
+    if (other) {
+        a_patch(other, a->p);
+        make_slow(a, back, true);
+    }
 }
 
 static void return_to_code(Asm *a)
@@ -130,6 +167,7 @@ static void make_op(Asm *a, const uint8_t *back)
 {
     uint8_t *bad;
 
+    store_vectors(a, 8);
     move_pinned(a, true, ALL, 8);
     a_mov(a, 3, HSI, rm_reg(H11));
     call_c(a, (uintptr_t)jit_op);
@@ -143,6 +181,7 @@ static void make_call(Asm *a, const uint8_t *back)
 {
     uint8_t *bad, *fold, *go_on;
 
+    store_vectors(a, 8);
     move_pinned(a, true, ALL, 8);
     a_mov(a, 3, HSI, AT(jit.arg[0], 8));
     a_mov(a, 3, HDX, AT(jit.arg[1], 8));
@@ -197,6 +236,7 @@ void jit_stubs(CodeCache *c)
     back = make_back(&a);
     c->exit_link = a.p; /* r11: why */
     a_store(&a, 3, ENV(jit.link), H11);
+    store_vectors(&a, 0);
     move_pinned(&a, true, ALL, 0);
     a_jump(&a, 16, back);
     c->leave = a.p;
@@ -212,12 +252,13 @@ void jit_stubs(CodeCache *c)
     a_store(&a, 3, ENV(jit.arg[0]), H11);
     a_const(&a, H11, JIT_DEAD);
     a_jump(&a, 16, c->exit_link);
+    make_live(&a, c);
     c->call = a.p;
     make_call(&a, back);
     c->op = a.p;
     make_op(&a, back);
     slow = a.p;
-    make_slow(&a, back);
+    make_slow(&a, back, false);
     for (unsigned i = 0; i < 16; i++) {
         c->slow[i] = a.p;
         a_op(&a, 0, 0xc7, 2, 0, AT(jit.link, 8));

@@ -324,6 +324,8 @@ static void emit_tail(T1 *t, Tail *k)
         break;
     case TAIL_POLL: exit_fault(t, FAULT_POLL, t->b->pc); break;
     case TAIL_DATA: t1_data_tail(t, k); break;
+    case TAIL_VEC: t1_vec_tail(t, k); break;
+    case TAIL_LIVE: t1_live_tail(t, k); break;
     default: t1_mem_tail(t, k); break;
     }
 }
@@ -346,8 +348,7 @@ static void before(T1 *t, const IrOp *o)
 static bool keeps_flags(IrKind k)
 {
     return k == IR_mov || k == IR_zx || k == IR_sx || k == IR_hi || k == IR_dephi || k == IR_lea || k == IR_not ||
-           k == IR_bswap || k == IR_cmov || k == IR_setcc || k == IR_mulx || k == IR_pdep || k == IR_pext || k == IR_vmovg ||
-           k == IR_vgetg;
+           k == IR_bswap || k == IR_cmov || k == IR_setcc || k == IR_mulx || k == IR_pdep || k == IR_pext;
 }
 
 static void leave(T1 *t, const IrOp *o)
@@ -410,8 +411,12 @@ static void emit_op(T1 *t, const IrOp *o)
 
     if (k >= IR_poll) {
         control_op(t, o);
+    } else if (t1_vec_op(t, o)) {
+        /* it leaves the flags alone, or says what it did to them */
     } else if (!t1_alu_native(t, o) && t1_call_op(t, o)) {
         t->ef_ok = false;
+        if (t->i + 1 < t->last_vector)
+            t1_vectors_live(t, false);
     } else if (keeps_flags(k)) {
         if (ir_info[k].reads)
             t1_need_flags(t);
@@ -424,6 +429,23 @@ static void emit_op(T1 *t, const IrOp *o)
         t->env_ok &= !flags;
     }
     op_done(t, o);
+}
+
+static void emit_ops(T1 *t, const IrBlock *b)
+{
+    t->i = 0;
+    if (IR_KIND(b->ops[0].op) == IR_poll)
+        emit_op(t, &b->ops[t->i++]);
+    if (t->last_vector)
+        t1_vectors_live(t, true);
+    for (; t->i < b->nops; t->i++) {
+        if (t->skip) {
+            t->skip = false;
+            op_done(t, &b->ops[t->i]);
+            continue;
+        }
+        emit_op(t, &b->ops[t->i]);
+    }
 }
 
 void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, SidePoint *side, unsigned *nside)
@@ -444,8 +466,10 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, SidePoint *side, unsig
     memset(t->is_const, 0, sizeof(t->is_const));
     memset(t->written, 0, sizeof(t->written));
     t->owner[0] = t->owner[1] = t->owner[2] = FREE;
-    for (t->i = 0; t->i < b->nops; t->i++)
-        emit_op(t, &b->ops[t->i]);
+    t->vs = V_NONE;
+    t->skip = false;
+    t->last_vector = t1_last_vector(b);
+    emit_ops(t, b);
     for (unsigned i = 0; i < t->ntails; i++)
         emit_tail(t, &t->tail[i]);
     blk->host = c->rx + c->used;

@@ -23,7 +23,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
@@ -48,6 +48,9 @@ typedef struct T1 {
     int owner[3];    /* of r9, r10, r11 */
     unsigned locked; /* host registers that must not be evicted now */
     bool ef_ok, env_ok;
+    uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
+    bool skip;       /* the next op is done already */
+    unsigned last_vector;
     Tail tail[MAX_OPS + 8];
     unsigned ntails, nside;
     SidePoint *side;
@@ -72,6 +75,17 @@ bool t1_call_op(T1 *t, const IrOp *o);
 bool t1_alu_native(const T1 *t, const IrOp *o);
 void t1_mem_tail(T1 *t, Tail *k);
 void t1_data_tail(T1 *t, Tail *k);
+unsigned t1_address(T1 *t, const IrOp *o); /* the guest address, in a register */
+Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch);
+/* t1_vec.c */
+unsigned t1_last_vector(const IrBlock *b);
+void t1_vectors_live(T1 *t, bool entry);
+bool t1_vec_op(T1 *t, const IrOp *o); /* false: the host has no such instruction */
+void t1_vec_memory(T1 *t, const IrOp *o);
+void t1_vec_tail(T1 *t, Tail *k);
+void t1_live_tail(T1 *t, Tail *k);
+void t1_move_vectors(Asm *a, bool save, bool scratch, int shift);
+uint8_t *t1_unmasked(Asm *a, int shift);
 void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3]);
 void t1_lea(T1 *t, const IrOp *o);
 #endif

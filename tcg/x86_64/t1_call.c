@@ -130,8 +130,10 @@ bool t1_call_op(T1 *t, const IrOp *o)
     case IR_call:
     case IR_callf: call(t, o); break;
     case IR_vop:
+    case IR_vopf:
     case IR_vopx: call_vec(t, o); break;
     default: call_op(t, o); break;
     }
+    t->vs = V_NONE;
     return true;
 }

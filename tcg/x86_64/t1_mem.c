@@ -27,7 +27,7 @@ static unsigned give_back(T1 *t, unsigned r)
 }
 
 /* The guest address in a register.  A loan for the sum may reuse a component's register. */
-static unsigned address(T1 *t, const IrOp *o)
+unsigned t1_address(T1 *t, const IrOp *o)
 {
     Rm m;
     unsigned x;
@@ -58,7 +58,7 @@ static unsigned address(T1 *t, const IrOp *o)
  * The inline check.  On a hit the operand is [addend + va]; everything else jumps to the tail.
  * The scratch register is free again after the compare.
  */
-static Rm tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch)
+Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch)
 {
     unsigned x = t1_grab(t), y = t1_grab(t);
     int64_t side = write ? VIEW(w) : VIEW(r);
@@ -78,9 +78,9 @@ static Rm tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, uns
 
 static void load(T1 *t, const IrOp *o)
 {
-    unsigned size = IR_SIZE(o->op), y, va = address(t, o), x;
+    unsigned size = IR_SIZE(o->op), y, va = t1_address(t, o), x;
     Tail *k = t1_tail(t, TAIL_MEM);
-    Rm m = tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
+    Rm m = t1_tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
 
     x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : m.reg;
     if (is_pinned(o->d) || size >= 2)
@@ -95,9 +95,9 @@ static void load(T1 *t, const IrOp *o)
 
 static void store(T1 *t, const IrOp *o)
 {
-    unsigned size = IR_SIZE(o->op), y, va = address(t, o);
+    unsigned size = IR_SIZE(o->op), y, va = t1_address(t, o);
     Tail *k = t1_tail(t, TAIL_MEM);
-    Rm m = tlb_check(t, k, va, 1u << size, true, &y);
+    Rm m = t1_tlb_check(t, k, va, 1u << size, true, &y);
     bool konst = is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c]);
 
     k->what = SLOW_ST + size;
@@ -120,53 +120,6 @@ static void store(T1 *t, const IrOp *o)
         if (!in_reg && is_temp(o->c) && t->is_const[o->c])
             a_store(&t->a, 3, env_slot(o->c), y); /* rare: a 64-bit constant, for the tail's sake */
     }
-    k->back = t->a.p;
-}
-
-/* Vector registers live in Env: through xmm0, or through a general register when narrower. */
-static void move_vector(T1 *t, unsigned size, unsigned y, Rm from, Rm to)
-{
-    if (size == 4) {
-        a_op(&t->a, 0, 0x0f10, 2, 0, from);
-        a_op(&t->a, 0, 0x0f11, 2, 0, to);
-    } else {
-        a_mov(&t->a, size, y, from);
-        a_store(&t->a, size, to, y);
-    }
-}
-
-static void load_narrow(T1 *t, unsigned size, unsigned y, Rm m, unsigned d)
-{
-    if (size < 2)
-        a_op(&t->a, 0, 0x0fb6 + size, 2, y, m);
-    else
-        a_mov(&t->a, size, y, m);
-    a_store(&t->a, 3, env_vec(d), y);
-    a_op(&t->a, 0, 0xc7, 3, 0, rm_mem(HSP, env_vec(d).disp + 8));
-    a_imm(&t->a, 0, 4);
-}
-
-static void vector_memory(T1 *t, const IrOp *o)
-{
-    IrKind kind = IR_KIND(o->op);
-    bool store = kind == IR_vst || kind == IR_vstn;
-    unsigned size = kind == IR_vld || kind == IR_vst ? 4 : IR_SIZE(o->op), y, va = address(t, o);
-    Tail *k = t1_tail(t, TAIL_VEC);
-    Rm m = tlb_check(t, k, va, 1u << size, store, &y);
-
-    k->what = store ? SLOW_VST : SLOW_VLD;
-    k->data = o->d | size << 8 | (o->x & X_ALIGNED ? 1u << 16 : 0);
-    if (o->x & X_ALIGNED) {
-        a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(va));
-        a_imm(&t->a, 15, 1);
-        k->jump[1] = a_jump(&t->a, 5, NULL);
-    }
-    if (store)
-        move_vector(t, size, y, env_vec(o->d), m);
-    else if (size == 4)
-        move_vector(t, size, y, m, env_vec(o->d));
-    else
-        load_narrow(t, size, y, m, o->d);
     k->back = t->a.p;
 }
 
@@ -226,7 +179,7 @@ bool t1_mem_op(T1 *t, const IrOp *o)
     case IR_vld:
     case IR_vst:
     case IR_vldn:
-    case IR_vstn: vector_memory(t, o); break;
+    case IR_vstn: t1_vec_memory(t, o); break;
     case IR_divw:
     case IR_idivw: divide(t, o); break;
     default: g_assert_not_reached();
@@ -257,10 +210,6 @@ void t1_mem_tail(T1 *t, Tail *k)
     if (k->kind == TAIL_DIV) {
         a_store(a, 3, ENV(jit.val), k->data);
         t1_set32(t, ENV(jit.addr), IR_SIZE(k->op->op));
-        t1_call(t, t->code->slow[k->what], k->insn);
-    } else if (k->kind == TAIL_VEC) {
-        a_store(a, 3, ENV(jit.addr), k->addr);
-        t1_set32(t, ENV(jit.val), k->data);
         t1_call(t, t->code->slow[k->what], k->insn);
     } else {
         a_store(a, 3, ENV(jit.addr), k->addr);

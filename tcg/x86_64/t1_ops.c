@@ -368,31 +368,6 @@ static void double_shift(T1 *t, const IrOp *o)
     t1_put(t, o->d, x, size);
 }
 
-static void vector_from_general(T1 *t, const IrOp *o)
-{
-    unsigned size = IR_SIZE(o->op), x = t1_grab(t);
-    Rm a = t1_loc(t, o->a);
-
-    if (size < 2)
-        a_op(&t->a, 0, 0x0fb6 + size, 2, x, a);
-    else
-        a_mov(&t->a, size, x, a);
-    a_store(&t->a, 3, env_vec(o->d), x);
-    a_op(&t->a, 0, 0xc7, 3, 0, rm_mem(HSP, env_vec(o->d).disp + 8));
-    a_imm(&t->a, 0, 4);
-}
-
-static void general_from_vector(T1 *t, const IrOp *o)
-{
-    unsigned size = IR_SIZE(o->op), x = t1_grab(t);
-
-    if (size < 2)
-        a_op(&t->a, 0, 0x0fb6 + size, 2, x, env_vec(o->a));
-    else
-        a_mov(&t->a, size, x, env_vec(o->a));
-    t1_put(t, o->d, x, size);
-}
-
 static void multiply_wide(T1 *t, const IrOp *o) /* rax and rdx are where the guest has them */
 {
     unsigned size = IR_SIZE(o->op);
@@ -426,7 +401,6 @@ static void (*const emitter[IR_KINDS])(T1 *, const IrOp *) = {
     [IR_cmov] = conditional, [IR_setcc] = conditional, [IR_bmi] = bmi, [IR_pdep] = deposit, [IR_pext] = deposit,
     [IR_mulx] = multiply_high, [IR_adcx] = carry_chain, [IR_adox] = carry_chain,
     [IR_shld] = double_shift, [IR_shrd] = double_shift,
-    [IR_vmovg] = vector_from_general, [IR_vgetg] = general_from_vector,
 };
 /* clang-format on */
 

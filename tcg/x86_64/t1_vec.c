@@ -1,0 +1,308 @@
+/*
+ * t1_vec.c - vectors. Guest vector registers 0..14 are the host's while Env.jit.vec_live is set, and host MXCSR is
+ * the guest's, all exceptions masked. Blocks that use vectors look at their entry, and after calls, and load them
+ * when they are not live; whatever calls C stores them, so that code without vectors pays one compare in a stub.
+ * Register 15 and the temps live in Env; xmm15 holds the one used last (T1.vs), written through.
+ */
+#include "tcg/x86_64/t1.h"
+
+enum { VS = 15 };
+
+static bool is_host(unsigned n) { return n < VS; }
+
+static bool is_vector(IrKind k)
+{
+    return k == IR_vld || k == IR_vst || k == IR_vldn || k == IR_vstn || k == IR_vop || k == IR_vopf || k == IR_vopx ||
+           k == IR_vmovg || k == IR_vgetg;
+}
+
+unsigned t1_last_vector(const IrBlock *b) /* index + 1 of the last op that uses vectors; 0: none */
+{
+    for (unsigned i = b->nops; i-- > 0;)
+        if (is_vector(IR_KIND(b->ops[i].op)))
+            return i + 1;
+    return 0;
+}
+
+/* The flags are in Env. */
+void t1_vectors_live(T1 *t, bool entry)
+{
+    Tail *k = t1_tail(t, TAIL_LIVE);
+
+    a_alu_imm(&t->a, 7, 0, ENV(jit.vec_live), 0);
+    k->jump[0] = a_jump(&t->a, 4, NULL);
+    k->back = t->a.p;
+    k->what = entry;
+    t->vs = V_NONE;
+}
+
+void t1_live_tail(T1 *t, Tail *k)
+{
+    if (k->what)
+        a_const(&t->a, H11, (uint64_t)(uintptr_t)t->blk | JIT_INTERP);
+    a_jump(&t->a, 17, k->what ? t->code->live_entry : t->code->live);
+    a_jump(&t->a, 16, k->back);
+}
+
+static const uint8_t prefix[] = { 0, 0x66, 0xf3, 0xf2 };
+
+static unsigned use_vec(T1 *t, unsigned n)
+{
+    if (is_host(n))
+        return n;
+    if (t->vs != n)
+        a_op(&t->a, 0, 0x0f28, 2, VS, env_vec(n)); /* movaps */
+    t->vs = (uint8_t)n;
+    return VS;
+}
+
+static bool stays_here(const T1 *t, unsigned n); /* read only by the next op, from the register */
+
+static void wrote_vec(T1 *t, unsigned n)
+{
+    if (is_host(n))
+        return;
+    t->vs = (uint8_t)n;
+    if (!stays_here(t, n))
+        a_op(&t->a, 0, 0x0f29, 2, VS, env_vec(n));
+}
+
+static const HostVop *host_vop(const IrOp *o)
+{
+    IrKind k = IR_KIND(o->op);
+
+    return k == IR_vop || k == IR_vopf || k == IR_vopx ? target_host_vop((const void *)(uintptr_t)o->imm) : NULL;
+}
+
+static bool stays_here(const T1 *t, unsigned n)
+{
+    const IrOp *next = &t->b->ops[t->i + 1];
+    const HostVop *h;
+
+    if (n == VS || t->i + 1 >= t->b->nops || next->a != n || t->b->at[t->i + 1] != t->b->at[t->i])
+        return false;
+    h = host_vop(next);
+    return h && (is_host(next->d) || h->form == HV_GV || h->form == HV_EV);
+}
+
+static void op(T1 *t, const HostVop *h, unsigned size, unsigned reg, Rm m, unsigned imm)
+{
+    a_op(&t->a, prefix[h->pfx & 3], h->opc, size, reg, m);
+    if (h->imm)
+        a_imm(&t->a, imm, 1);
+}
+
+/* Both operands want the one register: borrow another. */
+static void vop_both(T1 *t, const HostVop *h, const IrOp *o)
+{
+    enum { OTHER = 1 }; /* not 0: some ops name it */
+
+    a_op(&t->a, 0, 0x0f29, 2, OTHER, env_vec(OTHER));
+    a_op(&t->a, 0, 0x0f28, 2, OTHER, env_vec(o->a));
+    t->vs = V_NONE;
+    use_vec(t, o->d);
+    op(t, h, 2, VS, rm_reg(OTHER), o->x);
+    a_op(&t->a, 0, 0x0f28, 2, OTHER, env_vec(OTHER));
+    wrote_vec(t, o->d);
+}
+
+static void vop_vv(T1 *t, const HostVop *h, const IrOp *o)
+{
+    unsigned a;
+
+    if (!is_host(o->d) && !is_host(o->a) && o->d != o->a) {
+        vop_both(t, h, o);
+        return;
+    }
+    a = use_vec(t, o->a);
+    op(t, h, 2, use_vec(t, o->d), rm_reg(a), o->x);
+    if (!h->flags)
+        wrote_vec(t, o->d);
+}
+
+static void vop_imm(T1 *t, const HostVop *h, const IrOp *o)
+{
+    op(t, h, 2, h->ext, rm_reg(use_vec(t, o->d)), o->x);
+    wrote_vec(t, o->d);
+}
+
+static void vop_from_general(T1 *t, const HostVop *h, const IrOp *o)
+{
+    unsigned x = t1_grab(t);
+
+    if (is_host(o->a) || t->vs == o->a)
+        a_op(&t->a, 0x66, 0x0f7e, 3, use_vec(t, o->a), rm_reg(x)); /* movq */
+    else
+        a_mov(&t->a, 3, x, env_vec(o->a));
+    op(t, h, h->wide ? 3 : 2, use_vec(t, o->d), rm_reg(x), o->x);
+    wrote_vec(t, o->d);
+}
+
+/* The result is the low bytes of vector d, which the next op usually moves to a general register. */
+static void vop_to_general(T1 *t, const HostVop *h, const IrOp *o)
+{
+    const IrOp *next = o + 1;
+    bool direct = t->i + 1 < t->b->nops && IR_KIND(next->op) == IR_vgetg && next->a == o->d &&
+                  t->b->at[t->i + 1] == t->b->at[t->i] && IR_SIZE(next->op) >= 2;
+    unsigned s = use_vec(t, o->a), x = direct && is_pinned(next->d) ? (unsigned)t1_pin[next->d] : t1_grab(t);
+
+    if (h->form == HV_EV)
+        op(t, h, h->wide ? 3 : 2, s, rm_reg(x), o->x);
+    else
+        op(t, h, h->wide ? 3 : 2, x, rm_reg(s), o->x);
+    if (direct) {
+        t1_put(t, next->d, x, IR_SIZE(next->op));
+        t->skip = true;
+        return;
+    }
+    a_store(&t->a, 3, env_vec(o->d), x);
+    if (t->vs == o->d)
+        t->vs = V_NONE;
+}
+
+static void vector_from_general(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), r, v = is_host(o->d) ? o->d : VS;
+
+    if (size < 2) {
+        r = t1_grab(t);
+        a_op(&t->a, 0, 0x0fb6 + size, 2, r, t1_loc(t, o->a));
+    } else {
+        r = t1_use(t, o->a);
+    }
+    a_op(&t->a, 0x66, 0x0f6e, size == 3 ? 3 : 2, v, rm_reg(r));
+    wrote_vec(t, o->d);
+}
+
+static void general_from_vector(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), x = is_pinned(o->d) && size >= 2 ? (unsigned)t1_pin[o->d] : t1_grab(t);
+
+    if (is_host(o->a) || t->vs == o->a)
+        a_op(&t->a, 0x66, 0x0f7e, size == 3 ? 3 : 2, use_vec(t, o->a), rm_reg(x));
+    else
+        a_mov(&t->a, MAX(size, 2u), x, env_vec(o->a));
+    t1_put(t, o->d, x, size);
+}
+
+bool t1_vec_op(T1 *t, const IrOp *o)
+{
+    const HostVop *h;
+
+    if (IR_KIND(o->op) == IR_vmovg) {
+        vector_from_general(t, o);
+        return true;
+    }
+    if (IR_KIND(o->op) == IR_vgetg) {
+        general_from_vector(t, o);
+        return true;
+    }
+    h = host_vop(o);
+    if (!h)
+        return false;
+    switch (h->form) {
+    case HV_VV: vop_vv(t, h, o); break;
+    case HV_IMM: vop_imm(t, h, o); break;
+    case HV_VG: vop_from_general(t, h, o); break;
+    default: vop_to_general(t, h, o); break;
+    }
+    if (h->flags) {
+        t->ef_ok = true;
+        t->env_ok = false;
+    }
+    return true;
+}
+
+static void load(T1 *t, const IrOp *o, unsigned size, unsigned y, Rm m)
+{
+    unsigned v = is_host(o->d) ? o->d : VS;
+
+    if (size == 4) {
+        a_op(&t->a, 0, 0x0f10, 2, v, m);
+    } else if (size == 3) {
+        a_op(&t->a, 0xf3, 0x0f7e, 2, v, m);
+    } else if (size == 2) {
+        a_op(&t->a, 0x66, 0x0f6e, 2, v, m);
+    } else {
+        a_op(&t->a, 0, 0x0fb6 + size, 2, y, m);
+        a_op(&t->a, 0x66, 0x0f6e, 2, v, rm_reg(y));
+    }
+    wrote_vec(t, o->d);
+}
+
+static void store(T1 *t, unsigned v, unsigned size, unsigned y, Rm m)
+{
+    if (size == 4) {
+        a_op(&t->a, 0, 0x0f11, 2, v, m);
+    } else if (size == 3) {
+        a_op(&t->a, 0x66, 0x0fd6, 2, v, m);
+    } else if (size == 2) {
+        a_op(&t->a, 0x66, 0x0f7e, 2, v, m);
+    } else {
+        a_op(&t->a, 0x66, 0x0f7e, 2, v, rm_reg(y));
+        a_store(&t->a, size, m, y);
+    }
+}
+
+void t1_vec_memory(T1 *t, const IrOp *o)
+{
+    IrKind kind = IR_KIND(o->op);
+    bool st = kind == IR_vst || kind == IR_vstn;
+    unsigned size = kind == IR_vld || kind == IR_vst ? 4 : IR_SIZE(o->op), y, va = t1_address(t, o);
+    unsigned v = st ? use_vec(t, o->d) : 0;
+    Tail *k = t1_tail(t, TAIL_VEC);
+    Rm m = t1_tlb_check(t, k, va, 1u << size, st, &y);
+
+    k->what = st ? SLOW_VST : SLOW_VLD;
+    k->data = o->d | size << 8 | (o->x & X_ALIGNED ? 1u << 16 : 0);
+    if (o->x & X_ALIGNED) {
+        a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(va));
+        a_imm(&t->a, 15, 1);
+        k->jump[1] = a_jump(&t->a, 5, NULL);
+    }
+    if (st)
+        store(t, v, size, y, m);
+    else
+        load(t, o, size, y, m);
+    k->back = t->a.p;
+}
+
+void t1_vec_tail(T1 *t, Tail *k)
+{
+    a_store(&t->a, 3, ENV(jit.addr), k->addr);
+    t1_set32(t, ENV(jit.val), k->data);
+    t1_call(t, t->code->slow[k->what], k->insn);
+    if (k->what == SLOW_VLD && !is_host(k->data & 0xff))
+        a_op(&t->a, 0, 0x0f28, 2, VS, env_vec(k->data & 0xff));
+    a_jump(&t->a, 16, k->back);
+}
+
+/* ---- for stubs: from Env to the host, and back; rsp is `shift` below Env */
+static Rm at(size_t off, int shift) { return rm_mem(HSP, (int64_t)off + shift); }
+
+static Rm fpcsr(int shift) { return at(target_fpcsr_at, shift); }
+
+void t1_move_vectors(Asm *a, bool save, bool scratch, int shift)
+{
+    for (unsigned i = 0; i < VS; i++)
+        a_op(a, 0, save ? 0x0f29 : 0x0f28, 2, i, rm_mem(HSP, env_vec(i).disp + shift));
+    if (scratch)
+        a_op(a, 0, save ? 0x0f11 : 0x0f10, 2, VS, at(offsetof(Env, jit.vs), shift));
+    if (save) {
+        a_op(a, 0, 0x0fae, 2, 3, fpcsr(shift)); /* stmxcsr */
+        a_op(a, 0, 0x0fae, 2, 2, at(offsetof(Env, jit.csr), shift)); /* ldmxcsr */
+    } else {
+        a_op(a, 0, 0x0fae, 2, 2, fpcsr(shift));
+    }
+    a_op(a, 0, 0xc6, 0, 0, at(offsetof(Env, jit.vec_live), shift));
+    a_imm(a, !save, 1);
+}
+
+/* Jumps where the guest wants exceptions of vector floating point, or a bit that the host may not have. Uses r9. */
+uint8_t *t1_unmasked(Asm *a, int shift)
+{
+    a_mov(a, 2, H9, fpcsr(shift));
+    a_alu_imm(a, 4, 2, rm_reg(H9), (int32_t)0xffff1f80);
+    a_alu_imm(a, 7, 2, rm_reg(H9), 0x1f80);
+    return a_jump(a, 5, NULL);
+}
