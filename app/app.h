@@ -14,7 +14,7 @@ typedef struct App {
     char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
-    const char *why_accel;
+    bool help_shown;        /* -X help: nothing more is wanted */
 } App;
 /* Parse argv[1..]; *status and false: end now (help, or an error already said). */
 bool app_parse(App *a, int argc, char **argv, int *status);
@@ -25,6 +25,11 @@ void app_help(GString *out);
 bool app_make_monitors(App *a, Error **err); /* after the serial ports' chardevs, before the machine */
 /* Turn `menura run IMAGE [options]` into argv of a system emulator; NULL + err. Lines of explanation to `say`. */
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err);
+typedef struct UiDisplay UiDisplay;
+bool app_build(App *a, const UiDisplay **display, Error **err);
+bool app_start_accel(App *a, Error **err);
+bool app_make_drives(App *a, const MachineClass *mc, Error **err);
+bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */
 /* -accel was not given: which, and the line that says why. */
 const char *app_choose_accel(GString *why);
 #endif
