@@ -204,9 +204,9 @@ static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
 
     in->o66 = o66;
     in->size = mode == CODE16 ? (o66 ? 2 : 1) : o66 ? 1 : 2;
-    if (t & R_NO16 && in->size == 1) /* in 16-bit code too: BSWAP, CVTSI2SD.. */
+    if ((t & R_NO16 || x->vex) && in->size == 1) /* in 16-bit code too: BSWAP, CVTSI2SD, BMI.. */
         in->size = 2;
-    if (x->rex & 8)
+    if (x->rex & 8 && mode == CODE64) /* VEX.W chooses nothing else elsewhere */
         in->size = 3;
     if (mode == CODE64) {
         if (t & R_D64 && in->size == 2)

@@ -129,6 +129,8 @@ static uint64_t stack_base(const X86 *s) { return code64(s) ? 0 : seg_base(s, SE
 
 static bool stack_ok(X86 *s, uint64_t off, unsigned size, bool write)
 {
+    if (!code64(s) && off + (1u << size) - 1 > UINT32_MAX)
+        return x86_raise(s, EXC_SS, 0); /* beyond any limit */
     return code64(s) || !(s->env.mode >> (MODE_CHECK_SHIFT + SEG_SS) & 1) ||
            target_segchk(&s->env, off, SEG_SS | size << 3 | (unsigned)write << 7);
 }
@@ -184,7 +186,7 @@ HELPER(enter)
         return 0;
 #undef PUSH
     sp -= b;
-    if (!stack_ok(s, sp & m, (unsigned)a, true) || !mem_load(e, stack_base(s) + (sp & m), (unsigned)n, &v, true))
+    if (!stack_ok(s, sp & m, (unsigned)a, true) || !x86_aligned(s, stack_base(s) + (sp & m), (unsigned)n) || !mem_load(e, stack_base(s) + (sp & m), (unsigned)n, &v, true))
         return 0; /* the new top must be writable, though nothing is stored there */
     e->v[RSP] = (e->v[RSP] & ~m) | (sp & m);
     if (a == 1)

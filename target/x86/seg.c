@@ -269,7 +269,9 @@ bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v)
 }
 bool x86_aligned(X86 *s, uint64_t va, unsigned n)
 {
-    return LIKELY(!(s->env.mode & MODE_AC) || !(va & (n - 1))) || x86_raise(s, EXC_AC, 0);
+    if (LIKELY(!(s->env.mode & MODE_AC) || !(va & (n - 1))) || (code64(s) && !canonical(s, va))) /* #GP comes first */
+        return true;
+    return x86_raise(s, EXC_AC, 0);
 }
 
 bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v)

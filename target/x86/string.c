@@ -160,7 +160,9 @@ uint64_t hx_movs(Env *e, uint64_t how, uint64_t b, uint64_t c)
     for (uint64_t left = count(&t); left;) { /* bound: rcx, polled every page */
         uint64_t src, dst, n = left;
 
-        if (!linear(&t, RSI, t.seg, false, &src) || !linear(&t, RDI, SEG_ES, true, &dst) || !copy_some(&t, dst, src, &n))
+        if (!linear(&t, RSI, t.seg, false, &src) ||
+            (UNLIKELY(e->mode & MODE_AC) && !mem_load(e, src, 1u << t.size, &dst, false)) || /* before the other's alignment */
+            !linear(&t, RDI, SEG_ES, true, &dst) || !copy_some(&t, dst, src, &n))
             return 0;
         advance(&t, RSI, n);
         advance(&t, RDI, n);

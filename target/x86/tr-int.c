@@ -494,3 +494,14 @@ void tr_calln(Tr *t)
     tr_push_val(t, t->in.size, val_const((int64_t)eip_of_next(t)));
     tr_jump_to(t, tr_target(t, t->in.imm));
 }
+
+/* A 16-bit BSWAP is undefined in the manuals; all processors clear the register. */
+void tr_bswap(Tr *t)
+{
+    Val r = val_reg(t->in.opc_reg);
+
+    if (t->in.size == 1)
+        ir_alu(t->b, IR_mov, 1, 0, r, val_const(0), NOVAL);
+    else
+        ir_alu(t->b, IR_bswap, t->in.size, 0, r, r, NOVAL);
+}

@@ -110,6 +110,16 @@ static bool with_flags(unsigned op11)
     return (op11 & 0x6e0) == 0x2c0 || (op11 & 0x3f8) == 0x3e8 || (op11 & 0x3f8) == 0x3f0;
 }
 
+static bool writable(Env *e, uint64_t at, unsigned n)
+{
+    unsigned left;
+
+    mem_page(e, at, true, &left);
+    if (!e->fault.kind && left < n)
+        mem_page(e, at + left, true, &left);
+    return !e->fault.kind;
+}
+
 static unsigned compute(X86 *s, unsigned op11, uint64_t at)
 {
     Env *e = &s->env;
@@ -132,6 +142,8 @@ static unsigned compute(X86 *s, unsigned op11, uint64_t at)
     if (n >= 0)
         return x87_op(&s->fpu, op11, buf, &stored);
     X86Fpu old = s->fpu;
+    if (!writable(e, at, (unsigned)-n)) /* looked at even if an unmasked exception then suppresses the store */
+        return 0;
     r = x87_op(&s->fpu, op11, buf, &stored);
     if (stored && !mem_store(e, at, (unsigned)-n, buf))
         s->fpu = old;
@@ -204,6 +216,8 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
             x86_raise(s, EXC_GP, 0);
         return 0;
     }
+    if (!mem_load(e, at, 1, area, true)) /* then from the start */
+        return 0;
     x86_fxsave(s, area, how & XS_REXW, xmm);
     put_bytes(e, at, area, 160 + 16 * xmm);
     return 0;

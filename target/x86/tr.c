@@ -107,6 +107,8 @@ static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c)
 /* Its operand has to be aligned anyway, for #GP. */
 static bool wants_aligned(const Tr *t)
 {
+    if (t->s->vendor_amd && t->in.row->traits & R_LAXAMD)
+        return false;
     for (unsigned i = 0; i < t->in.row->nopr; i++)
         if (t->in.row->opr[i].kind == O_W)
             return true;

@@ -63,7 +63,7 @@ bool engine_start(void)
     map(DATA_AT, DATA_PA, 3, TABLES + 0x4000, 0);
     map(DATA_AT, DATA_PA, 2, TABLES + 0x4000, 2);
     case_memory(ram + DATA_PA + 2 * PAGE, 2, 0);
-    cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
+    cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG | CR0_AM;
     cpu->cr3 = TABLES;
     cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE;
     cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
@@ -104,6 +104,20 @@ void engine_load(const Case *cases, unsigned n)
     tcg_blocks_flush(cpu->tcg);
 }
 
+static void segments(const Case *k)
+{
+    uint16_t cs, ds;
+    bool small = k->mode == CODE16;
+
+    silicon_selectors(k->mode, &cs, &ds);
+    x86_set_seg(cpu, SEG_CS, cs, k->cs_base, small ? 0xffff : UINT32_MAX,
+                k->mode == CODE64 ? 0xfb | SA_L | SA_G : small ? 0xfb : 0xfb | SA_DB | SA_G);
+    for (unsigned i = 0; i <= SEG_DS; i += SEG_DS - SEG_ES)
+        x86_set_seg(cpu, i, ds, small ? DATA16_AT : 0, small ? 0xffff : UINT32_MAX, small ? 0xf3 : 0xf3 | SA_DB | SA_G);
+    cpu->eflags = EF_IF | 2 | (k->ac ? EF_AC : 0);
+    x86_update_mode(cpu);
+}
+
 static void put(const Case *k)
 {
     const State *in = &k->in;
@@ -114,8 +128,8 @@ static void put(const Case *k)
         memcpy(e->vec[i], in->xmm[i], 16);
     e->cc = (Cc){ .kind = CC_RAW, .res = in->flags };
     e->pc = in->pc;
+    segments(k);
     e->fault.kind = FAULT_NONE;
-    cpu->eflags = EF_IF | 2;
     cpu->mxcsr = in->mxcsr;
     cpu->fpu.cw = in->cw;
     cpu->fpu.sw = in->sw;
@@ -125,7 +139,7 @@ static void put(const Case *k)
         memcpy(cpu->fpu.st[(in->sw / 2048 + i) & 7], in->st[i], 10);
 }
 
-static State get(void)
+static State get(const Case *k)
 {
     State s = { .pc = cpu->env.pc,
                 .mxcsr = cpu->mxcsr,
@@ -141,11 +155,11 @@ static State get(void)
     for (unsigned i = 0; i < 8; i++)
         memcpy(s.st[i], cpu->fpu.st[(s.sw / 2048 + i) & 7], 10);
     s.vector = f.kind - FAULT_EXC;
-    if (s.vector == EXC_GP && f.err == (EXC_BP << 3 | 2)) {
+    if (s.vector == EXC_GP && (f.err == (EXC_BP << 3 | 2) || f.err == (EXC_OF << 3 | 2))) {
         Insn in;
 
-        s.vector = EXC_BP;
-        x86_decode(ram + CODE_PA + (s.pc - CODE_AT), 15, CODE64, &in);
+        s.vector = f.err >> 3;
+        x86_decode(ram + CODE_PA + (s.pc - CODE_AT), 15, k->mode, &in);
         s.pc += in.len;
     } else if (s.vector == EXC_SS) {
         s.vector = EXC_GP;
@@ -170,7 +184,7 @@ State engine_run(const Case *k)
             break;
         cpu->env.fault.kind = FAULT_NONE;
     }
-    s = get();
+    s = get(k);
     s.mem = case_hash(ram + DATA_PA + PAGE, case_hash(ram + DATA_PA, 0));
     cpu->env.fault.kind = FAULT_NONE;
     return s;

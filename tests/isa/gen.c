@@ -14,7 +14,7 @@ typedef struct Gen {
     bool restores;
     unsigned undef; /* flags that no instruction may read now */
     /* the instruction being made */
-    unsigned size, reg, base, index, scale;
+    unsigned size, reg, base, index, scale, asize;
     bool mem, rip, rex_needed;
     int64_t disp, imm;
     uint64_t ea;
@@ -139,7 +139,7 @@ static unsigned pick_reg(Gen *g)
     unsigned v;
 
     do
-        v = below(g->r, 16);
+        v = below(g->r, case_regs(g->k));
     while (v == RSP ? g->fuzz || chance(g->r, 90)
                     : g->fuzz && (1u << v & (POINTERS | 1u << COUNTER)));
     return v;
@@ -163,6 +163,26 @@ static uint64_t pick_address(Gen *g, unsigned align)
     return align && chance(g->r, 85) ? a & -(uint64_t)align : a;
 }
 
+static void set_low(uint64_t *r, unsigned asize, uint64_t v) { *r = asize == 1 ? (*r & ~0xffffull) | (v & 0xffff) : v; }
+
+/* What a pointer register holds for linear address va in DS or ES. */
+static uint64_t in_data(const Gen *g, uint64_t va) { return g->k->mode == CODE16 ? va - DATA16_AT : va; }
+
+/* 16-bit addressing: BX and SI or DI, or a displacement alone; forms with BP are the stack segment's. */
+static void pick_memory16(Gen *g)
+{
+    static const uint8_t rm[] = { 0, 1, 4, 5, 7, 6 };
+    State *s = &g->k->in;
+    uint64_t off = in_data(g, g->ea);
+
+    g->base = rm[below(g->r, 6)];
+    g->disp = g->base == 6 ? (int16_t)off : chance(g->r, 30) ? 0 : chance(g->r, 50) ? (int8_t)rnd(g->r) : (int16_t)rnd(g->r);
+    if (g->base == 0 || g->base == 1)
+        set_low(&s->gpr[RBX], 1, off - (uint64_t)g->disp - s->gpr[g->base == 0 ? RSI : RDI]);
+    else if (g->base != 6)
+        set_low(&s->gpr[g->base == 4 ? RSI : g->base == 5 ? RDI : RBX], 1, off - (uint64_t)g->disp);
+}
+
 /* In a row case the base register is chosen freely and its value solved for the address. */
 static void pick_memory(Gen *g, unsigned align)
 {
@@ -179,19 +199,23 @@ static void pick_memory(Gen *g, unsigned align)
         g->disp = (int64_t)(g->ea - s->gpr[g->base]);
         return;
     }
+    if (g->asize == 1) {
+        pick_memory16(g);
+        return;
+    }
     g->rip = g->ea - DATA_AT < 4 * PAGE && chance(g->r, 10);
     g->disp = chance(g->r, 30) ? 0 : chance(g->r, 50) ? (int8_t)rnd(g->r) : (int32_t)rnd(g->r);
-    g->base = below(g->r, 16);
+    g->base = below(g->r, case_regs(g->k));
     if (g->rip)
         return;
     if (chance(g->r, 35)) {
         do
-            g->index = below(g->r, 16);
+            g->index = below(g->r, case_regs(g->k));
         while (g->index == RSP || g->index == g->base);
         g->scale = below(g->r, 4);
     }
     s->gpr[g->base] =
-        g->ea - (uint64_t)g->disp - (g->index == V_NONE ? 0 : s->gpr[g->index] << g->scale);
+        (g->base == RSP || g->base == RBP ? g->ea : in_data(g, g->ea)) - (uint64_t)g->disp - (g->index == V_NONE ? 0 : s->gpr[g->index] << g->scale);
 }
 
 static uint8_t *put_bytes(uint8_t *p, uint64_t v, unsigned n)
@@ -208,6 +232,15 @@ static uint8_t *put_modrm(Gen *g, uint8_t *p, unsigned reg, uint64_t start, unsi
     if (!g->mem) {
         *p++ = (uint8_t)(0xc0 | r | (g->base & 7));
         return p;
+    }
+    if (g->asize == 1) {
+        mod = g->base == 6 ? 0 : g->disp == 0 ? 0 : g->disp == (int8_t)g->disp ? 1 : 2;
+        *p++ = (uint8_t)(mod << 6 | r | g->base);
+        return put_bytes(p, (uint64_t)g->disp, g->base == 6 ? 2 : mod);
+    }
+    if (g->rip && g->k->mode != CODE64) { /* no such thing: an address alone */
+        *p++ = (uint8_t)(r | 5);
+        return put_bytes(p, in_data(g, g->ea), 4);
     }
     if (g->rip) {
         uint64_t next = start + (uint64_t)(p + 5 - (g->k->code + g->k->len)) + tail;
@@ -228,7 +261,7 @@ static uint8_t *put_modrm(Gen *g, uint8_t *p, unsigned reg, uint64_t start, unsi
     return put_bytes(p, (uint64_t)g->disp, mod == 0 ? 0 : mod == 1 ? 1 : 4);
 }
 
-static unsigned const_bytes(const Row *row, unsigned size)
+static unsigned const_bytes(const Row *row, unsigned size, unsigned asize)
 {
     unsigned n = 0;
 
@@ -238,7 +271,7 @@ static unsigned const_bytes(const Row *row, unsigned size)
             n += size == 3 ? 4 : 1u << size;
             break;
         case O_JZ:
-            n += 4;
+            n += size == 1 ? 2 : 4;
             break;
         case O_IV:
             n += 1u << size;
@@ -252,7 +285,7 @@ static unsigned const_bytes(const Row *row, unsigned size)
             n += 2;
             break;
         case O_O:
-            n += 8;
+            n += 1u << asize;
             break;
         default:
             break;
@@ -264,6 +297,8 @@ static uint8_t *put_vex(Gen *g, uint8_t *p, const Row *row, unsigned reg, unsign
 {
     unsigned b = g->mem && g->rip ? 0 : g->base, x = g->index == V_NONE ? 0 : g->index;
 
+    if (g->k->mode == CODE16 && g->asize == 2)
+        *p++ = 0x67;
     *p++ = 0xc4;
     *p++ =
         (uint8_t)((reg & 8 ? 0 : 0x80) | (x & 8 ? 0 : 0x40) | (b & 8 ? 0 : 0x20) | (row->map - 3));
@@ -280,9 +315,13 @@ static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, u
         *p++ = 0xf0;
     if (row->traits & R_REP && chance(g->r, 80))
         *p++ = chance(g->r, 70) ? 0xf3 : 0xf2;
-    if (g->size == 1)
+    bool o66 = g->size && !(row->traits & R_NO16) && (g->k->mode == CODE16 ? g->size == 2 : g->size == 1);
+
+    if (g->asize != (g->k->mode == CODE64 ? 3u : g->k->mode == CODE32 ? 2u : 1u))
+        *p++ = 0x67;
+    if (o66)
         *p++ = 0x66;
-    if (row->pfx != 0xff && row->pfx && !(row->pfx == 1 && g->size == 1))
+    if (row->pfx != 0xff && row->pfx && !(row->pfx == 1 && o66))
         *p++ = byte[row->pfx];
     if (row->traits & R_MODRM)
         rex |= (reg & 8) >> 1 | (rm & 8) >> 3 |
@@ -290,7 +329,9 @@ static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, u
     else
         rex |= (low & 8) >> 3;
     rex |= g->size == 3 && !(row->traits & (R_D64 | R_Q)) ? 8 : 0;
-    if (rex || g->rex_needed || chance(g->r, 10))
+    if (g->k->mode != CODE64)
+        rex = 0;
+    else if (rex || g->rex_needed || chance(g->r, 10))
         *p++ = (uint8_t)(0x40 | rex);
     if (row->map)
         *p++ = 0x0f;
@@ -299,10 +340,32 @@ static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, u
     return p;
 }
 
+/* Rows whose prefixes are part of the opcode, and branches, keep the default size. */
+static void pick_size32(Gen *g, const Row *row, unsigned *opc)
+{
+    uint64_t t = row->traits;
+    bool branch = row->nopr && (row->opr[0].kind == O_J8 || row->opr[0].kind == O_JZ);
+    bool fixed = t & (R_NO16 | R_SSE | R_MMX | R_X87 | R_Q) || row->map >= 4 || row->pfx == 0 || row->pfx == 1 || branch;
+
+    g->size = fixed ? (g->k->mode == CODE16 && !(t & R_NO16) ? 1 : 2) : 1 + below(g->r, 2);
+    if (row->map >= 4)
+        g->size = 2; /* VEX.W = 0 */
+    if (t & R_W && chance(g->r, 30))
+        g->size = 0;
+    else if (t & R_W)
+        *opc |= 1;
+    if (t & R_BYTE)
+        g->size = 0;
+}
+
 static void pick_size(Gen *g, const Row *row, unsigned *opc)
 {
     uint64_t t = row->traits;
 
+    if (g->k->mode != CODE64) {
+        pick_size32(g, row, opc);
+        return;
+    }
     do
         g->size = 1 + below(g->r, 3);
     while (g->size == 1 &&
@@ -379,6 +442,7 @@ static void put_insn(Gen *g, const Row *row, unsigned cond)
     g->index = V_NONE;
     low = pick_reg(g);
     vvvv = pick_vvvv(g, row);
+    g->asize = g->k->mode == CODE64 ? 3 : g->k->mode == CODE32 || (!(row->traits & R_REP) && chance(g->r, 30)) ? 2 : 1;
     g->rex_needed =
         g->fuzz && !(row->traits & R_CC && !(row->traits & R_MODRM)); /* bh would be a pointer's */
     g->imm = (int64_t)value(g->r);
@@ -387,8 +451,8 @@ static void put_insn(Gen *g, const Row *row, unsigned cond)
         pick_x87(g, row);
     for (unsigned i = 0; i < row->nopr; i++)
         if (row->opr[i].kind == O_O)
-            g->imm = (int64_t)pick_address(g, 0);
-    tail = const_bytes(row, g->size);
+            g->imm = (int64_t)in_data(g, pick_address(g, 0));
+    tail = const_bytes(row, g->size, g->asize);
     if (row->map >= 4)
         p = put_vex(g, p, row, g->reg, vvvv);
     else
@@ -415,13 +479,13 @@ static void plausible(Gen *g, const Row *row)
         s->gpr[RBP] = pick_address(g, 0);
     if (row->traits & R_REP) {
         s->gpr[RCX] = below(g->r, 600);
-        s->gpr[RSI] = pick_address(g, 0);
-        s->gpr[RDI] = chance(g->r, 30) ? s->gpr[RSI] + below(g->r, 64) - 32 : pick_address(g, 0);
+        s->gpr[RSI] = in_data(g, pick_address(g, 0));
+        s->gpr[RDI] = chance(g->r, 30) ? s->gpr[RSI] + below(g->r, 64) - 32 : in_data(g, pick_address(g, 0));
     }
     if (!strncmp(row->name, "maskmov", 7))
-        s->gpr[RDI] = pick_address(g, 0);
+        s->gpr[RDI] = in_data(g, pick_address(g, 0));
     if (!strcmp(row->name, "xlat"))
-        s->gpr[RBX] = pick_address(g, 0);
+        s->gpr[RBX] = in_data(g, pick_address(g, 0));
     if (!strncmp(row->name, "pcmpestr", 8)) {
         s->gpr[RAX] = chance(g->r, 80) ? below(g->r, 20) : s->gpr[RAX];
         s->gpr[RDX] = chance(g->r, 80) ? below(g->r, 20) : s->gpr[RDX];
@@ -456,7 +520,7 @@ static void branch_targets(Case *k, const Row *row)
 {
     for (unsigned i = 0; i < row->nopr; i++) /* a branch in a row case: over one byte */
         if (row->opr[i].kind == O_J8 || row->opr[i].kind == O_JZ) {
-            unsigned n = row->opr[i].kind == O_J8 ? 1 : 4;
+            unsigned n = row->opr[i].kind == O_J8 ? 1 : k->mode == CODE16 ? 2 : 4;
 
             put_bytes(k->code + k->len - n, 1, n);
         }
@@ -477,6 +541,21 @@ static void begin(Case *k, uint64_t seed, unsigned slot, Rng *r)
         k->at += CODE_SLOT - 1 - below(r, 40);
     random_state(r, &k->in);
     k->in.pc = k->at;
+    k->mode = CODE64;
+}
+
+/* Half of the cases run as 64-bit code, a quarter each as 32- and 16-bit code. */
+static CodeSize row_mode(const Row *row, uint64_t seed)
+{
+    unsigned m = seed >> 16 & 3;
+
+    bool away = row->traits & R_END && row->traits & R_Q && !(row->nopr && (row->opr[0].kind == O_J8 || row->opr[0].kind == O_JZ));
+
+    if (row->traits & R_O64 || (away && m == 3)) /* a random 16-bit target is code of some kind */
+        return CODE64;
+    if (row->traits & R_I64)
+        return m & 1 ? CODE32 : CODE16;
+    return m == 2 ? CODE32 : m == 3 ? CODE16 : CODE64;
 }
 
 void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k)
@@ -487,15 +566,23 @@ void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k)
 
     begin(k, seed, slot, &r);
     k->row = row;
+    k->mode = row_mode(row, seed);
+    k->ac = (seed >> 20) % 16 == 0;
+    if (k->mode == CODE16)
+        k->cs_base = k->at - PAGE;
+    for (unsigned i = 0; i < 16; i++)
+        k->in.gpr[i] &= case_mask(k);
     put_insn(&g, row, below(&r, 16));
     if (row->traits & R_MAYBE && row->nopr == 3 && row->opr[2].kind == O_UB && g.size == 1)
         k->code[k->len - 1] %= 17;
     plausible(&g, row);
+    for (unsigned i = 0; i < 16; i++)
+        k->in.gpr[i] &= case_mask(k);
     branch_targets(k, row);
     memset(k->code + k->len, 0xcc, 16);
     k->len += 16;
     k->undef =
-        x86_decode(k->code, 15, CODE64, &in) == DEC_OK ? undefined_flags(row, &in, &k->in) : 0;
+        x86_decode(k->code, 15, k->mode, &in) == DEC_OK ? undefined_flags(row, &in, &k->in) : 0;
 }
 
 #include "tests/isa/gen_block.h"

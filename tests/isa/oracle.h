@@ -9,6 +9,7 @@
 
 enum { CODE_PAGES = 256, CODE_SLOT = 512, BATCH = CODE_PAGES * (PAGE / CODE_SLOT - 1) };
 #define CODE_AT 0x10000000ull
+#define DATA16_AT (DATA_AT - PAGE) /* base of DS and ES in 16-bit cases: offsets from 1000h are good */
 #define DATA_AT 0x20000000ull /* two writable pages, a read-only one, then nothing */
 
 typedef struct State {
@@ -28,6 +29,9 @@ typedef struct Case {
     uint8_t code[CODE_SLOT];
     unsigned len, ninsns, slot;
     uint64_t at, mem_seed, seed;
+    CodeSize mode;
+    uint64_t cs_base; /* 16-bit code: so that IP is small */
+    bool ac;          /* EFLAGS.AC */
     unsigned undef;              /* flags not compared at the end, */
     uint8_t undef_at[CODE_SLOT]; /* .. at a fault in the instruction at this offset */
     bool usefpu, div;
@@ -42,6 +46,10 @@ static inline bool chance(Rng *r, unsigned percent) { return below(r, 100) < per
 /* Memory contents of a case: both sides make them from the seed. */
 void case_memory(uint8_t *page, unsigned which, uint64_t seed);
 uint64_t case_hash(const uint8_t *page, uint64_t hash);
+static inline unsigned case_regs(const Case *k) { return k->mode == CODE64 ? 16 : 8; }
+static inline uint64_t case_mask(const Case *k) { return k->mode == CODE64 ? ~0ull : 0xffffffff; } /* of general registers */
+/* Selectors of a case's code and of DS, ES: of the silicon's and of ours. */
+void silicon_selectors(CodeSize mode, uint16_t *cs, uint16_t *ds);
 /* silicon.c: run all cases natively in a forked child; `cases` is shared memory */
 bool silicon_run(Case *cases, unsigned n);
 bool silicon_has(const Row *row);

@@ -5,9 +5,11 @@
  * the case ends in int3 or a fault, and the handler swaps back.
  */
 #include "tests/isa/oracle.h"
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -50,15 +52,46 @@ static const struct {
     unsigned mine, efl;
 } flag_of[] = { { FC, 1 }, { FP, 4 }, { FA, 16 }, { FZ, 64 }, { FS, 128 }, { FO, 2048 } };
 
-static void put_state(ucontext_t *u, const State *s)
+enum { USER32_CS = 0x23, USER_DS = 0x2b, LDT_CODE16 = 0x07, LDT_DATA16 = 0x0f }; /* Linux's, and two of our LDT */
+
+void silicon_selectors(CodeSize mode, uint16_t *cs, uint16_t *ds)
 {
+    *cs = mode == CODE64 ? 0x33 : mode == CODE32 ? USER32_CS : LDT_CODE16;
+    *ds = mode == CODE16 ? LDT_DATA16 : USER_DS;
+}
+
+static void set_ldt(unsigned n, unsigned base, bool code)
+{
+    struct user_desc d = { .entry_number = n, .base_addr = base, .limit = 0xffff, .contents = code ? 2 : 0, .useable = 1 };
+
+    if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
+        _exit(3);
+}
+
+/* Data segments of the case: in 64-bit mode nobody looks at them. */
+static void segments(const Case *k)
+{
+    uint16_t cs, ds;
+
+    silicon_selectors(k->mode, &cs, &ds);
+    if (k->mode == CODE16)
+        set_ldt(0, (unsigned)k->cs_base, true);
+    __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((unsigned)ds));
+}
+
+static void put_state(ucontext_t *u, const Case *k)
+{
+    const State *s = &k->in;
     greg_t *g = u->uc_mcontext.gregs;
     uint8_t *fp = (uint8_t *)u->uc_mcontext.fpregs;
+    uint16_t cs, ds;
 
     for (int i = 0; i < 16; i++)
         g[reg_of[i]] = (greg_t)s->gpr[i];
-    g[REG_RIP] = (greg_t)s->pc;
-    g[REG_EFL] = 0x202;
+    g[REG_RIP] = (greg_t)(s->pc - k->cs_base);
+    silicon_selectors(k->mode, &cs, &ds);
+    g[REG_CSGSFS] = (g[REG_CSGSFS] & ~0xffffll) | cs;
+    g[REG_EFL] = k->ac ? 0x40202 : 0x202;
     for (unsigned i = 0; i < 6; i++)
         g[REG_EFL] |= s->flags & flag_of[i].mine ? (greg_t)flag_of[i].efl : 0;
     le16_store(fp, s->cw);
@@ -74,14 +107,15 @@ static void put_state(ucontext_t *u, const State *s)
         le64_store(fp + 512, le64_load(fp + 512) | 3);
 }
 
-static void get_state(const ucontext_t *u, State *s)
+static void get_state(const ucontext_t *u, Case *k)
 {
+    State *s = &k->out;
     const greg_t *g = u->uc_mcontext.gregs;
     const uint8_t *fp = (const uint8_t *)u->uc_mcontext.fpregs;
 
     for (int i = 0; i < 16; i++)
         s->gpr[i] = (uint64_t)g[reg_of[i]];
-    s->pc = (uint64_t)g[REG_RIP];
+    s->pc = (uint64_t)g[REG_RIP] + k->cs_base;
     s->flags = 0;
     for (unsigned i = 0; i < 6; i++)
         s->flags |= g[REG_EFL] & flag_of[i].efl ? flag_of[i].mine : 0;
@@ -109,14 +143,15 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
 {
     ucontext_t *u = ctx;
 
+    __asm__ volatile("sub $128, %%rsp; pushf; andl $~0x40000, (%%rsp); popf; add $128, %%rsp" ::: "memory", "cc"); /* AC */
     (void)sig, (void)info;
     if (!inside) {
         inside = true;
         memcpy(home.uc_mcontext.gregs, u->uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
-        put_state(u, &current->in);
+        put_state(u, current);
         return;
     }
-    get_state(u, &current->out);
+    get_state(u, current);
     memcpy(u->uc_mcontext.gregs, home.uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
     le16_store(u->uc_mcontext.fpregs, 0x37f);
     memset((uint8_t *)u->uc_mcontext.fpregs + 2, 0, 4);
@@ -145,9 +180,12 @@ static void child(Case *cases, unsigned n)
     struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     stack_t alt = { .ss_sp = stack, .ss_size = sizeof(stack) };
     const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, rw = PROT_READ | PROT_WRITE;
+    uint8_t *code, *data;
     int fd = memfd_create("cases", 0); /* the guest may not write its code: two mappings */
-    uint8_t *code = map_code(fd);
-    uint8_t *data = mmap((void *)DATA_AT, 3 * PAGE, rw, how, -1, 0);
+
+    munmap((void *)0x10000, 0xffff0000); /* 32-bit cases shall find nothing of ours: the engine's code lies low */
+    code = map_code(fd);
+    data = mmap((void *)DATA_AT, 3 * PAGE, rw, how, -1, 0);
 
     if (!code || data == MAP_FAILED)
         _exit(2);
@@ -157,9 +195,11 @@ static void child(Case *cases, unsigned n)
     sigaltstack(&alt, NULL);
     for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
         sigaction(sigs[i], &sa, NULL);
+    set_ldt(1, (unsigned)DATA16_AT, false);
     alarm(60);
     for (unsigned i = 0; i < n; i++) {
         current = &cases[i];
+        segments(current);
         memcpy(code + (current->at - CODE_AT), current->code, current->len);
         case_memory(data, 0, current->mem_seed);
         case_memory(data + PAGE, 1, current->mem_seed);
