@@ -255,12 +255,12 @@ static void extend(Tr *t, IrKind k)
 void tr_movzx(Tr *t) { extend(t, IR_zx); }
 void tr_movsx(Tr *t)
 {
-    if (t->in.opcode == 0x63 && t->in.size == 1) { /* movsxd r16 reads a word, and extends nothing */
+    if (t->in.opcode == 0x63 && t->in.size == 1) { /* movsxd r16 extends nothing; AMD's CPUs read a doubleword */
         Val v = val_reg(t->in.rm);
 
         if (t->in.mem) {
             v = ir_temp(t->b);
-            tr_mem(t, IR_ld, 1, v, false);
+            tr_mem(t, IR_ld, t->s->vendor_amd ? 2 : 1, v, false);
         }
         ir_alu(t->b, IR_mov, 1, 0, val_reg(t->in.reg), v, NOVAL);
         return;
