@@ -11,6 +11,10 @@ typedef struct App {
     GPtrArray *accels;      /* of char * */
     GPtrArray *drives;      /* of char *[2] {option, value} */
     GPtrArray *devices, *chardevs, *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
+    GPtrArray *nets;        /* of char *[2] {option, value} */
+    GPtrArray *objects;     /* of char * */
+    GPtrArray *cards;       /* app/net.c's, or NULL */
+    unsigned net_ids;
     char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
@@ -32,4 +36,9 @@ bool app_make_drives(App *a, const MachineClass *mc, Error **err);
 bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */
 /* -accel was not given: which, and the line that says why. */
 const char *app_choose_accel(GString *why);
+/* app/net.c: with the machine there and -device to come */
+bool app_make_nets(App *a, Error **err);
+bool app_make_cards(App *a, Error **err);
+bool app_make_objects(App *a, Error **err);
+const char *app_net_default(const MachineClass *mc);
 #endif

@@ -123,7 +123,7 @@ bool app_build(App *a, const UiDisplay **display, Error **err)
     if (!app_start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !app_make_drives(a, mc, err))
         return false;
     if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !app_place_drives(a, mc, err) ||
-        !make_devices(a, err) || !make_gdb(a, err) || !make_qtest(a, err))
+        !app_make_nets(a, err) || !app_make_objects(a, err) || !app_make_cards(a, err) || !make_devices(a, err) || !make_gdb(a, err) || !make_qtest(a, err))
         return false;
     *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
     return *display;

@@ -19,6 +19,8 @@ App *app_new(void)
     a->devices = g_ptr_array_new_with_free_func(g_free);
     a->chardevs = g_ptr_array_new_with_free_func(g_free);
     a->serials = g_ptr_array_new_with_free_func(g_free);
+    a->nets = g_ptr_array_new_with_free_func(free_pair);
+    a->objects = g_ptr_array_new_with_free_func(g_free);
     a->parallels = g_ptr_array_new_with_free_func(g_free);
     a->monitors = g_ptr_array_new_with_free_func(g_free);
     a->mons = g_ptr_array_new_with_free_func(g_free);
@@ -32,10 +34,12 @@ App *app_new(void)
 
 void app_free(App *a)
 {
-    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->parallels, a->monitors, a->mons, a->gdbs };
+    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->parallels, a->nets, a->objects, a->monitors, a->mons, a->gdbs };
 
     migrate_shutdown(a->vm);
     vm_free(a->vm);
+    if (a->cards)
+        g_ptr_array_free(a->cards, TRUE);
     opts_free(a->machine);
     for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
         g_ptr_array_free(lists[i], TRUE);

@@ -56,11 +56,6 @@ bool o_debugcon(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
-static bool only_none(const Option *o, const char *v, const char *what, Error **err)
-{
-    return !strcmp(v, "none") || fail(err, "-%s %s: this build has no %s; only -%s none is possible", o->name, v, what, o->name);
-}
-bool o_nic(App *a, const Option *o, const char *v, Error **err) { return only_none(o, v, "network cards", err); }
 bool o_nodefaults(App *a, const Option *o, const char *v, Error **err) { return a->nodefaults = a->vm->cfg.nodefaults = true; }
 bool o_nothing(App *a, const Option *o, const char *v, Error **err) { return true; }
 bool o_nographic(App *a, const Option *o, const char *v, Error **err) { return a->nographic = a->vm->cfg.nographic = true; }

@@ -15,6 +15,7 @@ typedef struct MachineClass {
     const char *default_ram_id;      /* "pc.ram" */
     unsigned max_cpus;
     const char *default_bus_type;    /* if= of a -drive without one: "ide" */
+    const char *default_nic;         /* of -nic without model=; NULL: e1000 */
     unsigned ide_units;              /* units per ide bus: 2 (pc), 1 (q35) */
     bool (*init)(Vm *vm, Error **err); /* wires everything; VM lock held */
     const CompatProp *compat;

@@ -1,0 +1,520 @@
+/*
+ * net/user.c - a network of its own behind the host's sockets, on libslirp; the only file that calls it.
+ * libslirp wants its descriptors polled: a GSource asks it for them before each wait of the VM loop and tells it what
+ * happened after. While the card has no room nothing is polled, so that host sockets push back on their senders.
+ * Its clock is the VM's. Left out: smb.
+ */
+#include "chr/chr.h"
+#include "net/priv.h"
+#include <arpa/inet.h>
+#include <libslirp.h>
+#include <stdio.h>
+
+enum { FDS_MAX = 4096, GUESTFWD_WRITE_MAX = 65536 };
+
+typedef struct Polled {
+    int fd;
+    GIOCondition want;
+    gpointer tag;
+} Polled;
+typedef struct UserSource {
+    GSource source; /* first */
+    struct User *u;
+} UserSource;
+typedef struct Forward { /* guestfwd to a chardev */
+    struct User *u;
+    Chr *chr;
+    struct in_addr addr;
+    int port;
+} Forward;
+typedef struct User {
+    NetDev *d;
+    Slirp *slirp;
+    UserSource *source;
+    GArray *polled; /* of Polled: what the source waits for */
+    guint filled;
+    struct in_addr net, mask, host, dns, dhcp;
+    GPtrArray *forwards; /* of Forward */
+} User;
+static User *user(const NetDev *d) { return d->opaque; }
+
+/* ---- what libslirp calls ---- */
+static ssize_t send_packet(const void *buf, size_t len, void *opaque)
+{
+    User *u = opaque;
+    uint8_t padded[NET_MIN_FRAME] = { 0 };
+
+    if (len < sizeof(padded)) { /* as the wire would */
+        memcpy(padded, buf, len);
+        return net__from_outside(u->d, padded, sizeof(padded)) ? (ssize_t)len : -1;
+    }
+    return net__from_outside(u->d, buf, len) ? (ssize_t)len : -1;
+}
+
+static void slirp_guest_error(const char *msg, void *opaque) {}
+static int64_t clock_ns(void *opaque) { return vm_now(((User *)opaque)->d->vm); }
+
+typedef struct SlirpTimer {
+    Timer t;
+    SlirpTimerCb fn;
+    void *arg;
+} SlirpTimer;
+
+static void timer_fired(void *owner, unsigned n) { ((SlirpTimer *)owner)->fn(((SlirpTimer *)owner)->arg); }
+
+static void *timer_new(SlirpTimerCb fn, void *arg, void *opaque)
+{
+    User *u = opaque;
+    SlirpTimer *t = g_new0(SlirpTimer, 1);
+
+    t->fn = fn;
+    t->arg = arg;
+    timer_init(&t->t, u->d->vm, CLOCK_VM, timer_fired, t);
+    return t;
+}
+
+static void timer_free(void *timer, void *opaque)
+{
+    timer_del(&((SlirpTimer *)timer)->t);
+    g_free(timer);
+}
+
+static void timer_mod(void *timer, int64_t ms, void *opaque) { timer_at(&((SlirpTimer *)timer)->t, ms * MS); }
+static void poll_fd(int fd, void *opaque) {}
+static void notify(void *opaque) { g_main_context_wakeup(loop_context(((User *)opaque)->d->vm->loop)); }
+
+static const SlirpCb callbacks = {
+    .send_packet = send_packet, .guest_error = slirp_guest_error, .clock_get_ns = clock_ns, .timer_new = timer_new, .timer_free = timer_free,
+    .timer_mod = timer_mod, .register_poll_fd = poll_fd, .unregister_poll_fd = poll_fd, .notify = notify,
+};
+
+/* ---- polling ---- */
+static GIOCondition to_glib(int e)
+{
+    return (e & SLIRP_POLL_IN ? G_IO_IN : 0) | (e & SLIRP_POLL_OUT ? G_IO_OUT : 0) | (e & SLIRP_POLL_PRI ? G_IO_PRI : 0) |
+           (e & SLIRP_POLL_ERR ? G_IO_ERR : 0) | (e & SLIRP_POLL_HUP ? G_IO_HUP : 0);
+}
+
+static int from_glib(GIOCondition c)
+{
+    return (c & G_IO_IN ? SLIRP_POLL_IN : 0) | (c & G_IO_OUT ? SLIRP_POLL_OUT : 0) | (c & G_IO_PRI ? SLIRP_POLL_PRI : 0) |
+           (c & G_IO_ERR ? SLIRP_POLL_ERR : 0) | (c & G_IO_HUP ? SLIRP_POLL_HUP : 0);
+}
+
+/* Each change of the set makes the loop go round once more, so only differences are applied. */
+static int add_poll(int fd, int events, void *opaque)
+{
+    User *u = opaque;
+    GSource *s = &u->source->source;
+    GIOCondition want = to_glib(events);
+    Polled *p;
+
+    if (u->filled == FDS_MAX)
+        return -1;
+    if (u->filled == u->polled->len)
+        g_array_set_size(u->polled, u->polled->len + 1);
+    p = &g_array_index(u->polled, Polled, u->filled);
+    if (p->tag && p->fd == fd && p->want != want)
+        g_source_modify_unix_fd(s, p->tag, want);
+    if (p->tag && p->fd != fd) {
+        g_source_remove_unix_fd(s, p->tag);
+        p->tag = NULL;
+    }
+    if (!p->tag)
+        p->tag = g_source_add_unix_fd(s, fd, want);
+    p->fd = fd;
+    p->want = want;
+    return (int)u->filled++;
+}
+
+static int got_events(int i, void *opaque)
+{
+    User *u = opaque;
+
+    if (i < 0 || (guint)i >= u->filled)
+        return 0;
+    return from_glib(g_source_query_unix_fd(&u->source->source, g_array_index(u->polled, Polled, i).tag));
+}
+
+static void drop_polled(User *u, guint from)
+{
+    while (u->polled->len > from) {
+        Polled *p = &g_array_index(u->polled, Polled, u->polled->len - 1);
+
+        if (p->tag)
+            g_source_remove_unix_fd(&u->source->source, p->tag);
+        g_array_set_size(u->polled, u->polled->len - 1);
+    }
+}
+
+static gboolean prepare(GSource *s, gint *timeout)
+{
+    User *u = ((UserSource *)(void *)s)->u;
+    uint32_t ms = UINT32_MAX;
+
+    lock_take(&u->d->vm->lock);
+    u->filled = 0;
+    if (net_has_room(&u->d->port))
+        slirp_pollfds_fill(u->slirp, &ms, add_poll, u);
+    drop_polled(u, u->filled);
+    lock_drop(&u->d->vm->lock);
+    *timeout = ms == UINT32_MAX ? -1 : (gint)MIN(ms, 1000);
+    g_source_set_ready_time(s, ms == UINT32_MAX ? -1 : g_get_monotonic_time() + *timeout * 1000ll);
+    return FALSE;
+}
+
+static gboolean check(GSource *s)
+{
+    User *u = ((UserSource *)(void *)s)->u;
+    gint64 due = g_source_get_ready_time(s);
+
+    for (guint i = 0; i < u->polled->len; i++)
+        if (g_array_index(u->polled, Polled, i).tag && g_source_query_unix_fd(s, g_array_index(u->polled, Polled, i).tag))
+            return TRUE;
+    return due >= 0 && due <= g_get_monotonic_time();
+}
+
+static gboolean dispatch(GSource *s, GSourceFunc fn, gpointer arg)
+{
+    User *u = ((UserSource *)(void *)s)->u;
+
+    lock_take(&u->d->vm->lock);
+    if (!g_source_is_destroyed(s))
+        slirp_pollfds_poll(u->slirp, 0, got_events, u);
+    lock_drop(&u->d->vm->lock);
+    return G_SOURCE_CONTINUE;
+}
+
+static GSourceFuncs source_funcs = { .prepare = prepare, .check = check, .dispatch = dispatch };
+
+/* ---- addresses ---- */
+static bool address(const char *what, const char *text, struct in_addr *out, Error **err)
+{
+    return !text || inet_pton(AF_INET, text, out) == 1 || fail(err, "-netdev user,%s=%s: not an IPv4 address", what, text);
+}
+
+static bool network(User *u, const char *text, Error **err)
+{
+    g_auto(GStrv) part = g_strsplit(text ? text : "10.0.2.0/24", "/", 2);
+    uint64_t bits = 24;
+
+    if (!address("net", part[0], &u->net, err) || (part[1] && !strchr(part[1], '.') && !parse_u64(part[1], &bits, err)))
+        return false;
+    if (part[1] && strchr(part[1], '.')) {
+        if (!address("net", part[1], &u->mask, err))
+            return false;
+    } else if (bits > 30) {
+        return fail(err, "-netdev user,net=%s: a network has at most 30 bits of prefix", text);
+    } else {
+        u->mask.s_addr = htonl((uint32_t)(UINT64_C(0xffffffff) << (32 - bits)));
+    }
+    u->net.s_addr &= u->mask.s_addr;
+    u->host.s_addr = u->net.s_addr | htonl(2);
+    u->dns.s_addr = u->net.s_addr | htonl(3);
+    u->dhcp.s_addr = u->net.s_addr | htonl(15);
+    return true;
+}
+
+static bool inside(const User *u, const char *what, struct in_addr a, Error **err)
+{
+    return (a.s_addr & u->mask.s_addr) == u->net.s_addr || fail(err, "-netdev user,%s=: not in the network", what);
+}
+
+static bool addresses(User *u, Opts *o, Error **err)
+{
+    return network(u, opts_get(o, "net"), err) && address("host", opts_get(o, "host"), &u->host, err) &&
+           address("dns", opts_get(o, "dns"), &u->dns, err) && address("dhcpstart", opts_get(o, "dhcpstart"), &u->dhcp, err) &&
+           inside(u, "host", u->host, err) && inside(u, "dns", u->dns, err) && inside(u, "dhcpstart", u->dhcp, err);
+}
+
+/* ---- hostfwd: [tcp|udp]:[addr]:port[-[addr]:port] ---- */
+typedef struct Ports {
+    bool udp;
+    struct in_addr host, guest;
+    uint16_t host_port, guest_port;
+} Ports;
+
+static bool port_number(const char *text, uint16_t *out)
+{
+    uint64_t v;
+
+    if (!text || !parse_u64(text, &v, NULL) || v > 65535)
+        return false;
+    *out = (uint16_t)v;
+    return true;
+}
+
+static bool end_of(const char *text, struct in_addr *addr, uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    g_autofree char *host = colon ? g_strndup(text, (gsize)(colon - text)) : NULL;
+
+    return colon && (!*host || inet_pton(AF_INET, host, addr) == 1) && port_number(colon + 1, port);
+}
+
+static bool parse_ports(const User *u, const char *text, bool both, Ports *out, Error **err)
+{
+    g_auto(GStrv) sides = g_strsplit(text, "-", 2);
+    const char *rest = sides[0] ? strchr(sides[0], ':') : NULL;
+    bool ok = rest;
+
+    *out = (Ports){ .guest = u->dhcp, .host.s_addr = htonl(INADDR_ANY), .udp = g_str_has_prefix(text, "udp:") };
+    ok = ok && (out->udp || text[0] == ':' || g_str_has_prefix(text, "tcp:"));
+    ok = ok && end_of(rest + 1, &out->host, &out->host_port);
+    ok = ok && (sides[1] ? end_of(sides[1], &out->guest, &out->guest_port) && out->guest_port : !both);
+    if (ok)
+        return true;
+    fail(err, "hostfwd '%s': not understood", text);
+    return error_hint(err, both ? "write tcp:[HOSTADDR]:PORT-[GUESTADDR]:PORT" : "write tcp:[HOSTADDR]:PORT");
+}
+
+static bool add_hostfwd(User *u, const char *text, Error **err)
+{
+    Ports p;
+
+    if (!parse_ports(u, text, true, &p, err))
+        return false;
+    return slirp_add_hostfwd(u->slirp, p.udp, p.host, p.host_port, p.guest, p.guest_port) >= 0 ||
+           fail(err, "could not set up host forwarding rule '%s': the port cannot be bound", text);
+}
+
+/* ---- guestfwd: tcp:addr:port-CHARDEV or -cmd:COMMAND ---- */
+static ssize_t forward_write(const void *buf, size_t len, void *opaque)
+{
+    Forward *f = opaque;
+
+    chr_write_all(f->chr, buf, len);
+    return (ssize_t)len;
+}
+
+static size_t forward_room(void *o)
+{
+    const Forward *f = o;
+
+    return slirp_socket_can_recv(f->u->slirp, f->addr, f->port);
+}
+
+static void forward_take(void *o, const uint8_t *p, size_t n)
+{
+    Forward *f = o;
+
+    slirp_socket_recv(f->u->slirp, f->addr, f->port, p, (int)n);
+}
+
+static bool to_chardev(User *u, const char *dev, struct in_addr addr, uint16_t port, Error **err)
+{
+    Forward *f = g_new0(Forward, 1);
+    g_autofree char *id = g_strdup_printf("%s.guestfwd.tcp.%u", u->d->id, port);
+
+    f->u = u;
+    f->addr = addr;
+    f->port = port;
+    g_ptr_array_add(u->forwards, f);
+    f->chr = chr_new_short(u->d->vm, id, dev, err);
+    if (!f->chr || !chr_attach(f->chr, &(ChrUser){ forward_room, forward_take, NULL, f }, err))
+        return false;
+    return slirp_add_guestfwd(u->slirp, forward_write, f, &f->addr, port) >= 0 || fail(err, "guestfwd: %s:%u is in use", inet_ntoa(addr), port);
+}
+
+static bool add_guestfwd(User *u, const char *text, Error **err)
+{
+    const char *dash = strchr(text, '-'), *start = strchr(text, ':');
+    g_autofree char *at = dash && start && start < dash ? g_strndup(start + 1, (gsize)(dash - start - 1)) : NULL;
+    struct in_addr addr = u->host;
+    uint16_t port = 0;
+
+    if (!at || !end_of(at, &addr, &port) || !port) {
+        fail(err, "guestfwd '%s': not understood", text);
+        return error_hint(err, "write tcp:ADDR:PORT-CHARDEV or tcp:ADDR:PORT-cmd:COMMAND");
+    }
+    if (!inside(u, "guestfwd", addr, err))
+        return false;
+    if (!g_str_has_prefix(dash + 1, "cmd:"))
+        return to_chardev(u, dash + 1, addr, port, err);
+    return slirp_add_exec(u->slirp, dash + 5, &addr, port) >= 0 || fail(err, "guestfwd '%s': the address is in use", text);
+}
+
+/* Options that may come several times. */
+static bool each(User *u, Opts *o, const char *key, bool (*fn)(User *u, const char *text, Error **err), Error **err)
+{
+    for (guint i = 0; i < o->v->len; i++) {
+        Opt *x = o->v->pdata[i];
+
+        if (strcmp(x->key, key) && !(g_str_has_prefix(x->key, key) && x->key[strlen(key)] == '.'))
+            continue;
+        x->used = true;
+        if (!fn(u, x->value, err))
+            return false;
+    }
+    return true;
+}
+
+/* ---- life ---- */
+static void make_source(User *u)
+{
+    u->polled = g_array_new(FALSE, TRUE, sizeof(Polled));
+    u->source = (UserSource *)(void *)g_source_new(&source_funcs, sizeof(UserSource));
+    u->source->u = u;
+    g_source_attach(&u->source->source, loop_context(u->d->vm->loop));
+}
+
+static bool start(User *u, Opts *o, Error **err)
+{
+    const char *search[17] = { NULL };
+    unsigned n = 0;
+    bool restricted, v4, v6;
+    SlirpConfig c = { .version = 4, .vnetwork = u->net, .vnetmask = u->mask, .vhost = u->host, .vnameserver = u->dns, .vdhcp_start = u->dhcp,
+                      .vprefix_len = 64, .vhostname = opts_get(o, "hostname"), .tftp_path = opts_get(o, "tftp"), .bootfile = opts_get(o, "bootfile"),
+                      .tftp_server_name = opts_get(o, "tftp-server-name"), .vdomainname = opts_get(o, "domainname") };
+
+    inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
+    inet_pton(AF_INET6, "fec0::2", &c.vhost6);
+    inet_pton(AF_INET6, "fec0::3", &c.vnameserver6);
+    if (!opts_get_bool(o, "restrict", false, &restricted, err) || !opts_get_bool(o, "ipv4", true, &v4, err) ||
+        !opts_get_bool(o, "ipv6", v4, &v6, err))
+        return false;
+    for (guint i = 0; i < o->v->len; i++) {
+        Opt *x = o->v->pdata[i];
+
+        if (strcmp(x->key, "dnssearch"))
+            continue;
+        x->used = true;
+        if (n < 16)
+            search[n++] = x->value;
+    }
+    c.restricted = restricted;
+    c.in_enabled = v4;
+    c.in6_enabled = v6;
+    c.vdnssearch = n ? search : NULL;
+    u->slirp = slirp_new(&c, &callbacks, u);
+    return u->slirp || fail(err, "-netdev user: libslirp refuses the addresses");
+}
+
+static bool open_user(NetDev *d, Opts *o, Error **err)
+{
+    User *u = user(d);
+
+    u->d = d;
+    u->forwards = g_ptr_array_new_with_free_func(g_free);
+    if (!addresses(u, o, err) || !start(u, o, err))
+        return false;
+    make_source(u);
+    return each(u, o, "hostfwd", add_hostfwd, err) && each(u, o, "guestfwd", add_guestfwd, err);
+}
+
+static void close_user(NetDev *d)
+{
+    User *u = user(d);
+
+    if (u->source) {
+        g_source_destroy(&u->source->source);
+        g_source_unref(&u->source->source);
+        g_array_free(u->polled, TRUE);
+    }
+    for (guint i = 0; u->forwards && i < u->forwards->len; i++) {
+        Forward *f = u->forwards->pdata[i];
+
+        if (f->chr)
+            chr_detach(f->chr, f);
+    }
+    if (u->slirp)
+        slirp_cleanup(u->slirp);
+    if (u->forwards)
+        g_ptr_array_free(u->forwards, TRUE);
+}
+
+static char *describe(const NetDev *d)
+{
+    const User *u = user(d);
+    char net[INET_ADDRSTRLEN];
+
+    inet_ntop(AF_INET, &u->net, net, sizeof(net));
+    return g_strdup_printf("net=%s", net);
+}
+
+/* ---- the card sends ---- */
+static void take(void *o, const struct iovec *iov, int n)
+{
+    User *u = user(o);
+    uint8_t buf[NET_FRAME_MAX];
+    size_t len = net_flatten(iov, n, buf, sizeof(buf));
+
+    slirp_input(u->slirp, buf, (int)len);
+    for (guint i = 0; i < u->forwards->len; i++) {
+        Forward *f = u->forwards->pdata[i];
+
+        if (f->chr)
+            chr_accept_input(f->chr); /* an acknowledgement may have made room */
+    }
+    notify(u);
+}
+
+static void ready(void *o) { notify(user(o)); }
+
+static const NetBackend user_backend = {
+    .name = "user", .doc = "a network of its own behind the host's sockets (libslirp)", .size = sizeof(User), .open = open_user,
+    .close = close_user, .describe = describe, .ops = { .take = take, .ready = ready },
+};
+NET_BACKEND(user_backend);
+
+/* ---- at run time ---- */
+typedef struct Found {
+    const char *id;
+    NetDev *d;
+} Found;
+
+static void look_at(const char *id, void *p, void *arg)
+{
+    Found *f = arg;
+    NetDev *d = p;
+
+    if (d->be == &user_backend && (!f->id || !strcmp(id, f->id)))
+        f->d = d;
+}
+
+static User *find(Vm *vm, const char *dev, Error **err)
+{
+    Found f = { dev, NULL };
+
+    vm_registry_foreach(vm, "netdev", look_at, &f);
+    if (!f.d)
+        fail(err, dev ? "'%s' is not a user network" : "no user network is there%s", dev ? dev : "");
+    return f.d ? user(f.d) : NULL;
+}
+
+bool net_hostfwd_add(Vm *vm, const char *dev, const char *text, Error **err)
+{
+    User *u = find(vm, dev, err);
+
+    return u && add_hostfwd(u, text, err);
+}
+
+bool net_hostfwd_remove(Vm *vm, const char *dev, const char *text, Error **err)
+{
+    User *u = find(vm, dev, err);
+    Ports p;
+
+    if (!u || !parse_ports(u, text, false, &p, err))
+        return false;
+    return slirp_remove_hostfwd(u->slirp, p.udp, p.host, p.host_port) >= 0 || fail(err, "host forwarding rule for %s not found", text);
+}
+
+static void connections(const char *id, void *p, void *arg)
+{
+    NetDev *d = p;
+
+    if (d->be == &user_backend) {
+        char *text = slirp_connection_info(user(d)->slirp);
+
+        g_string_append_printf(arg, "VLAN -1 (%s):\n%s", id, text);
+        g_free(text);
+    }
+}
+
+char *net_user_connections(Vm *vm)
+{
+    GString *s = g_string_new(NULL);
+
+    vm_registry_foreach(vm, "netdev", connections, s);
+    return g_string_free(s, FALSE);
+}

@@ -1,0 +1,162 @@
+/* tests/unit/net.c - links with back-pressure, hubs, segmentation, a TCP conversation with a user network, capture files. */
+#include "net/net.h"
+#include "tests/lib/t.h"
+#include <stdio.h>
+#include <unistd.h>
+
+typedef struct End {
+    NetPort port;
+    bool open;
+    unsigned got, ready;
+    uint8_t last[2048];
+    size_t len;
+} End;
+static bool can_take(void *o) { return ((End *)o)->open; }
+static void take(void *o, const struct iovec *iov, int n)
+{
+    End *e = o;
+
+    e->len = net_flatten(iov, n, e->last, sizeof(e->last));
+    e->got++;
+}
+static void ready(void *o) { ((End *)o)->ready++; }
+static const NetPortOps ops = { .can_take = can_take, .take = take, .ready = ready };
+
+static NetDev *back_end(Vm *vm, const char *text)
+{
+    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
+
+    return net_new(vm, o, &abort_on_error);
+}
+
+static void plug(End *e, Vm *vm, const char *text)
+{
+    net_port_init(&e->port, vm, &ops, e);
+    net_attach(back_end(vm, text), &e->port, &abort_on_error);
+    e->open = true;
+}
+
+static const uint8_t frame[60] = { 1, 2, 3 };
+
+static void hub(Vm *vm)
+{
+    static End a, b, c;
+
+    plug(&a, vm, "hubport,hubid=0,id=a");
+    plug(&b, vm, "hubport,hubid=0,id=b");
+    plug(&c, vm, "hubport,hubid=0,id=c");
+    check(net_send_flat(&a.port, frame, 60));
+    check(!a.got && b.got == 1 && c.got == 1 && b.len == 60);
+    net_set_link(net_find(vm, "c"), false);
+    check(!net_link_up(&c.port) && net_link_up(&b.port));
+    net_send_flat(&a.port, frame, 60);
+    check(b.got == 2 && c.got == 1);
+    net_detach(&b.port);
+    check(net_send_flat(&a.port, frame, 60)); /* nobody hears it */
+    net_detach(&a.port);
+    net_detach(&c.port);
+}
+
+/* Nothing is lost: what the other end cannot take waits, then the sender is told to wait, then to go on. */
+static void pressure(Vm *vm)
+{
+    static End a, b;
+    unsigned sent = 0;
+
+    plug(&a, vm, "hubport,hubid=1,id=a");
+    plug(&b, vm, "hubport,hubid=1,id=b");
+    b.open = false;
+    while (sent < 100000 && net_send_flat(&a.port, frame, 60))
+        sent++;
+    check(sent >= 64 && sent < 100000);
+    check(!b.got && !a.ready && !net_has_room(&a.port));
+    b.open = true;
+    for (unsigned i = 0; i < 100 && b.got < sent; i++)
+        net_can_take(&b.port);
+    check_eq(b.got, sent);
+    check(a.ready);
+    check(net_has_room(&a.port));
+    net_detach(&a.port);
+    net_detach(&b.port);
+}
+
+typedef struct Pieces {
+    unsigned n;
+    size_t bytes;
+    bool good;
+} Pieces;
+
+static void piece(void *arg, const uint8_t *p, size_t len)
+{
+    Pieces *s = arg;
+    size_t ip = len - 14;
+
+    s->good &= (size_t)(p[16] << 8 | p[17]) == ip && !net_fold(net_sum(p + 14, 20, 0));
+    s->good &= !net_fold(net_sum(p + 34, len - 34, net_sum(p + 26, 8, 6 + (uint32_t)(len - 34))));
+    s->good &= p[41] == s->bytes % 256 && (s->n == 2) == !!(p[47] & 8);
+    s->bytes += len - 54;
+    s->n++;
+}
+
+static void segments(Vm *vm)
+{
+    uint8_t f[54 + 250] = { [12] = 8, [14] = 0x45, [18] = 1, [23] = 6, [26] = 10, [30] = 10, [46] = 0x50, [47] = 0x18 };
+    Pieces s = { .good = true };
+
+    check(net_segment(f, sizeof(f), 14, 34, 100, piece, &s));
+    check(s.good);
+    check_eq(s.n, 3);
+    check_eq(s.bytes, 250);
+    check(!net_segment(f, 40, 14, 34, 100, piece, &s)); /* no room for the header */
+    check(!net_segment(f, sizeof(f), 14, 34, 0, piece, &s));
+    f[46] = 0xf0;
+    check(!net_segment(f, 60, 14, 34, 100, piece, &s)); /* options beyond the end */
+    check_eq(net_crc32("123456789", 9), 0xcbf43926);
+}
+
+/* ARP for the host: it answers, and the capture has both frames. */
+static void user(Vm *vm)
+{
+    static End a;
+    g_autofree char *path = g_strdup_printf("%s/menura-%d.pcap", g_get_tmp_dir(), getpid()), *pcap = NULL;
+    g_autofree char *text = g_strdup_printf("netdev=u,file=%s", path);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+    uint8_t arp[60] = { [0] = 255, 255, 255, 255, 255, 255, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
+                        0x52, 0x54, 0, 0x12, 0x34, 0x56, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2 };
+    gsize n;
+
+    plug(&a, vm, "user,id=u");
+    check(obj_new(obj_class_find("filter-dump"), &vm->root, "d", o, &abort_on_error));
+    check(net_send_flat(&a.port, arp, sizeof(arp)));
+    check_eq(a.got, 1);
+    check(a.last[21] == 2 && a.last[28] == 10 && a.last[31] == 2);
+    check(g_file_get_contents(path, &pcap, &n, NULL));
+    check_eq(n, 24 + 16 + sizeof(arp) + 16 + a.len);
+    unlink(path);
+    net_detach(&a.port);
+}
+
+static void forwards(Vm *vm)
+{
+    static const char *const bad[] = { "tcp", "tcp::", "tcp::x-:22", "tcp::70000-:22", "udp:1.2.3:5-:6", "icmp::1-:2", "tcp::5555-:0" };
+    Error *err = NULL;
+
+    back_end(vm, "user,id=u,restrict=on,net=192.168.76.0/24,dhcpstart=192.168.76.9");
+    check(net_hostfwd_add(vm, NULL, "tcp:127.0.0.1:0-:22", &abort_on_error));
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+        check(!net_hostfwd_add(vm, "u", bad[i], NULL));
+    check(!net_hostfwd_remove(vm, "u", "tcp:127.0.0.1:1", &err));
+    error_free(err);
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const wrong[] = { "user,id=v,net=1.2.3", "user,id=v,net=10.0.0.0/31", "user,id=v,dns=10.9.9.9", "user,id=u", "user,id=v,nonsense=1" };
+        g_autoptr(Opts) o = opts_parse(wrong[i], "type", &abort_on_error);
+
+        check(!net_new(vm, o, NULL));
+    }
+}
+
+TEST("net/hub", hub);
+TEST("net/pressure", pressure);
+TEST("net/segments", segments);
+TEST("net/user", user);
+TEST("net/forwards", forwards);
