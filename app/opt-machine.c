@@ -254,6 +254,7 @@ bool o_name(App *a, const Option *o, const char *v, Error **err)
     if (!p)
         return false;
     opt__set(&a->vm->cfg.name, opts_peek(p, "guest"));
+    a->vm->cfg.named = true;
     return true;
 }
 

@@ -24,6 +24,12 @@ static const ChrOps *find_backend(const char *name)
     return NULL;
 }
 
+void chr_backend_foreach(void (*fn)(const char *name, void *arg), void *arg)
+{
+    for (const ChrOps *const *b = __start_chrbackends; b < __stop_chrbackends; b++)
+        fn((*b)->name, arg);
+}
+
 void chr_help(GString *out)
 {
     g_string_append(out, "Available chardev backend types:\n");

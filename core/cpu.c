@@ -5,6 +5,7 @@
  * own thread, or by anybody while it is parked.
  */
 #include "core/priv.h"
+#include <unistd.h>
 #include "util/trace.h"
 #include <sys/mman.h>
 
@@ -333,6 +334,7 @@ static void cpu_loop(Cpu *c)
 static gpointer cpu_thread(gpointer arg)
 {
     self = arg;
+    __atomic_store_n(&self->tid, gettid(), __ATOMIC_RELEASE);
     cpu_loop(self);
     return NULL;
 }
@@ -347,6 +349,8 @@ void core__cpu_start_threads(Vm *vm)
             continue;
         cpu_request(c, CPU_REQ_STOP); /* it parks first */
         c->thread = g_thread_new(name, cpu_thread, c);
+        while (!__atomic_load_n(&c->tid, __ATOMIC_ACQUIRE)) /* the first thing it says; clients pin it by this */
+            g_thread_yield();
     }
 }
 

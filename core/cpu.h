@@ -142,6 +142,7 @@ struct Cpu {
     void *regs;                /* Target.regs_size bytes, zeroed, page aligned, a stack below them */
     void *engine;              /* the accelerator's own */
     GThread *thread;
+    int tid;                   /* of that thread on the host; 0 before it runs */
     bool running;              /* inside run(); atomic */
     bool sleeps_in_run;        /* run() waits in HLT and serves INIT and SIPI itself; mp_state is a copy, by pull */
     bool parked;               /* stopped by vm_stop; VM lock */

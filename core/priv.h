@@ -57,6 +57,7 @@ struct VmPriv {
     GArray *sections;     /* of const StateSection * */
     GCond parked, resumed;
     bool cpus_stopped;    /* VM lock */
+    unsigned looks;       /* depth of vm_look_begin */
     bool quitting, started, looped;
     Exit stop_exit;       /* of the vCPU that asked */
     Cpu *stop_cpu;

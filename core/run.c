@@ -75,6 +75,18 @@ void vm_reset(Vm *vm, Cause c)
     lock_drop(&vm->lock);
 }
 
+void vm_look_begin(Vm *vm)
+{
+    if (!vm->priv->looks++)
+        core__cpus_stop(vm);
+}
+
+void vm_look_end(Vm *vm)
+{
+    if (!--vm->priv->looks && vm_running(vm))
+        core__cpus_resume(vm);
+}
+
 bool vm_start(Vm *vm, bool paused, Error **err)
 {
     lock_take(&vm->lock);

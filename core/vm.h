@@ -26,6 +26,7 @@ typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL
 
 typedef struct VmConfig { /* what the machine needs to know of the command line; owned by vm */
     char *name, *uuid_text;
+    bool named;                      /* -name was given */
     uint8_t uuid[16];
     bool uuid_set;
     uint64_t ram_size, ram_max;
@@ -89,6 +90,9 @@ bool vm_start(Vm *vm, bool paused, Error **err); /* reset, threads, run */
 void vm_stop(Vm *vm, RunState why);
 void vm_cont(Vm *vm); /* inmigrate: later, when loaded; finish-migrate: not at all */
 bool vm_running(const Vm *vm);
+/* For looking at CPUs: all are at rest in between; no event, the run state stays. Nests. VM loop, VM lock held. */
+void vm_look_begin(Vm *vm);
+void vm_look_end(Vm *vm);
 void vm_request(Vm *vm, VmRequest r, Cause c);       /* any thread; returns at once */
 void vm_request_cpu(Vm *vm, VmRequest r, Cpu *cpu, const Exit *e); /* from cpu_park */
 void vm_exit_code(Vm *vm, int status);               /* isa-debug-exit: end the process with it */

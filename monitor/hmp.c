@@ -1,236 +1,257 @@
 /*
- * monitor/hmp.c - the human monitor: a table of commands, line by line on a character device.
- * Input is bounded at LINE_MAX_ bytes a line; longer lines are dropped with a message.
+ * monitor/hmp.c - the human monitor: finds the row of the schema that a line begins with, reads its arguments, runs it;
+ * help. Shapes and texts are QEMU's, since programs read them.
  */
-#include "core/version.h"
+#include "monitor/hmp.h"
+#include "core/api/monitor.h"
 #include "monitor/priv.h"
-#include "ui/front.h"
-#include <stdio.h>
 
-enum { LINE_MAX_ = 4096 };
-
-typedef struct Cmd {
-    const char *name, *args, *help;
-    void (*fn)(Vm *vm, char **argv, GString *out);
-} Cmd;
-
-static void c_help(Vm *vm, char **argv, GString *out);
-
-static void c_stop(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_STOP, CAUSE_NONE); }
-static void c_cont(Vm *vm, char **argv, GString *out) { vm_cont(vm); }
-static void c_reset(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_RESET, CAUSE_HOST_QMP_SYSTEM_RESET); }
-static void c_powerdown(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_POWERDOWN, CAUSE_NONE); }
-static void c_quit(Vm *vm, char **argv, GString *out) { vm_request(vm, VM_SHUTDOWN, CAUSE_HOST_QMP_QUIT); }
-
-static void i_status(Vm *vm, GString *out)
+/* ---- finding ---- */
+bool hmp__is_named(const HmpCommand *c, const char *name, size_t n)
 {
-    g_string_append_printf(out, "VM status: %s%s%s%s\n", vm_running(vm) ? "running" : "paused", vm_running(vm) ? "" : " (",
-                           vm_running(vm) ? "" : api_RunState.names[vm->state], vm_running(vm) ? "" : ")");
-}
+    const char *p = c->names;
 
-static void i_version(Vm *vm, GString *out) { g_string_append_printf(out, QEMU_VERSION "Menura %s\n", MENURA_VERSION); }
+    for (;;) {
+        size_t len = strcspn(p, "|");
 
-static void i_registers(Vm *vm, GString *out)
-{
-    bool was = vm_running(vm);
-
-    vm_stop(vm, vm->state == RUN_RUNNING ? RUN_PAUSED : vm->state);
-    for (unsigned i = 0; i < vm->ncpus; i++) {
-        g_string_append_printf(out, "CPU#%u\n", i);
-        cpu_sync(vm->cpus[i], RG_ALL);
-        vm->cpus[i]->target->print_regs(vm->cpus[i], out);
+        if (len == n && !strncmp(p, name, n))
+            return true;
+        if (!p[len])
+            return false;
+        p += len + 1;
     }
-    if (was)
-        vm_cont(vm);
 }
 
-static void i_mtree(Vm *vm, GString *out)
+const char *hmp__name(const HmpCommand *c, size_t *n)
 {
-    as_print(vm->mem, out, true);
-    as_print(vm->ports, out, true);
+    *n = strcspn(c->names, "|");
+    return c->names;
 }
 
-static void i_qtree(Vm *vm, GString *out) { dev_print_tree(vm, out); }
-
-static void i_jit(Vm *vm, GString *out)
+static const HmpCommand *find(const char *name, size_t n)
 {
-    if (vm->accel->stats)
-        vm->accel->stats(vm, out);
+    for (unsigned i = 0; i < hmp_command_count; i++)
+        if (hmp__is_named(&hmp_commands[i], name, n))
+            return &hmp_commands[i];
+    return NULL;
 }
 
-static const struct {
-    const char *name, *help;
-    void (*fn)(Vm *vm, GString *out);
-} infos[] = {
-    { "status", "is it running", i_status }, { "version", "of this program", i_version },
-    { "registers", "of all CPUs", i_registers }, { "mtree", "what lies at which address", i_mtree },
-    { "qtree", "devices and buses", i_qtree }, { "jit", "counters of the accelerator", i_jit },
-};
+static size_t word_len(const char *p) { return strcspn(p, " \t/"); }
 
-static void c_info(Vm *vm, char **argv, GString *out)
+const HmpCommand *hmp__find(const char *line, const char **args)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(infos); i++)
-        if (argv[1] && !strcmp(argv[1], infos[i].name)) {
-            infos[i].fn(vm, out);
+    size_t n = word_len(line), gap, sub;
+    g_autofree char *both = NULL;
+    const HmpCommand *c;
+
+    *args = line + n;
+    gap = strspn(*args, " \t");
+    sub = word_len(*args + gap);
+    if (n != 4 || strncmp(line, "info", 4) || !sub)
+        return find(line, n);
+    both = g_strdup_printf("info %.*s", (int)sub, *args + gap);
+    c = find(both, strlen(both));
+    *args += gap + sub;
+    return c;
+}
+
+/* ---- running ---- */
+static bool run_qmp(Hmp *h, const HmpCommand *c, const JVal *args, Error **err)
+{
+    JVal *ret = NULL;
+    bool ok = qmp__call(h->vm, h->mon, c->qmp, args, &ret, err);
+
+    j_free(ret); /* commands that show something have a function of their own */
+    return ok;
+}
+
+static void run(Hmp *h, const HmpCommand *c, const JVal *args)
+{
+    Error *err = NULL;
+    void *in = NULL;
+
+    if (c->qmp) {
+        if (!run_qmp(h, c, args, &err))
+            g_string_append_printf(h->out, "Error: %s\n", error_text(err));
+        error_free(err);
+        return;
+    }
+    if (c->args) {
+        in = g_malloc0(c->args->size);
+        if (!api_in(c->args, args, in, &err)) {
+            g_string_append_printf(h->out, "Error: %s\n", error_text(err));
+            error_free(err);
+            g_free(in);
             return;
         }
-    for (size_t i = 0; i < G_N_ELEMENTS(infos); i++)
-        g_string_append_printf(out, "info %s -- %s\n", infos[i].name, infos[i].help);
+    }
+    c->run(h, in);
+    if (in)
+        api_clear(c->args, in);
+    g_free(in);
 }
 
-static void c_screendump(Vm *vm, char **argv, GString *out)
+void hmp__run(Hmp *h, const char *line)
 {
-    UiConsole *c = ui_console(vm, 0);
+    const HmpCommand *c;
+    const char *rest;
+    g_autoptr(JVal) args = NULL;
     Error *err = NULL;
 
-    if (!argv[1])
-        g_string_append(out, "screendump: which file?\n");
-    else if (!c)
-        g_string_append(out, "screendump: this machine has no screen\n");
-    else if (!ui_screendump(c, argv[1], NULL, &err)) {
-        g_string_append_printf(out, "Error: %s\n", error_text(err));
+    line += strspn(line, " \t");
+    if (!*line || *line == '#')
+        return;
+    c = hmp__find(line, &rest);
+    if (!c) {
+        int n = (int)(rest - line);
+
+        g_string_append_printf(h->out, "unknown command: '%.*s'\n", n, line);
+        return;
+    }
+    args = hmp__args(h, c, rest, &err);
+    if (args) {
+        run(h, c, args);
+    } else {
+        size_t n;
+        const char *name = hmp__name(c, &n);
+
+        g_string_append_printf(h->out, "%s\nTry \"help %.*s\" for more information\n", error_text(err), (int)n, name);
         error_free(err);
     }
 }
 
-/* "ctrl-alt-f1": all down in order, all up in reverse. */
-static void c_sendkey(Vm *vm, char **argv, GString *out)
-{
-    g_auto(GStrv) keys = g_strsplit(argv[1] ? argv[1] : "", "-", 16);
-    UiEvent ev[32];
-    unsigned n = 0, k = g_strv_length(keys);
-
-    for (unsigned i = 0; i < k && i < 16; i++) {
-        int code = ui_key_by_qcode(keys[i]);
-
-        if (code < 0) {
-            g_string_append_printf(out, "sendkey: there is no key '%s'\n", keys[i]);
-            return;
-        }
-        ev[n++] = (UiEvent){ .kind = UI_KEY, .key = (uint16_t)code, .down = true };
-    }
-    for (unsigned i = n; i-- > 0;)
-        ev[n + (n - 1 - i)] = (UiEvent){ .kind = UI_KEY, .key = ev[i].key, .down = false };
-    ui_input_send(vm, ev, 2 * n);
-}
-
-static void c_x(Vm *vm, char **argv, GString *out)
-{
-    uint64_t at = 0, v;
-    bool phys = !strcmp(argv[0], "xp");
-    const char *text = argv[1] && argv[1][0] == '/' ? argv[2] : argv[1];
-    unsigned n = argv[1] && argv[1][0] == '/' ? (unsigned)g_ascii_strtoull(argv[1] + 1, NULL, 10) : 1;
-
-    if (!text || !parse_u64(text, &at, NULL)) {
-        g_string_append(out, "x[p] [/N] ADDRESS\n");
-        return;
-    }
-    for (unsigned i = 0; i < CLAMP(n, 1, 1024); i++, at += 4) {
-        uint8_t b[4] = { 0 };
-
-        if (phys ? as_read(vm->mem, at, b, 4, (MemAttrs){ .peek = true }) != MEM_OK : !vm->ncpus || !cpu_read_va(vm->cpus[0], at, b, 4)) {
-            g_string_append_printf(out, "Cannot access memory at %#" PRIx64 "\n", at);
-            return;
-        }
-        v = le32_load(b);
-        g_string_append_printf(out, "%s%016" PRIx64 ": 0x%08" PRIx64 "\n", "", at, v);
-    }
-}
-
-static const Cmd cmds[] = {
-    { "help", "", "this list", c_help },
-    { "info", "[what]", "show something", c_info },
-    { "stop", "", "stop the CPUs", c_stop },
-    { "cont", "", "let them go on", c_cont },
-    { "c", "", "the same", c_cont },
-    { "system_reset", "", "the reset button", c_reset },
-    { "system_powerdown", "", "the power button", c_powerdown },
-    { "quit", "", "end the VM", c_quit },
-    { "q", "", "the same", c_quit },
-    { "screendump", "FILE", "the screen as PNG or PPM", c_screendump },
-    { "sendkey", "KEYS", "press keys, as in ctrl-alt-delete", c_sendkey },
-    { "x", "[/N] ADDR", "words of virtual memory", c_x },
-    { "xp", "[/N] ADDR", "words of physical memory", c_x },
-};
-
-static void c_help(Vm *vm, char **argv, GString *out)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(cmds); i++)
-        g_string_append_printf(out, "%s %s -- %s\n", cmds[i].name, cmds[i].args, cmds[i].help);
-}
-
 char *monitor_hmp(Vm *vm, const char *line)
 {
-    GString *out = g_string_new(NULL);
-    g_auto(GStrv) raw = g_strsplit_set(line, " \t\r\n", 32);
-    char *argv[33] = { NULL };
-    unsigned n = 0;
+    Hmp h = { .vm = vm, .out = g_string_new(NULL) };
 
-    for (char **p = raw; *p; p++)
-        if (**p)
-            argv[n++] = *p;
-    for (size_t i = 0; n && i < G_N_ELEMENTS(cmds); i++)
-        if (!strcmp(argv[0], cmds[i].name)) {
-            cmds[i].fn(vm, argv, out);
-            n = 0;
-        }
-    if (n)
-        g_string_append_printf(out, "unknown command: '%s'\n", argv[0]);
-    return g_string_free(out, FALSE);
+    hmp__run(&h, line);
+    return g_string_free(h.out, FALSE);
 }
 
-/* ---- on a character device ---- */
-static void prompt(Monitor *m) { mon__send(m, "(qemu) ", 7); }
-
-static void run_line(Monitor *m, GString *line)
+bool qmp_human_monitor_command(Vm *vm, const HumanMonitorCommandArgs *args, char **ret, Error **err)
 {
-    char *answer = monitor_hmp(m->vm, line->str);
+    Hmp h = { .vm = vm, .out = g_string_new(NULL) };
 
-    for (char *p = answer; *p;) { /* terminals want carriage returns */
-        size_t n = strcspn(p, "\n");
-
-        mon__send(m, p, n);
-        p += n;
-        if (*p) {
-            mon__send(m, "\r\n", 2);
-            p++;
-        }
+    if (args->has_cpu_index && (args->cpu_index < 0 || args->cpu_index >= vm->ncpus)) {
+        g_string_free(h.out, TRUE);
+        return fail(err, "Parameter 'cpu-index' expects a CPU number");
     }
-    g_free(answer);
-    g_string_truncate(line, 0);
-    prompt(m);
+    h.cpu = (unsigned)args->cpu_index;
+    hmp__run(&h, args->command_line);
+    *ret = g_string_free(h.out, FALSE);
+    return true;
 }
 
-void hmp__take(Monitor *m, const uint8_t *p, size_t n)
+/* ---- help ---- */
+static int by_name(const void *a, const void *b)
 {
-    GString *line = m->line;
-
-    for (size_t i = 0; i < n; i++) {
-        char c = (char)p[i];
-
-        if (c == '\r' || c == '\n') {
-            mon__send(m, "\r\n", 2);
-            run_line(m, line);
-        } else if ((c == 8 || c == 127) && line->len) {
-            g_string_truncate(line, line->len - 1);
-            mon__send(m, "\b \b", 3);
-        } else if ((uint8_t)c >= ' ' && line->len < LINE_MAX_) {
-            g_string_append_c(line, c);
-            mon__send(m, &c, 1);
-        }
-    }
+    return strcmp((*(const HmpCommand *const *)a)->names, (*(const HmpCommand *const *)b)->names);
 }
 
-void hmp__event(Monitor *m, ChrEvent e)
-{
-    static const char hello[] = "QEMU " QEMU_VERSION " monitor - type 'help' for more information\r\n";
+static bool is_info(const HmpCommand *c) { return g_str_has_prefix(c->names, "info "); }
 
-    if (e != CHR_OPENED)
+static void help_line(Hmp *h, const HmpCommand *c)
+{
+    g_string_append_printf(h->out, "%s %s -- %s\n", c->names, c->params, c->help);
+}
+
+static void help_all(Hmp *h, bool info)
+{
+    g_autofree const HmpCommand **v = g_new(const HmpCommand *, hmp_command_count);
+
+    for (unsigned i = 0; i < hmp_command_count; i++)
+        v[i] = &hmp_commands[i];
+    qsort(v, hmp_command_count, sizeof(*v), by_name);
+    for (unsigned i = 0; i < hmp_command_count; i++)
+        if (is_info(v[i]) == info)
+            help_line(h, v[i]);
+}
+
+void hmp_help(Hmp *h, const HmpHelpArgs *args)
+{
+    const HmpCommand *c;
+
+    if (!args->name || !strcmp(args->name, "info")) {
+        help_all(h, args->name);
         return;
-    g_string_truncate(m->line, 0);
-    mon__send(m, hello, sizeof(hello) - 1);
-    prompt(m);
+    }
+    c = find(args->name, strlen(args->name));
+    if (c)
+        help_line(h, c);
+    else
+        g_string_append_printf(h->out, "unknown command: '%s'\n", args->name);
 }
 
-void hmp__init(Monitor *m) { m->line = g_string_new(NULL); }
-void hmp__fini(Monitor *m) { g_string_free(m->line, TRUE); }
+void hmp_info(Hmp *h, const HmpInfoArgs *args)
+{
+    if (args->item)
+        g_string_append_printf(h->out, "unknown command: 'info %s'\n", args->item);
+    else
+        help_all(h, true);
+}
+
+/* ---- completion ---- */
+static void offer(GPtrArray *v, const char *names, const char *typed)
+{
+    g_auto(GStrv) each = g_strsplit(names, "|", -1);
+
+    for (char **e = each; *e; e++)
+        if (g_str_has_prefix(*e, typed) && !strchr(*e, ' '))
+            g_ptr_array_add(v, g_strdup(*e));
+}
+
+static gint by_text(gconstpointer a, gconstpointer b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static void offer_files(GPtrArray *v, const char *typed)
+{
+    const char *slash = strrchr(typed, '/');
+    g_autofree char *folder = slash ? g_strndup(typed, (size_t)(slash - typed) + 1) : g_strdup("");
+    GDir *d = g_dir_open(*folder ? folder : ".", 0, NULL);
+    const char *name;
+
+    while (d && (name = g_dir_read_name(d))) {
+        g_autofree char *path = g_strconcat(folder, name, NULL);
+
+        if (g_str_has_prefix(path, typed))
+            g_ptr_array_add(v, g_strconcat(path, g_file_test(path, G_FILE_TEST_IS_DIR) ? "/" : NULL, NULL));
+    }
+    if (d)
+        g_dir_close(d);
+}
+
+/* What the argument being typed is: the n-th that is not a flag. */
+static int kind_at(const HmpCommand *c, const char *args)
+{
+    unsigned words = 0;
+
+    for (const char *p = args; *p; p++)
+        words += !g_ascii_isspace(*p) && (p == args || g_ascii_isspace(p[-1])) && *p != '-' && *p != '/';
+    if (words && !g_ascii_isspace(args[strlen(args) - 1]))
+        words--;
+    for (unsigned i = 0; c->args && i < c->args->n; i++)
+        if (c->arg_kinds[i] != HMP_FLAG && c->arg_kinds[i] != HMP_FORMAT && !words--)
+            return c->arg_kinds[i];
+    return -1;
+}
+
+GPtrArray *hmp__complete(Hmp *h, const char *before, size_t *word)
+{
+    GPtrArray *v = g_ptr_array_new_with_free_func(g_free);
+    const char *space = strrchr(before, ' '), *typed = space ? space + 1 : before, *args;
+    const HmpCommand *c = space ? hmp__find(before, &args) : NULL;
+    int kind = c && args < typed ? kind_at(c, args) : -1;
+
+    *word = (size_t)(typed - before);
+    for (unsigned i = 0; i < hmp_command_count; i++) {
+        const char *names = hmp_commands[i].names;
+
+        if (!space || kind == HMP_COMMAND)
+            offer(v, names, typed);
+        else if (g_str_has_prefix(before, "info ") && space == before + 4 && is_info(&hmp_commands[i]))
+            offer(v, names + 5, typed);
+    }
+    if (kind == HMP_FILE)
+        offer_files(v, typed);
+    g_ptr_array_sort(v, by_text);
+    return v;
+}

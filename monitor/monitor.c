@@ -9,13 +9,13 @@ enum { READ_STEP = 4096, READ_UNTIL = 256 * 1024, EVENTS_UNTIL = 16 * 1024 * 102
 static void pump(void *arg)
 {
     Monitor *m = arg;
-    size_t n = m->out->len ? chr_write(m->chr, m->out->data, m->out->len) : 0;
+    size_t n = m->out->len && !m->held ? chr_write(m->chr, m->out->data, m->out->len) : 0;
     bool was_full = m->out->len >= READ_UNTIL;
 
     m->waiter = 0;
     if (n)
         g_byte_array_remove_range(m->out, 0, (guint)n);
-    if (m->out->len)
+    if (m->out->len && !m->held)
         m->waiter = chr_want_write(m->chr, pump, m);
     if (was_full && m->out->len < READ_UNTIL)
         chr_accept_input(m->chr);

@@ -15,7 +15,8 @@ struct Monitor {
     bool negotiated;
     VmListener listener;  /* events */
     /* HMP */
-    GString *line;
+    struct Readline *readline;
+    bool held;            /* somebody else has the shared terminal: output waits */
     unsigned cpu;
 };
 /* Queues text to the peer; nothing blocks. A peer that does not read stops being read from, then loses events. */

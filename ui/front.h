@@ -25,6 +25,7 @@ UiConsole *ui_view_console(const UiView *v);   /* NULL once the console is gone 
 
 UiConsole *ui_console(Vm *vm, unsigned index); /* or NULL */
 const char *ui_console_name(const UiConsole *c);
+const void *ui_console_owner(const UiConsole *c); /* the device that draws */
 bool ui_console_text(UiConsole *c, GString *out); /* false: graphics, or it cannot say */
 unsigned ui_leds(Vm *vm);
 /* format "png", "ppm" or NULL: by the file's ending, PPM otherwise (as QEMU). Draws a fresh picture

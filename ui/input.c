@@ -23,7 +23,10 @@ static UiInput *handler(Ui *ui, UiEventKind kind)
 
 void ui_input_add(Vm *vm, const UiInput *i)
 {
-    g_ptr_array_add(ui__of(vm)->inputs, g_memdup2(i, sizeof(*i)));
+    UiInput *in = g_memdup2(i, sizeof(*i));
+
+    in->id = ui__of(vm)->next_input++;
+    g_ptr_array_add(ui__of(vm)->inputs, in);
 }
 
 static guint index_of(Ui *ui, void *o)
@@ -54,6 +57,8 @@ void ui_input_activate(Vm *vm, void *o)
     g_ptr_array_remove_index(ui->inputs, i);
     g_ptr_array_add(ui->inputs, in);
 }
+
+bool ui_takes(Vm *vm, UiEventKind kind) { return handler(ui__of(vm), kind); }
 
 bool ui_wants_abs(Vm *vm)
 {

@@ -15,7 +15,7 @@ typedef struct Ui { /* one per VM, made on first use, freed with it */
     bool flushing;
     uint8_t down[UI_KEYS]; /* as the devices saw it */
     uint32_t buttons;
-    unsigned leds;
+    unsigned leds, next_input;
 } Ui;
 Ui *ui__of(Vm *vm);
 #endif

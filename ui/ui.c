@@ -84,6 +84,7 @@ UiConsole *ui_console(Vm *vm, unsigned index)
     return index < ui->consoles->len ? ui->consoles->pdata[index] : NULL;
 }
 
+const void *ui_console_owner(const UiConsole *c) { return c->ops.o; }
 const char *ui_console_name(const UiConsole *c) { return c->name; }
 pixman_image_t *ui_surface(UiConsole *c) { return c->surface; }
 

@@ -47,6 +47,7 @@ typedef struct UiInput { /* an input device */
     void (*sync)(void *o);      /* end of one packet of events */
     unsigned (*room)(void *o);  /* key events it can queue now; NULL: any. Typing is paced by it, never lost. */
     void *o;
+    unsigned id; /* ui's: its number for query-mice */
 } UiInput;
 void ui_input_add(Vm *vm, const UiInput *i);  /* the last added of a kind gets the events (tablet wins over mouse for abs) */
 void ui_input_del(Vm *vm, void *o);
@@ -54,6 +55,7 @@ void ui_input_activate(Vm *vm, void *o);      /* to the front */
 void ui_input_room(Vm *vm, void *o);          /* room() may have grown: send queued keys */
 void ui_input_send(Vm *vm, const UiEvent *v, unsigned n); /* a packet: events then sync; enters through door_input */
 bool ui_wants_abs(Vm *vm);
+bool ui_takes(Vm *vm, UiEventKind kind); /* some device does */
 /* Key names of QMP (QKeyCode), send-key, and set-1 scancodes, one table ui/keys.def */
 int ui_key_by_qcode(const char *qcode);   /* -1 unknown */
 const char *ui_qcode(uint16_t key);

@@ -97,27 +97,6 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     }
 }
 
-/* x-stress: what may happen at any block boundary happens often. False: leave. */
-static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
-{
-    unsigned r = (unsigned)(rng_next(&t->stress) >> 40);
-
-    if (r % 4096 == 0) {
-        t->flush_code = true;
-        return false;
-    }
-    if (r & 1)
-        *from = NULL; /* not linked this time */
-    if (r % 8 == 2)
-        __atomic_store_n(&e->exit_req, 1, __ATOMIC_SEQ_CST);
-    if (r % 4 == 0) {
-        interp_block(e, b);
-        *from = NULL;
-        return false;
-    }
-    return true;
-}
-
 void tcg_jit_run(TcgCpu *t)
 {
     Env *e = &t->s->env;
@@ -139,8 +118,6 @@ void tcg_jit_run(TcgCpu *t)
             from = NULL;
             continue;
         }
-        if (UNLIKELY(t->stress.s) && !stressed(t, e, b, &from))
-            return;
         if (from && !from->dead && !b->dead)
             jit_link(&t->code, from, slot, b);
         jit_fold(e);

@@ -80,7 +80,6 @@ typedef struct TcgCpu {
     CodeCache code;
     GPtrArray *by_host; /* blocks with code, in the order of their addresses */
     uint64_t host_bytes, entries;
-    Rng stress;        /* 0: off */
 } TcgCpu;
 
 typedef struct TcgVm {

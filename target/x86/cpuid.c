@@ -5,6 +5,7 @@
  */
 #include "target/x86/fpu.h"
 #include "target/x86/models.h"
+#include "core/api/machine.h"
 #include "core/machine.h"
 
 typedef struct Feature {
@@ -483,4 +484,33 @@ void x86_models_help(GString *out)
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
         g_string_append_printf(out, " %s%s", features[i].name, features[i].have ? "" : "(-)");
     g_string_append(out, "\n(-): not implemented by the software CPU\n");
+}
+
+static void list_missing(const Model *m, const uint32_t have[WORDS], StrList *out)
+{
+    uint32_t words[WORDS] = { 0 };
+
+    add_features(m, words);
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
+        if ((words[features[i].word] & ~have[features[i].word]) >> features[i].bit & 1)
+            *API_ADD(out) = g_strdup(features[i].name);
+}
+
+bool qmp_query_cpu_definitions(Vm *vm, CpuDefinitionInfoList *ret, Error **err)
+{
+    Cpu any = { .accel = vm->accel, .vm = vm };
+    uint32_t have[WORDS];
+
+    offered(&any, have);
+    for (size_t i = 0; i < G_N_ELEMENTS(models); i++) {
+        const char *name = models[i].name;
+        CpuDefinitionInfo *d = API_ADD(ret);
+
+        d->name = g_strdup(name);
+        d->typename = g_strdup_printf("%s-x86_64-cpu", name);
+        d->has_migration_safe = true;
+        d->migration_safe = strcmp(name, "max") && strcmp(name, "host");
+        list_missing(&models[i], have, &d->unavailable_features);
+    }
+    return true;
 }
