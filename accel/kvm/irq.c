@@ -369,6 +369,8 @@ void kvm_inject(KvmCpu *k)
         waits = off ? c->intc->pending(c->intc_chip) : c->intc->extint(c->intc_chip, false) >= 0;
     }
     k->run->request_interrupt_window = waits;
+    if (waits) /* should the guest halt first, core sees that it must not sleep */
+        __atomic_fetch_or(&c->request, CPU_REQ_IRQ, __ATOMIC_SEQ_CST);
     if (off)
         k->run->cr8 = c->intc->get_tpr(c->intc_chip);
 }
