@@ -106,6 +106,7 @@ static CpuShadow *load_cpu(Cpu *c, StateIn *in, Error **err)
     ok = s->mp <= CPU_SHUTDOWN && s->secure <= 1 ? load_cpu_regs(s, in, &why) : fail(&why, "an impossible state");
     ok = ok && (!c->target->check || c->target->check(c, s->regs, &why));
     ok = ok && (!c->accel->can_hold || c->accel->can_hold(c->vm, s->regs, &why));
+    ok = ok && (!c->accel->can_hold || c->accel->can_hold(c->vm, s->regs, &why));
     if (ok)
         return s;
     g_free(s->regs);

@@ -65,6 +65,7 @@ static void x87_pull(KvmCpu *k)
     f->op = le16_load(p + FOP);
     f->ip = le64_load(p + FIP);
     f->dp = le64_load(p + FDP);
+    f->cs = f->ds = 0; /* the image is of 64-bit mode, where they are not kept */
     top = f->sw >> 11 & 7;
     for (unsigned i = 0; i < 8; i++) { /* ST(i) there, physical registers here */
         memset(f->st[(top + i) & 7], 0, 16);

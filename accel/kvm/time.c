@@ -72,13 +72,20 @@ bool kvm_tsc_pull(KvmCpu *k, Error **err)
  * would show had it run: kvm_time_starts takes that away again. */
 bool kvm_tsc_push(KvmCpu *k, Error **err)
 {
-    uint64_t now;
-    int64_t late;
+    uint64_t now, want;
+    int64_t late, ahead;
 
     if (!kvm_get_msr(k, MSR_TSC, &now, err))
         return false;
     late = k->v->stopped_at ? host_now() - k->v->stopped_at : 0;
-    return tsc_shift(k, x86_tsc(k->s) + cycles(k, late) - now, err);
+    want = x86_tsc(k->s) + cycles(k, late);
+    if (!tsc_shift(k, want - now, err) || !kvm_get_msr(k, MSR_TSC, &now, err))
+        return false;
+    /* Some nested KVMs take the order and do nothing. After a reset that makes no odds; a guest that goes on may notice. */
+    ahead = (int64_t)(now - want) / (int64_t)k->s->tsc_hz;
+    if (ahead && x86_tsc(k->s) > k->s->tsc_hz / 100 && !k->cpu->index)
+        warn_report("this host's KVM does not shift the time stamp counter: the guest's jumps by %" PRId64 " s", ahead);
+    return true;
 }
 
 void kvm_time_stopped(KvmVm *v)

@@ -123,6 +123,7 @@ static bool regs_pull(KvmCpu *k, Error **err)
     s->eflags = r.rflags; /* the arithmetic flags too, for saving */
     s->cpl = !(s->cr0 & CR0_PE) ? 0 : vm86(s) ? 3 : (uint8_t)SA_DPL(s->seg[SEG_SS].attr);
     s->env.pc = code64(s) ? r.rip : (uint32_t)(seg_base(s, SEG_CS) + r.rip);
+    s->env.a20_off = 0;
     x86_update_mode(s);
     return true;
 }
@@ -435,5 +436,12 @@ bool kvm_can_hold(Vm *vm, const void *shadow, Error **err)
         return fail(err, "KVM cannot close the A20 gate, which is closed in this state");
     if (s->smm && v->caps.smm <= 0)
         return fail(err, "this CPU is in system management mode, which this KVM lacks");
+    for (size_t i = 0; i < target_x86.nregs; i++) {
+        const CpuReg *r = &target_x86.regs[i];
+        uint64_t val = r->kvm == -1 ? 0 : le64_load((const char *)shadow + r->at);
+
+        if (r->kvm != -1 && (uint32_t)r->kvm != MSR_EFER && val != r->reset && !msr_known(v, (uint32_t)r->kvm) && strcmp(r->name, "smbase"))
+            return fail(err, "this KVM has no %s (MSR %#x), which is %#" PRIx64 " in this state", r->name, (unsigned)r->kvm, val);
+    }
     return true;
 }

@@ -332,10 +332,20 @@ static void cpu_exit(Cpu *c)
     c->engine = NULL;
 }
 
+/* The arithmetic flags join the others, for saving; running does not look at them there. */
+static bool pull(Cpu *c, unsigned groups, Error **err)
+{
+    X86 *s = c->regs;
+
+    s->eflags = x86_eflags(s);
+    return true;
+}
+
 static void cpu_was_reset(Cpu *c)
 {
     X86 *s = c->regs;
 
+    x86_set_eflags(s, s->eflags, ~0ull); /* loaded whole */
     s->env.cpu = c;
     s->tcg = c->engine;
     push(c, RG_ALL, NULL);
@@ -355,6 +365,6 @@ static void stats(Vm *vm, GString *out)
 
 static const Accel tcg = {
     .name = "tcg", .desc = "software CPU", .smm = true, .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
-    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .pull = pull, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
 };
 ACCEL(tcg);

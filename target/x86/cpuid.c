@@ -475,6 +475,31 @@ void x86_cpuid(X86 *s, uint32_t leaf, uint32_t sub, uint32_t out[4])
         out[2] |= 1u << 4;
 }
 
+const X86Cpuid *x86_cpuid_row(const X86 *s, uint32_t leaf, uint32_t sub)
+{
+    for (unsigned i = 0; i < s->ncpuid; i++)
+        if (s->cpuid[i].leaf == leaf && (!s->cpuid[i].by_sub || s->cpuid[i].sub == sub))
+            return &s->cpuid[i];
+    return NULL;
+}
+
+static uint32_t reg_of(const X86Cpuid *c, unsigned reg)
+{
+    return !c ? 0 : reg == 0 ? c->a : reg == 1 ? c->b : reg == 2 ? c->c : c->d;
+}
+
+void x86_missing_features(const X86Cpuid *theirs, const X86Cpuid *ours, GString *out)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        const Feature *f = &features[i];
+        unsigned reg = word_at[f->word].reg;
+
+        if (word_at[f->word].leaf == theirs->leaf && word_at[f->word].sub == theirs->sub &&
+            (reg_of(theirs, reg) & ~reg_of(ours, reg)) >> f->bit & 1)
+            g_string_append_printf(out, "%s%s", out->len ? ", " : "", f->name);
+    }
+}
+
 void x86_models_help(GString *out)
 {
     g_string_append(out, "Available CPUs:\n");

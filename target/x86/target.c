@@ -20,6 +20,8 @@ static bool cpu_init(Cpu *cpu, const char *model, Error **err)
     if (!x86_choose_model(cpu, model, err))
         return false;
     own(&cpu->obj, s->cpuid, free_cpuid);
+    if (cpu->index == 0)
+        x86_cpuid_section(cpu->vm);
     return true;
 }
 

@@ -142,6 +142,7 @@ ring3:  mov     BOX_TURNS, %r8
         mov     $1, %eax
         movq    %rax, %xmm3
         xor     %r9d, %r9d
+        movzbl  0x7ff1, %r11d           /* SSE4.2? Some nested KVMs do not trap CPUID here */
         rdtsc
         shl     $32, %rdx
         or      %rdx, %rax
@@ -152,8 +153,10 @@ ring3:  mov     BOX_TURNS, %r8
         paddq   %xmm3, %xmm15
         fld1
         faddp
+        bt      $0, %r11d
+        jnc     9f
         crc32q  %r8, %r9
-        rdtsc
+9:      rdtsc
         shl     $32, %rdx
         or      %rdx, %rax
         mov     %rax, BOX_TSC
@@ -177,7 +180,9 @@ ring3:  mov     BOX_TURNS, %r8
         cmp     %r8, BOX_MMIO
         je      6f
         orq     $16, BOX_WRONG
-6:      test    $0xfff, %r8d
+6:      bt      $0, %r11d
+        jnc     8f
+        test    $0xfff, %r8d
         jnz     1b
         xor     %eax, %eax              /* the checksum afresh */
         xor     %ecx, %ecx

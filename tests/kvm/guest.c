@@ -1,6 +1,7 @@
 /* tests/kvm/guest.c - the machine around guest.S. */
 #include "tests/kvm/guest.h"
 #include "accel/kvm/kvm.h"
+#include "target/x86/models.h"
 #include <glib/gstdio.h>
 #include <stdio.h>
 
@@ -41,6 +42,8 @@ Vm *guest_new(const char *accel, const char *cpu, unsigned cpus, GuestKind kind,
     }
     as_write(vm->mem, CODE, guest_code, (size_t)(guest_code_end - guest_code), MEM_CPU);
     as_write(vm->mem, KIND, &k, 1, MEM_CPU);
+    k = x86_cpuid_row(x86_of(vm->cpus[0]), 1, 0)->c >> 20 & 1;
+    as_write(vm->mem, KIND + 1, &k, 1, MEM_CPU);
     as_write(vm->mem, TSS + 4, &rsp0, 4, MEM_CPU);
     return vm;
 }
