@@ -102,9 +102,12 @@ bool net_send_flat(NetPort *from, const void *frame, size_t len)
     return net_send(from, &one, 1);
 }
 
-bool net_has_room(const NetPort *from)
+bool net_has_room(NetPort *from)
 {
-    return !from->peer || from->down || from->peer->down || g_queue_get_length((GQueue *)&from->peer->waiting) < ROOM;
+    if (!from->peer || from->down || from->peer->down || g_queue_get_length(&from->peer->waiting) < ROOM)
+        return true;
+    from->refused = true;
+    return false;
 }
 
 /* Bounded by what waits at the start: frames that come meanwhile bring their own call. */
@@ -149,12 +152,13 @@ void net_detach(NetPort *card)
 
 bool net_link_up(const NetPort *card) { return card->peer && !card->down && !card->peer->down; }
 
-void net_describe_card(NetPort *card, const char *text)
+void net_describe_card(NetPort *card, const char *name, const char *model, const uint8_t mac[6])
 {
     if (!card->dev)
         return;
     g_free(card->dev->card);
-    card->dev->card = g_strdup(text);
+    card->dev->card = g_strdup_printf("%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", name, model, mac[0], mac[1], mac[2],
+                                      mac[3], mac[4], mac[5]);
 }
 
 void net_default_mac(Vm *vm, uint8_t mac[6])

@@ -35,7 +35,7 @@ void net_port_clear(NetPort *p); /* leaves its link; what waits is lost */
 /* false: full; keep the frame, ops->ready comes. A frame that nobody is there for is gone: true. */
 bool net_send(NetPort *from, const struct iovec *iov, int n);
 bool net_send_flat(NetPort *from, const void *frame, size_t len);
-bool net_has_room(const NetPort *from); /* sending now would not pile up */
+bool net_has_room(NetPort *from); /* false: what is sent now would pile up; ready comes when it does not */
 void net_can_take(NetPort *p); /* the owner can take again: what waits for it comes */
 /* A card's end of a back end. One card each. */
 bool net_attach(NetDev *d, NetPort *card, Error **err);
@@ -43,7 +43,7 @@ void net_detach(NetPort *card);
 bool net_link_up(const NetPort *card);
 /* An address of the VM's next card, 52:54:00:12:34:56 and on, unless one is set already. */
 void net_default_mac(Vm *vm, uint8_t mac[6]);
-void net_describe_card(NetPort *card, const char *text); /* for `info network`; copies */
+void net_describe_card(NetPort *card, const char *name, const char *model, const uint8_t mac[6]); /* for `info network` */
 
 /* ---- frames ---- */
 size_t net_flatten(const struct iovec *iov, int n, uint8_t *out, size_t max); /* how much there is; copies at most max */

@@ -6,6 +6,7 @@
 #include "chr/chr.h"
 #include "hw/isa/isa.h"
 #include "hw/pci/pci.h"
+#include "net/net.h"
 #include "tests/lib/t.h"
 
 static const DevClass host = { .obj = { .name = "test-host", .desc = "carries buses under test", .size = sizeof(Dev) }, .no_user = true };
@@ -54,13 +55,15 @@ static void free_disk(void *p) { disk_free(p); }
 
 void t_backends(Vm *vm)
 {
-    g_autoptr(Opts) disk = NULL;
+    g_autoptr(Opts) disk = NULL, net = NULL;
 
     if (vm_lookup(vm, "chardev", "null0"))
         return;
     chr_new_short(vm, "null0", "null", &abort_on_error);
     disk = opts_parse("driver=null-co,size=16M", NULL, &abort_on_error);
     own(&vm->root, disk_new(vm, "null0", disk, &abort_on_error), free_disk);
+    net = opts_parse("type=hubport,hubid=0,id=null0", NULL, &abort_on_error);
+    net_new(vm, net, &abort_on_error);
 }
 
 enum { MEM_AT = 0xe0000000u, IO_AT = 0xc000 };
