@@ -165,3 +165,4 @@ user_stack_top:
 idt:
     .skip 4096
 #endif
+    .section .note.GNU-stack, "", @progbits
