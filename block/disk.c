@@ -296,3 +296,11 @@ int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len)
 
     return d->node ? blk_sync(d->node, &r) : -ENOMEDIUM;
 }
+
+int disk_write_now(Disk *d, uint64_t off, const void *buf, size_t len)
+{
+    struct iovec one = { (void *)(uintptr_t)buf, len };
+    BlkReq r = { .op = BLK_WRITE, .off = off, .len = len, .iov = &one, .niov = 1 };
+
+    return d->node ? blk_sync(d->node, &r) : -ENOMEDIUM;
+}

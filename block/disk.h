@@ -45,6 +45,8 @@ bool disk_eject(Disk *d, bool force, Error **err);                            /*
 bool disk_change(Disk *d, const char *file, const char *format, Error **err); /* monitor */
 /* Small synchronous reads at configuration time (probing geometry). */
 int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len);
+/* The same for what a device still owes when it goes. */
+int disk_write_now(Disk *d, uint64_t off, const void *buf, size_t len);
 typedef struct DiskStats {
     uint64_t bytes[2], ops[2], failed[2]; /* read, write */
     uint64_t flushes, discards;

@@ -365,7 +365,7 @@ bool fw_direct_install(const FwPlatform *p, Error **err)
     const VmConfig *c = &p->vm->cfg;
     Direct *d;
 
-    if (!c->kernel || c->bios)
+    if (!c->kernel || p->firmware)
         return true;
     if (strlen(c->append ? c->append : "") >= CMDLINE_MAX)
         return fail(err, "-append: the command line has more than %d characters", CMDLINE_MAX - 1);

@@ -37,6 +37,7 @@ typedef struct FwPlatform {
     /* pci_host_read, pci_host_write; bdf: bus << 8 | devfn */
     uint32_t (*pci_read)(PciBus *root, uint32_t bdf, unsigned reg, unsigned size);
     void (*pci_write)(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsigned size);
+    bool firmware;         /* something is at the reset vector: it starts -kernel, we do not */
     bool q35;              /* else i440FX/PIIX3 */
     uint64_t below_4g, above_4g; /* bytes of RAM */
     uint16_t pm_base;      /* where direct boot puts it; tables follow what the chipset says */

@@ -150,7 +150,7 @@ static bool add_kernel(const FwPlatform *p, Error **err)
     g_autoptr(GError) why = NULL;
     gsize n = 0, setup = 0;
 
-    if (!c->kernel || !c->bios)
+    if (!c->kernel || !p->firmware)
         return true; /* entered directly: direct.c */
     if (!g_file_get_contents(c->kernel, &k, &n, &why))
         return fail(err, "-kernel: %s", why->message);

@@ -149,7 +149,7 @@ static uint8_t reg_read(Piix *s, unsigned c, unsigned off)
     unsigned old = s->control[c] & CTL_HOB ? 1 : 0;
 
     if (!a)
-        return s->ch[c]->drv[0] || s->ch[c]->drv[1] ? 0 : 0xff;
+        return 0; /* nothing on the cable holds a line up */
     switch (off) {
     case 1: return old ? a->r.feature[1] : a->error;
     case 2: return a->r.count[old];
@@ -238,7 +238,7 @@ static uint8_t alternate_status(Piix *s, unsigned c)
     Ata *a = selected(s, c);
 
     if (!a)
-        return s->ch[c]->drv[0] || s->ch[c]->drv[1] ? 0 : 0xff;
+        return 0; /* nothing on the cable holds a line up */
     return s->control[c] & CTL_SRST ? ATA_BSY : a->status;
 }
 

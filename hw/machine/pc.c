@@ -35,36 +35,6 @@ static bool add_ram(Pc *m, Error **err)
     return true;
 }
 
-static bool add_firmware(Pc *m, Error **err)
-{
-    const char *name = m->vm->cfg.bios ? m->vm->cfg.bios : "bios-256k.bin";
-    g_autofree char *path = NULL, *data = NULL;
-    g_autoptr(GError) why = NULL;
-    gsize n;
-    uint64_t size, low;
-    Region *rom;
-
-    if (m->vm->cfg.kernel && !m->vm->cfg.bios)
-        return true; /* entered directly */
-    path = vm_find_firmware(m->vm, name, err);
-    if (!path)
-        return false;
-    if (!g_file_get_contents(path, &data, &n, &why))
-        return fail(err, "-bios: %s", why->message);
-    size = align_up(n, 64 * KiB);
-    if (!n || size > 16 * MiB)
-        return fail(err, "-bios %s: a firmware has 1 byte to 16 MiB", path);
-    rom = region_rom(&m->obj, "pc.bios", size, err);
-    if (!rom)
-        return false;
-    memcpy(rom->ram->host + (size - n), data, n);
-    region_map(m->pci, (1ull << 32) - size, rom, 0);
-    low = MIN(size, 128 * KiB);
-    m->firmware = true;
-    region_map(m->pci, MiB - low, region_alias(&m->obj, "isa-bios", rom, size - low, low), 1);
-    return true;
-}
-
 /* ---- interrupts ---- */
 static void line(void *chip, unsigned n, bool level)
 {
@@ -334,7 +304,7 @@ static bool add_fw(Pc *m, Error **err)
     FwPlatform p = {
         .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
         .below_4g = m->below, .above_4g = m->above, .arg = m, .hole_end = 0xfec00000,
-        .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on,
+        .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on, .firmware = m->firmware,
         .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
         .i8042 = m->i8042 && dev_class_find("i8042"),
     };
@@ -364,7 +334,7 @@ bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
     m->chipset = chipset;
     if (!choose_smm(m, err))
         return false;
-    if (!add_cpus(m, err) || !add_ram(m, err) || !add_firmware(m, err) || !chipset->bridges(m, err) || !add_isa(m, err))
+    if (!add_cpus(m, err) || !add_ram(m, err) || !pc_add_firmware(m, err) || !chipset->bridges(m, err) || !add_isa(m, err))
         return false;
     if (!add_vga(m, err) || !chipset->storage(m, err) || !add_floppies(m, err) || !add_serial(m, err) ||
         !add_parallel(m, err) || !add_control_ports(m, err))
@@ -377,7 +347,8 @@ bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 static const Prop pc_props[] = {
     PROP(Pc, hpet, "hpet", true, "high precision timer"), PROP(Pc, acpi, "acpi", true, "ACPI tables"),
     PROP(Pc, i8042, "i8042", true, "keyboard controller"), PROP(Pc, vmport, "vmport", false, "VMware port"),
-    PROP_AUTO(Pc, smm_prop, "smm", AUTO, "system management mode"), PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
+    PROP_AUTO(Pc, smm_prop, "smm", AUTO, "system management mode"), PROP_STR(Pc, pflash[0], "pflash0", NULL, "drive of the firmware's flash chip"),
+    PROP_STR(Pc, pflash[1], "pflash1", NULL, "drive of the flash chip below it"), PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
 };
 const ObjClass pc_base = { .name = "pc-machine", .size = sizeof(Pc), .props = TABLE(pc_props) };
 /* clang-format on */

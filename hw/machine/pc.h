@@ -32,12 +32,13 @@ struct Pc {
     bool hpet_on;
     uint8_t smm_prop;
     bool smm;
-    char *memory_backend;
+    char *memory_backend, *pflash[2];
 };
 #define PC(o) ((Pc *)(void *)(o))
 extern const ObjClass pc_base; /* properties of both machines */
 
 bool pc_init(Vm *vm, const PcChipset *chipset, Error **err); /* MachineClass.init */
 void pc_join_lines(Pc *m, Irq isa[16]);  /* makes m->ends; isa gets those of the ISA bus */
+bool pc_add_firmware(Pc *m, Error **err); /* ROM or flash, below m->pci; sets m->firmware */
 bool pc_add_drive(Pc *m, int bus, int unit, Error **err); /* if=ide,bus=,unit= on "ide.BUS" */
 #endif

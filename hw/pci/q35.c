@@ -2,7 +2,7 @@
  * hw/pci/q35.c - the host bridge of the q35 machine (82Q35 MCH): PAM, compatible SMRAM, its high copy and TSEG, the
  * enhanced configuration space. Source: Intel 3 Series Express Chipset data sheet (316966), section 5.1.
  * EXT_TSEG is an addition that QEMU's machines have and OVMF asks for: written with all ones it reads as the size in
- * MiB of TSEG code 3. Left out: DRAM registers, graphics, D_CLS (closes SMRAM to data but not to code; it reads back).
+ * MiB of TSEG code 3. Left out: what DRAM and memory-map registers do (they read back), graphics, D_CLS (closes SMRAM to data but not to code; it reads back).
  */
 #include "hw/pci/q35.h"
 
@@ -144,10 +144,23 @@ void q35_map(Dev *d, Region *ram, uint64_t below, Region *pci)
     update(d);
 }
 
+/* What firmware notes down about memory reads back; RAM is where the machine put it. */
+static const struct {
+    uint8_t at, size;
+    uint64_t bits;
+} notes[] = {
+    { 0x40, 8, 0xffffff001 } /* EPBAR */, { 0x48, 8, 0xfffffc001 } /* MCHBAR */, { 0x52, 2, 0x0372 } /* GGC */,
+    { 0x54, 4, 0x03db } /* DEVEN */, { 0x68, 8, 0xffffff001 } /* DMIBAR */, { 0xa0, 2, 0x03ff } /* TOM */,
+    { 0xa2, 2, 0xffff } /* TOUUD */, { 0xa4, 4, 0xfff00000 } /* GBSM */, { 0xa8, 4, 0xfff00000 } /* BGSM */,
+    { 0xac, 4, 0xfff00000 } /* TSEGMB */, { 0xb0, 2, 0xfff0 } /* TOLUD */,
+};
+
 static bool init(Obj *o, Error **err)
 {
     uint8_t *w = PCI(o)->wmask;
 
+    for (size_t i = 0; i < G_N_ELEMENTS(notes); i++)
+        le_store(w + notes[i].at, notes[i].size, notes[i].bits);
     le16_store(w + EXT_TSEG, 0xffff);
     le64_store(w + PCIEXBAR, 0xffc000007ull);
     pam_masks(w + PAM0);

@@ -3,6 +3,7 @@
  * firmware expect of 64-bit CPUs). Source: AMD APM vol. 2 section 10.2, Intel SDM vol. 3C chapter 31.
  */
 #include "target/x86/cpu.h"
+#include "util/trace.h"
 
 enum { MAP = 0xfe00 /* from SMBASE */, REVISION = 0x20064 };
 
@@ -64,6 +65,8 @@ void x86_smi(X86 *s)
 {
     uint64_t base = s->smbase;
 
+    if (log_on(LOG_INT))
+        log_print("x86: SMI on CPU %u, pc %#" PRIx64 ", SMBASE %#" PRIx64 "\n", s->env.cpu->index, s->env.pc, base);
     save(s);
     s->smm = 1;
     s->env.cpu->attrs.secure = true;
@@ -118,5 +121,7 @@ bool x86_rsm(X86 *s)
     tcg_flush_all(s);
     x86_arm_debug(s);
     s->env.pc = code64(s) ? rip : (uint32_t)(rip + seg_base(s, SEG_CS));
+    if (log_on(LOG_INT))
+        log_print("x86: RSM on CPU %u to pc %#" PRIx64 ", SMBASE %#" PRIx64 "\n", s->env.cpu->index, s->env.pc, s->smbase);
     return true;
 }

@@ -1,10 +1,12 @@
 #!/bin/bash
-# seabios.sh MENURA - the firmware runs through its start to its boot attempts on the software CPU.
+# seabios.sh MENURA [ARGS..] - the firmware runs through its start to its boot attempts on the software CPU.
 bios=/usr/share/seabios/bios-256k.bin
 [ -f $bios ] || { echo "SKIP: no $bios (package seabios)"; exit 77; }
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-timeout 60 "$1" -accel tcg -m 128 -nodefaults -display none -debugcon none -chardev "file,id=log,path=$out" \
+menura=$1
+shift
+timeout 60 "$menura" "$@" -accel tcg -m 128 -nodefaults -display none -debugcon none -chardev "file,id=log,path=$out" \
   -device isa-debugcon,iobase=0x402,chardev=log </dev/null &
 pid=$!
 for _ in $(seq 120); do
