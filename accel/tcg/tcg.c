@@ -153,7 +153,7 @@ static Exit run_locked(Cpu *c)
             return x;
         if (s->env.fault.kind)
             continue;
-        if (x86_code_break(s))
+        if (x86_after_insn(s, false) || x86_code_break(s)) /* the former: of a task switch by an event */
             continue;
         tf = s->eflags & EF_TF;
         s->no_step = false;

@@ -113,6 +113,17 @@ static bool find_tss(X86 *s, uint16_t sel, unsigned why, uint64_t *d)
     return x86_desc_limit(*d) >= shapes[a >> 3 & 1].min || x86_raise(s, EXC_TS, err);
 }
 
+/* The T bit: a #DB before the new task's first instruction. */
+static bool debug_trap(X86 *s, bool is32)
+{
+    uint64_t t = 0;
+
+    if (is32 && !x86_read_sys(s, s->tr.base + 100, 2, &t))
+        return false;
+    s->db_pending |= t & 1 ? DR6_BT : 0;
+    return true;
+}
+
 bool x86_task_switch(X86 *s, uint16_t sel, unsigned why, bool has_err, uint32_t err, uint64_t next)
 {
     uint64_t d, flags = x86_eflags(s), ip = 0;
@@ -135,6 +146,9 @@ bool x86_task_switch(X86 *s, uint16_t sel, unsigned why, bool has_err, uint32_t 
         return false;
     s->tr = (X86Table){ x86_desc_base(d), x86_desc_limit(d), x86_desc_attr(d) | 2, sel, { 0 } };
     s->cr0 |= CR0_TS;
+    s->no_step = true;
+    s->dr[7] &= ~0x155ull; /* local breakpoints end with their task */
+    x86_arm_debug(s);
     if (!load_new(s, new, s->tr.base, is32, &ip))
         return false;
     if (why == 1)
@@ -142,6 +156,8 @@ bool x86_task_switch(X86 *s, uint16_t sel, unsigned why, bool has_err, uint32_t 
     x86_update_mode(s);
     s->env.pc = (uint32_t)(ip + seg_base(s, SEG_CS));
     if (s->env.fault.kind) /* raised in the new task */
+        return false;
+    if (!debug_trap(s, is32))
         return false;
     if (has_err) {
         uint64_t m = s->seg[SEG_SS].attr & SA_DB ? 0xffffffff : 0xffff, sp = s->env.v[RSP] - new->word;
