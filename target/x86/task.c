@@ -120,7 +120,10 @@ static bool debug_trap(X86 *s, bool is32)
 
     if (is32 && !x86_read_sys(s, s->tr.base + 100, 2, &t))
         return false;
-    s->db_pending |= t & 1 ? DR6_BT : 0;
+    if (t & 1) {
+        s->db_pending |= DR6_BT;
+        __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST); /* the engine's loop raises it */
+    }
     return true;
 }
 
