@@ -53,6 +53,7 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
     b->nside = (uint16_t)n;
     g_ptr_array_add(t->by_host, b);
     t->host_bytes += b->host_size;
+    t->guest_bytes += (uint64_t)(ir->insn_pc[ir->ninsns] - ir->pc);
 }
 
 void tcg_jit_kill(TcgCpu *t, Block *b)
@@ -81,6 +82,7 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     Block *b = (Block *)(uintptr_t)(e->jit.link & ~(uint64_t)JIT_REASON);
 
     *from = NULL;
+    t->back[why]++;
     switch (why) {
     case JIT_BRIND: return target_ok(e, b);
     case JIT_LOOKUP: return true;
@@ -95,6 +97,27 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
         e->pc = b->slot[why].pc;
         return true;
     }
+}
+
+/* x-stress: what may happen at any block boundary happens often. False: leave. */
+static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
+{
+    unsigned r = (unsigned)(rng_next(&t->stress) >> 40);
+
+    if (r % 4096 == 0) {
+        t->flush_code = true;
+        return false;
+    }
+    if (r & 1)
+        *from = NULL; /* not linked this time */
+    if (r % 8 == 2)
+        __atomic_store_n(&e->exit_req, 1, __ATOMIC_SEQ_CST);
+    if (r % 4 == 0) {
+        interp_block(e, b);
+        *from = NULL;
+        return false;
+    }
+    return true;
 }
 
 void tcg_jit_run(TcgCpu *t)
@@ -112,16 +135,18 @@ void tcg_jit_run(TcgCpu *t)
         if (UNLIKELY(!b))
             return;
         if (!b->host_size) {
+            t->alone++;
             interp_block(e, b);
             if (e->fault.kind)
                 return;
             from = NULL;
             continue;
         }
+        if (UNLIKELY(t->stress.s) && !stressed(t, e, b, &from))
+            return;
         if (from && !from->dead && !b->dead)
             jit_link(&t->code, from, slot, b);
         jit_fold(e);
-        t->entries++;
         e->in_host = true;
         jit_enter(&t->code, e, b->host);
         e->in_host = false;
@@ -129,6 +154,22 @@ void tcg_jit_run(TcgCpu *t)
         if (UNLIKELY(e->fault.kind) || !came_back(t, e, &from, &slot))
             return;
     }
+}
+
+void tcg_jit_stats(const TcgCpu *t, GString *out)
+{
+    uint64_t exits = 0;
+
+    if (!t->jit)
+        return;
+    for (unsigned i = 0; i < JIT_BRIND; i++)
+        exits += t->back[i];
+    g_string_append_printf(out, "  compiled: %" PRIu64 " bytes of code for %" PRIu64 " guest bytes (%.1f each) since the start, %zu of %zu"
+                           " KiB in use\n", t->host_bytes, t->guest_bytes, (double)t->host_bytes / (double)MAX(t->guest_bytes, 1),
+                           t->code.used / 1024, t->code.size / 1024);
+    g_string_append_printf(out, "  came back: %" PRIu64 " exits not linked, %" PRIu64 " indirect, %" PRIu64 " look-ups, %" PRIu64
+                           " dead, %" PRIu64 " to interpret; %" PRIu64 " blocks interpreted\n", exits, t->back[JIT_BRIND],
+                           t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->alone);
 }
 
 size_t tcg_jit_default(void) { return (size_t)DEFAULT_MIB << 20; }

@@ -231,6 +231,7 @@ typedef struct TcgOptions {
     uint8_t jit; /* ON, OFF, AUTO */
     uint32_t tb_size;
     uint8_t thread;
+    uint64_t stress;
 } TcgOptions;
 
 static const char *const thread_names[] = { "multi", "single", NULL };
@@ -238,6 +239,7 @@ static const Prop tcg_props[] = {
     PROP_AUTO(TcgOptions, jit, "jit", AUTO, "compile guest code; off: interpret it"),
     PROP(TcgOptions, tb_size, "tb-size", 0, "MiB of translated code, all vCPUs together; 0: 256"),
     PROP_ENUM(TcgOptions, thread, "thread", thread_names, "multi", "one host thread a vCPU in any case"),
+    PROP(TcgOptions, stress, "x-stress", 0, "for tests, a seed: flush, retranslate, change the executor at random"),
 };
 static const ObjClass tcg_class = { .name = "tcg-accel", .desc = "software CPU", .size = sizeof(TcgOptions),
                                     .props = { tcg_props, G_N_ELEMENTS(tcg_props) } };
@@ -252,6 +254,7 @@ static bool start_jit(Cpu *c, TcgCpu *t, Error **err)
 
     if (o && o->jit == OFF)
         return true;
+    t->stress.s = o ? o->stress : 0;
     if (jit_usable(&why) && tcg_jit_init(t, bytes / MAX(c->vm->cfg.max_cpus, 1)))
         return true;
     if (!why)
@@ -360,6 +363,7 @@ static void stats(Vm *vm, GString *out)
         g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions executed, %" PRIu64 " translated, %zu KiB of blocks, %" PRIu64
                                " TLB fills, %" PRIu64 " flushes\n", i, s->env.icount, t->translated, t->arena_used / 1024,
                                t->fills, t->flushes);
+        tcg_jit_stats(t, out);
     }
 }
 

@@ -79,7 +79,8 @@ typedef struct TcgCpu {
     bool jit;          /* blocks get code */
     CodeCache code;
     GPtrArray *by_host; /* blocks with code, in the order of their addresses */
-    uint64_t host_bytes, entries;
+    uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */
+    Rng stress;        /* 0: off */
 } TcgCpu;
 
 typedef struct TcgVm {
@@ -126,6 +127,7 @@ void tcg_jit_flush(TcgCpu *t);
 bool tcg_jit_full(const TcgCpu *t);
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
 void tcg_jit_kill(TcgCpu *t, Block *b);
+void tcg_jit_stats(const TcgCpu *t, GString *out); /* info jit */
 void tcg_jit_run(TcgCpu *t); /* until env.fault is set or a request waits */
 static inline void tcg_exec(TcgCpu *t)
 {

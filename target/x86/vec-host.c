@@ -283,16 +283,23 @@ const X86Vop x86_vop_host[VOP_COUNT] = {
 #include "target/x86/vops.def"
 };
 
-bool x86_host_vec_has(X86VopFeature f)
+/* CPUID is slow, in a VM very. Whoever comes first notes what it says; all would note the same. */
+static unsigned host_features(void)
 {
-    unsigned a, b, c, d;
+    static unsigned known; /* bit 31 and one per feature */
+    static const uint8_t bit[] = { [VF_ssse3] = 9, [VF_sse41] = 19, [VF_sse42] = 20, [VF_aes] = 25, [VF_pclmul] = 1 };
+    unsigned a, b, c, d, f = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
-    if (f == VF_sha)
-        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & 1u << 29;
-    if (!__get_cpuid(1, &a, &b, &c, &d))
-        return f == VF_sse2;
-    static const uint8_t bit[] = {
-        [VF_ssse3] = 9, [VF_sse41] = 19, [VF_sse42] = 20, [VF_aes] = 25, [VF_pclmul] = 1
-    };
-    return f == VF_sse2 || c >> bit[f] & 1;
+    if (f)
+        return f;
+    f = 1u << 31 | 1u << VF_sse2;
+    if (__get_cpuid(1, &a, &b, &c, &d))
+        for (unsigned i = VF_ssse3; i < G_N_ELEMENTS(bit); i++)
+            f |= (c >> bit[i] & 1) << i;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        f |= (b >> 29 & 1) << VF_sha;
+    __atomic_store_n(&known, f, __ATOMIC_RELAXED);
+    return f;
 }
+
+bool x86_host_vec_has(X86VopFeature f) { return host_features() >> f & 1; }

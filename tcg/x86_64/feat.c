@@ -5,9 +5,15 @@
 
 bool t1_host_has_adx(void)
 {
+    static int known = -1; /* CPUID is slow in a VM */
     unsigned a, b, c, d;
+    int has = __atomic_load_n(&known, __ATOMIC_RELAXED);
 
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 19 & 1;
+    if (has < 0) {
+        has = __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 19 & 1;
+        __atomic_store_n(&known, has, __ATOMIC_RELAXED);
+    }
+    return has;
 }
 
 /* RORX in every memory access, LAHF in long mode at every flag spill; the rest came with them. */

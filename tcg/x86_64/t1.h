@@ -30,7 +30,8 @@ typedef struct Tail {
     const IrOp *op;
     unsigned what, addr, data, insn, slot;
     Rm from; /* value to store, if it is not in a register */
-    bool from_mem, is_const, save;
+    bool from_mem, is_const, wide_const, save;
+    uint64_t konst; /* wide_const: .. the value itself */
 } Tail;
 
 enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first */

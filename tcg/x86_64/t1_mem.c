@@ -115,10 +115,10 @@ static void store(T1 *t, const IrOp *o)
             a_mov(&t->a, 3, y, env_slot(o->c));
         a_store(&t->a, size, m, v);
         k->data = v;
-        k->from_mem = !in_reg;
+        k->wide_const = !in_reg && is_temp(o->c) && t->is_const[o->c];
+        k->konst = k->wide_const ? (uint64_t)t->konst[o->c] : 0;
+        k->from_mem = !in_reg && !k->wide_const;
         k->from = env_slot(o->c);
-        if (!in_reg && is_temp(o->c) && t->is_const[o->c])
-            a_store(&t->a, 3, env_slot(o->c), y); /* rare: a 64-bit constant, for the tail's sake */
     }
     k->back = t->a.p;
 }
@@ -195,6 +195,8 @@ static void store_tail(T1 *t, Tail *k)
         a_op(a, 0, 0xc7, 3, 0, ENV(jit.val));
         a_imm(a, (uint32_t)k->from.disp, 4);
     } else {
+        if (k->wide_const)
+            a_const(a, k->data, k->konst);
         if (k->from_mem)
             a_mov(a, 3, k->data, k->from);
         a_store(a, 3, ENV(jit.val), k->data);

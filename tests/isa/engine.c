@@ -60,6 +60,7 @@ bool engine_start(void)
     cpu = vm->cpus[0]->regs;
     cpu_reset(vm->cpus[0]);
     map(CODE_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x3000, 0);
+    map(ALIAS_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x5000, 2);
     map(DATA_AT, DATA_PA, 3, TABLES + 0x4000, 0);
     map(DATA_AT, DATA_PA, 2, TABLES + 0x4000, 2);
     case_memory(ram + DATA_PA + 2 * PAGE, 2, 0);
@@ -116,6 +117,19 @@ static void segments(const Case *k)
         x86_set_seg(cpu, i, ds, small ? DATA16_AT : 0, small ? 0xffff : UINT32_MAX, small ? 0xf3 : 0xf3 | SA_DB | SA_G);
     cpu->eflags = EF_IF | 2 | (k->ac ? EF_AC : 0);
     x86_update_mode(cpu);
+}
+
+unsigned engine_host_bytes(uint64_t pc)
+{
+    const GPtrArray *v = cpu->tcg->by_host;
+
+    for (guint i = 0; v && i < v->len; i++) {
+        const Block *b = v->pdata[i];
+
+        if (b->pc == pc && !b->dead)
+            return b->host_size;
+    }
+    return 0;
 }
 
 static void put(const Case *k)

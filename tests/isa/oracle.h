@@ -10,6 +10,7 @@
 enum { CODE_PAGES = 256, CODE_SLOT = 512, BATCH = CODE_PAGES * (PAGE / CODE_SLOT - 1) };
 #define CODE_AT 0x10000000ull
 #define DATA16_AT (DATA_AT - PAGE) /* base of DS and ES in 16-bit cases: offsets from 1000h are good */
+#define ALIAS_AT 0x18000000ull /* the code pages again, writable */
 #define DATA_AT 0x20000000ull /* two writable pages, a read-only one, then nothing */
 
 typedef struct State {
@@ -64,4 +65,5 @@ bool engine_start(void);
 bool engine_use(Executor x); /* before engine_load(); false: not on this host */
 void engine_load(const Case *cases, unsigned n);
 State engine_run(const Case *k);
+unsigned engine_host_bytes(uint64_t pc); /* size of the code compiled for pc; 0: none */
 #endif
