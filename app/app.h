@@ -10,14 +10,15 @@ typedef struct App {
     Opts *machine;          /* "type" and properties, merged */
     GPtrArray *accels;      /* of char * */
     GPtrArray *drives;      /* of char *[2] {option, value} */
-    GPtrArray *devices, *chardevs, *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
+    GPtrArray *later;       /* of Later: -device, -chardev, -object, -blockdev in their order (later.c) */
+    GPtrArray *serials, *parallels, *monitors, *mons, *gdbs; /* of char * */
     GPtrArray *nets;        /* of char *[2] {option, value} */
-    GPtrArray *objects;     /* of char * */
     GPtrArray *cards;       /* app/net.c's, or NULL */
     unsigned net_ids;
     char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
+    bool daemonize;
     bool help_shown;        /* -X help: nothing more is wanted */
 } App;
 /* Parse argv[1..]; *status and false: end now (help, or an error already said). */
@@ -32,6 +33,11 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error
 typedef struct UiDisplay UiDisplay;
 bool app_build(App *a, const UiDisplay **display, Error **err);
 bool app_start_accel(App *a, Error **err);
+bool app_make_objects(App *a, Error **err);
+bool app_make_filters(App *a, Error **err); /* the objects that sit on a network back end */
+/* fn for every -OPTION that was kept for later, in order; it may take from the Opts. Errors name the option. */
+bool app_each(App *a, const char *option, bool (*fn)(App *a, Opts *o, Error **err), Error **err);
+void app_later_free(gpointer p);
 bool app_make_drives(App *a, const MachineClass *mc, Error **err);
 bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */
 /* -accel was not given: which, and the line that says why. */
@@ -39,6 +45,5 @@ const char *app_choose_accel(GString *why);
 /* app/net.c: with the machine there and -device to come */
 bool app_make_nets(App *a, Error **err);
 bool app_make_cards(App *a, Error **err);
-bool app_make_objects(App *a, Error **err);
 const char *app_net_default(const MachineClass *mc);
 #endif

@@ -1,23 +1,18 @@
 /*
  * app/build.c - from options to a machine. What others refer to comes first, whatever the order on the command line:
- * character devices, drives, monitors, the machine, devices.
+ * objects, character devices, disks, monitors, the machine, devices.
  */
 #include "app/app.h"
+#include "block/disk.h"
 #include "chr/chr.h"
 #include "gdb/gdb.h"
 #include "monitor/monitor.h"
 #include "monitor/qtest.h"
 #include "ui/front.h"
 
-static bool make_chardevs(App *a, Error **err)
+static bool make_chardev(App *a, Opts *o, Error **err)
 {
-    for (guint i = 0; i < a->chardevs->len; i++) {
-        g_autoptr(Opts) o = opts_parse_any(a->chardevs->pdata[i], "backend", err);
-
-        if (!o || !chr_new(a->vm, o, err))
-            return false;
-    }
-    return true;
+    return chr_new(a->vm, o, err) != NULL;
 }
 
 /* Short forms may be "none": no error and no Chr. */
@@ -69,21 +64,16 @@ static bool make_parallels(App *a, Error **err)
     return a->parallels->len <= 3 || fail(err, "-parallel: there are at most three parallel ports");
 }
 
-static bool make_devices(App *a, Error **err)
-{
-    for (guint i = 0; i < a->devices->len; i++) {
-        g_autoptr(Opts) o = opts_parse_any(a->devices->pdata[i], "driver", err);
-        bool ok;
+static bool make_blockdev(App *a, Opts *o, Error **err) { return disk_add_blockdev(a->vm, o, err); }
 
-        if (!o)
-            return false;
-        lock_take(&a->vm->lock);
-        ok = dev_add(a->vm, o, err);
-        lock_drop(&a->vm->lock);
-        if (!ok)
-            return false;
-    }
-    return true;
+static bool make_device(App *a, Opts *o, Error **err)
+{
+    bool ok;
+
+    lock_take(&a->vm->lock);
+    ok = dev_add(a->vm, o, err);
+    lock_drop(&a->vm->lock);
+    return ok;
 }
 
 static bool make_gdb(App *a, Error **err)
@@ -120,10 +110,12 @@ bool app_build(App *a, const UiDisplay **display, Error **err)
         fail(err, "-machine %s: there is no such machine", type ? type : "(default)");
         return error_hint(err, "-machine help lists them");
     }
-    if (!app_start_accel(a, err) || !make_chardevs(a, err) || !make_serials(a, err) || !make_parallels(a, err) || !app_make_drives(a, mc, err))
+    if (!app_start_accel(a, err) || !app_make_objects(a, err) || !app_each(a, "chardev", make_chardev, err) ||
+        !app_each(a, "blockdev", make_blockdev, err) || !make_serials(a, err) || !make_parallels(a, err) || !app_make_drives(a, mc, err))
         return false;
     if (!app_make_monitors(a, err) || !vm_init_machine(a->vm, mc->name, a->machine, err) || !app_place_drives(a, mc, err) ||
-        !app_make_nets(a, err) || !app_make_objects(a, err) || !app_make_cards(a, err) || !make_devices(a, err) || !make_gdb(a, err) || !make_qtest(a, err))
+        !app_make_nets(a, err) || !app_make_filters(a, err) || !app_make_cards(a, err) || !app_each(a, "device", make_device, err) ||
+        !make_gdb(a, err) || !make_qtest(a, err))
         return false;
     *display = ui_display_open(a->vm, a->display ? a->display : a->nographic ? "none" : NULL, err);
     return *display;

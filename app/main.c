@@ -16,11 +16,9 @@ App *app_new(void)
     a->machine = opts_new();
     a->accels = g_ptr_array_new_with_free_func(g_free);
     a->drives = g_ptr_array_new_with_free_func(free_pair);
-    a->devices = g_ptr_array_new_with_free_func(g_free);
-    a->chardevs = g_ptr_array_new_with_free_func(g_free);
+    a->later = g_ptr_array_new_with_free_func(app_later_free);
     a->serials = g_ptr_array_new_with_free_func(g_free);
     a->nets = g_ptr_array_new_with_free_func(free_pair);
-    a->objects = g_ptr_array_new_with_free_func(g_free);
     a->parallels = g_ptr_array_new_with_free_func(g_free);
     a->monitors = g_ptr_array_new_with_free_func(g_free);
     a->mons = g_ptr_array_new_with_free_func(g_free);
@@ -34,7 +32,7 @@ App *app_new(void)
 
 void app_free(App *a)
 {
-    GPtrArray *const lists[] = { a->accels, a->drives, a->devices, a->chardevs, a->serials, a->parallels, a->nets, a->objects, a->monitors, a->mons, a->gdbs };
+    GPtrArray *const lists[] = { a->accels, a->drives, a->later, a->serials, a->parallels, a->nets, a->monitors, a->mons, a->gdbs };
 
     migrate_shutdown(a->vm);
     vm_free(a->vm);
@@ -64,6 +62,10 @@ static int system_main(int argc, char **argv, bool friendly)
     App *a = app_new();
     int status = STATUS_OK;
 
+    g_autofree char *name = g_path_get_basename(argv[0]);
+
+    if (!friendly)
+        error_style(name, false, NULL);
     a->friendly = a->vm->cfg.autopsy_stops = friendly;
     if (app_parse(a, argc, argv, &status))
         status = app_run(a);

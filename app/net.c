@@ -21,7 +21,6 @@ bool o_net(App *a, const Option *o, const char *v, Error **err)
     g_ptr_array_add(a->nets, pair);
     return true;
 }
-bool o_object(App *a, const Option *o, const char *v, Error **err) { return opt__push(a->objects, v); }
 
 typedef struct Card { /* heap; in App.cards until the machine is there */
     char *model, *rest; /* rest: ",netdev=..,mac=.." */
@@ -178,28 +177,4 @@ const char *app_net_default(const MachineClass *mc)
     if (mc && mc->no_cpu)
         return NULL;
     return dev_class_find(name) ? name : dev_class_find("e1000") ? "e1000" : NULL;
-}
-
-/* -object TYPE,id=ID,.. */
-bool app_make_objects(App *a, Error **err)
-{
-    for (guint i = 0; i < a->objects->len; i++) {
-        g_autoptr(Opts) o = opts_parse_any(a->objects->pdata[i], "qom-type", err);
-        g_autofree char *type = o ? opts_take(o, "qom-type") : NULL, *id = o ? opts_take(o, "id") : NULL;
-        const ObjClass *c = type ? obj_class_find(type) : NULL;
-        Obj *made;
-
-        if (!o)
-            return false;
-        if (!c || !c->user_creatable)
-            return fail(err, "-object %s: there is no such type of object", type ? type : "(type is missing)");
-        if (!id)
-            return fail(err, "-object %s: id= is missing", type);
-        lock_take(&a->vm->lock);
-        made = obj_new(c, a->vm->objects, id, o, err);
-        lock_drop(&a->vm->lock);
-        if (!made)
-            return false;
-    }
-    return true;
 }

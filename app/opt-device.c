@@ -1,5 +1,7 @@
 /* app/opt-device.c - options that add devices and what is behind them. */
 #include "app/opt.h"
+#include "chr/chr.h"
+#include "ui/front.h"
 
 static bool add_pair(App *a, const char *name, const char *v)
 {
@@ -33,11 +35,21 @@ bool o_device(App *a, const Option *o, const char *v, Error **err)
         g_string_free(s, TRUE);
         return false;
     }
-    g_ptr_array_add(a->devices, g_strdup(v));
-    return true;
+    return opt__later(a, o, v, "driver", err);
 }
 
-bool o_chardev(App *a, const Option *o, const char *v, Error **err) { return opt__push(a->chardevs, v); }
+bool o_chardev(App *a, const Option *o, const char *v, Error **err)
+{
+    GString *s;
+
+    if (!opt__is_help(v))
+        return opt__later(a, o, v, "backend", err);
+    s = g_string_new(NULL);
+    chr_help(s);
+    return opt__shown(a, s);
+}
+
+bool o_blockdev(App *a, const Option *o, const char *v, Error **err) { return opt__later(a, o, v, "driver", err); }
 bool o_serial(App *a, const Option *o, const char *v, Error **err) { return opt__push(a->serials, v); }
 bool o_parallel(App *a, const Option *o, const char *v, Error **err) { return opt__push(a->parallels, v); }
 bool o_mon(App *a, const Option *o, const char *v, Error **err) { return opt__push(a->mons, v); }
@@ -57,12 +69,18 @@ bool o_debugcon(App *a, const Option *o, const char *v, Error **err)
 }
 
 bool o_nodefaults(App *a, const Option *o, const char *v, Error **err) { return a->nodefaults = a->vm->cfg.nodefaults = true; }
-bool o_nothing(App *a, const Option *o, const char *v, Error **err) { return true; }
 bool o_nographic(App *a, const Option *o, const char *v, Error **err) { return a->nographic = a->vm->cfg.nographic = true; }
 bool o_stopped(App *a, const Option *o, const char *v, Error **err) { return a->paused = true; }
 
 bool o_display(App *a, const Option *o, const char *v, Error **err)
 {
-    opt__set(&a->display, v);
-    return true;
+    GString *s;
+
+    if (!opt__is_help(v)) {
+        opt__set(&a->display, v);
+        return true;
+    }
+    s = g_string_new(NULL);
+    ui_display_help(s);
+    return opt__shown(a, s);
 }

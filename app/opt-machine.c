@@ -247,17 +247,6 @@ bool o_no_shutdown(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
-bool o_name(App *a, const Option *o, const char *v, Error **err)
-{
-    g_autoptr(Opts) p = opts_parse_any(v, "guest", err);
-
-    if (!p)
-        return false;
-    opt__set(&a->vm->cfg.name, opts_peek(p, "guest"));
-    a->vm->cfg.named = true;
-    return true;
-}
-
 bool o_uuid(App *a, const Option *o, const char *v, Error **err)
 {
     unsigned n = 0;

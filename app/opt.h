@@ -16,4 +16,7 @@ bool opt__shown(App *a, GString *s); /* prints and frees it; parsing ends, the s
 static inline bool opt__is_help(const char *v) { return !strcmp(v, "help") || !strcmp(v, "?"); }
 void opt__set(char **at, const char *v);
 bool opt__push(GPtrArray *v, const char *text);
+/* Parses v now and keeps it for app_each(option's name). */
+bool opt__later(App *a, const Option *o, const char *v, const char *implied, Error **err);
+bool opt__blame(const Option *o, const char *v, Error *why, Error **err); /* takes why; false */
 #endif

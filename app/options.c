@@ -61,12 +61,6 @@ bool o_trace(App *a, const Option *o, const char *v, Error **err)
     return trace_enable(g_str_has_prefix(v, "enable=") ? v + 7 : v, true) || fail(err, "-trace %s: no trace point has such a name", v);
 }
 
-bool o_pidfile(App *a, const Option *o, const char *v, Error **err)
-{
-    opt__set(&a->pidfile, v);
-    return true;
-}
-
 bool o_qtest(App *a, const Option *o, const char *v, Error **err)
 {
     opt__set(!strcmp(o->name, "qtest") ? &a->qtest : &a->qtest_log, v);
@@ -110,8 +104,9 @@ static const Option *find(const char *name)
 
 static bool parse_one(App *a, int argc, char **argv, int *i, Error **err)
 {
-    const char *name = argv[*i];
+    const char *name = argv[*i], *arg;
     const Option *o;
+    Error *why = NULL;
 
     if (*name != '-' || !name[1])
         return o_disk(a, find("hda"), name, err);
@@ -123,7 +118,8 @@ static bool parse_one(App *a, int argc, char **argv, int *i, Error **err)
     }
     if (o->arg && *i + 1 >= argc)
         return fail(err, "%s: wants an argument: %s", argv[*i], o->arg);
-    return o->fn(a, o, o->arg ? argv[++*i] : NULL, err);
+    arg = o->arg ? argv[++*i] : NULL;
+    return o->fn(a, o, arg, &why) || opt__blame(o, arg, why, err);
 }
 
 bool app_parse(App *a, int argc, char **argv, int *status)

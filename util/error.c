@@ -55,11 +55,47 @@ const char *error_qmp_class(const Error *e)
     return "GenericError";
 }
 
+/* Of the process, as stderr is. */
+static struct Style {
+    const char *program;
+    char *guest;
+    bool stamp, one_line;
+} style = { "menura", NULL, false, false };
+
+void error_style(const char *program, bool stamp, const char *guest)
+{
+    style.program = program ? program : style.program;
+    style.one_line |= program != NULL;
+    style.stamp = stamp;
+    g_free(style.guest);
+    style.guest = g_strdup(guest);
+}
+
+static void begin(GString *s)
+{
+    if (style.stamp) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+        g_autofree char *text = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S.%fZ ");
+
+        g_string_append(s, text);
+    }
+    if (style.guest)
+        g_string_append_printf(s, "%s ", style.guest);
+    g_string_append_printf(s, "%s: ", style.program);
+}
+
 static void print(const Error *e)
 {
-    fprintf(stderr, "menura: %s\n", error_text(e));
-    if (error_hint_text(e))
-        fprintf(stderr, "hint: %s\n", error_hint_text(e));
+    GString *s = g_string_new(NULL);
+    const char *hint = error_hint_text(e);
+
+    begin(s);
+    g_string_append(s, error_text(e));
+    if (hint)
+        g_string_append_printf(s, style.one_line ? " (%s)" : "\nhint: %s", hint);
+    g_string_append_c(s, '\n');
+    fputs(s->str, stderr);
+    g_string_free(s, TRUE);
 }
 
 void error_report_free(Error *e)
@@ -148,9 +184,13 @@ void warn_report(const char *fmt, ...)
 {
     va_list ap;
     g_autofree char *text = NULL;
+    GString *s = g_string_new(NULL);
 
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    fprintf(stderr, "menura: warning: %s\n", text);
+    begin(s);
+    g_string_append_printf(s, "warning: %s\n", text);
+    fputs(s->str, stderr);
+    g_string_free(s, TRUE);
 }

@@ -34,6 +34,9 @@ void error_free(Error *e);
 bool error_pass(Error **err, Error *e);
 extern Error *abort_on_error; /* pass &abort_on_error in tests and where failure is our bug */
 extern Error *die_on_error;   /* pass &die_on_error in app/ only: prints and exits with status 1 */
+/* How this process reports: before the first thread. program: what lines begin with, and hints follow in brackets, so
+ * that a report is one line; NULL: as it is. stamp: the time goes before; guest: then this name (copied), or NULL. */
+void error_style(const char *program, bool stamp, const char *guest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Error, error_free)
 void warn_report(const char *fmt, ...) PRINTF(1, 2); /* "menura: warning: ..." on stderr */
 #endif

@@ -7,6 +7,7 @@
  */
 #include "block/disk.h"
 #include "chr/chr.h"
+#include "core/memdev.h"
 #include "hw/block/fdc.h"
 #include "hw/fw/fw.h"
 #include "hw/intc/intc.h"
@@ -19,10 +20,11 @@ static bool add_ram(Pc *m, Error **err)
 {
     Vm *vm = m->vm;
     uint64_t size = vm->cfg.ram_size ? vm->cfg.ram_size : vm->mc->default_ram;
-    RamBlock *b = ram_new(&m->obj, "pc.ram", size, err);
+    RamBlock *b = m->memory_backend ? memdev_take(vm, m->memory_backend, vm->cfg.ram_size, err) : ram_new(&m->obj, "pc.ram", size, err);
 
     if (!b)
         return false;
+    size = b->size;
     vm->cfg.ram_size = size;
     m->below = m->chipset->low_ram(size);
     m->above = size - m->below;
@@ -266,14 +268,9 @@ static bool add_vga(Pc *m, Error **err)
 }
 
 /* ---- what firmware is told ---- */
-static void cmos(Pc *m)
+static void boot_order(Pc *m, const char *order)
 {
     static const char letters[] = "acdn";
-    const char *order = m->vm->cfg.boot_order ? m->vm->cfg.boot_order : "cad";
-    uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
-    uint64_t above = m->above / (64 * KiB);
-    unsigned fd[2] = { fdc_drive_type(m->fdc, 0), fdc_drive_type(m->fdc, 1) };
-    unsigned equipment = 0x06 | (fd[0] ? 1 : 0) | (fd[1] ? 0x40 : 0);
     uint8_t boot[3] = { 0 };
 
     for (unsigned i = 0, n = 0; order[i] && n < 3; i++) {
@@ -282,6 +279,35 @@ static void cmos(Pc *m)
         if (at)
             boot[n++] = (uint8_t)(at - letters + 1);
     }
+    rtc_set_cmos(m->rtc, 0x3d, (uint8_t)(boot[1] << 4 | boot[0]));
+    rtc_set_cmos(m->rtc, 0x38, (uint8_t)(boot[2] << 4));
+}
+
+/* -boot once= holds until the first reset after the start. */
+static void on_reset(void *self)
+{
+    Pc *m = self;
+    const VmConfig *c = &m->vm->cfg;
+
+    if (m->booted)
+        boot_order(m, c->boot_order ? c->boot_order : "cad");
+    m->booted = true;
+}
+
+static void unlisten(void *p)
+{
+    Pc *m = p;
+
+    vm_unlisten(m->vm, &m->listener);
+}
+
+static void cmos(Pc *m)
+{
+    const VmConfig *c = &m->vm->cfg;
+    uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
+    uint64_t above = m->above / (64 * KiB);
+    unsigned fd[2] = { fdc_drive_type(m->fdc, 0), fdc_drive_type(m->fdc, 1) };
+    unsigned equipment = 0x06 | (fd[0] ? 1 : 0) | (fd[1] ? 0x40 : 0);
     const struct {
         uint8_t at;
         uint64_t v;
@@ -289,12 +315,18 @@ static void cmos(Pc *m)
     } rows[] = {
         { 0x15, 640, 2 }, { 0x17, MIN(ext, 0xffff), 2 }, { 0x30, MIN(ext, 0xffff), 2 }, { 0x34, MIN(high, 0xffff), 2 },
         { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 }, { 0x14, equipment, 1 },
-        { 0x10, fd[0] << 4 | fd[1], 1 },        { 0x38, (uint64_t)boot[2] << 4, 1 }, { 0x3d, (uint64_t)boot[1] << 4 | boot[0], 1 },
+        { 0x10, fd[0] << 4 | fd[1], 1 },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         for (unsigned k = 0; k < rows[i].bytes; k++)
             rtc_set_cmos(m->rtc, rows[i].at + k, (uint8_t)(rows[i].v >> (8 * k)));
+    boot_order(m, c->boot_once ? c->boot_once : c->boot_order ? c->boot_order : "cad");
+    if (c->boot_once) {
+        m->listener = (VmListener){ .reset = on_reset, .self = m };
+        vm_listen(m->vm, &m->listener);
+        own(&m->obj, m, unlisten);
+    }
 }
 
 static bool add_fw(Pc *m, Error **err)

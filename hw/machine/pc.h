@@ -33,6 +33,8 @@ struct Pc {
     uint8_t smm_prop;
     bool smm;
     char *memory_backend, *pflash[2];
+    bool booted;         /* the reset of the start is over */
+    VmListener listener;
 };
 #define PC(o) ((Pc *)(void *)(o))
 extern const ObjClass pc_base; /* properties of both machines */

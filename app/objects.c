@@ -1,0 +1,75 @@
+/* app/objects.c - -object: what devices and the machine refer to by id. */
+#include "app/opt.h"
+
+static void list_class(const ObjClass *c, void *arg)
+{
+    if (c->user_creatable)
+        g_string_append_printf(arg, "  %s\n", c->name);
+}
+
+static void list_prop(const Prop *p, void *arg)
+{
+    g_string_append_printf(arg, "  %s=<%s>%s%s\n", p->name, prop_type_name(p), p->doc ? " - " : "", p->doc ? p->doc : "");
+}
+
+/* "TYPE,help" */
+static bool help_of(App *a, const char *v, Error **err)
+{
+    g_autofree char *type = g_strndup(v, strcspn(v, ","));
+    const ObjClass *c = obj_class_find(type);
+    GString *s;
+
+    if (!c || !c->user_creatable)
+        return fail(err, "invalid object type: %s", type);
+    s = g_string_new(NULL);
+    g_string_append_printf(s, "%s options:\n", c->name);
+    obj_prop_foreach(c, list_prop, s);
+    return opt__shown(a, s);
+}
+
+bool o_object(App *a, const Option *o, const char *v, Error **err)
+{
+    if (opt__is_help(v)) {
+        GString *s = g_string_new("List of user creatable objects:\n");
+
+        obj_class_foreach(list_class, s);
+        return opt__shown(a, s);
+    }
+    if (g_str_has_suffix(v, ",help") || g_str_has_suffix(v, ",?"))
+        return help_of(a, v, err);
+    return opt__later(a, o, v, "qom-type", err);
+}
+
+static bool make_object(App *a, Opts *o, Error **err)
+{
+    g_autofree char *type = opts_take(o, "qom-type"), *id = opts_take(o, "id");
+    const ObjClass *c = type ? obj_class_find(type) : NULL;
+    Obj *folder = obj_container(&a->vm->root, "objects"), *made;
+
+    if (!c || !c->user_creatable) {
+        fail(err, "invalid object type: %s", type ? type : "(missing)");
+        return error_hint(err, "-object help lists them");
+    }
+    if (!id || !*id)
+        return fail(err, "the id is missing");
+    if (obj_child(folder, id))
+        return fail(err, "there is an object '%s' already", id);
+    lock_take(&a->vm->lock);
+    made = obj_new(c, folder, id, o, err);
+    lock_drop(&a->vm->lock);
+    return made;
+}
+
+static bool is_filter(const Opts *o)
+{
+    const char *type = opts_peek(o, "qom-type");
+
+    return type && g_str_has_prefix(type, "filter-");
+}
+
+static bool unless_filter(App *a, Opts *o, Error **err) { return is_filter(o) || make_object(a, o, err); }
+/* What is made already has no type any more. */
+static bool if_filter(App *a, Opts *o, Error **err) { return !is_filter(o) || make_object(a, o, err); }
+
+bool app_make_objects(App *a, Error **err) { return app_each(a, "object", unless_filter, err); }
+bool app_make_filters(App *a, Error **err) { return app_each(a, "object", if_filter, err); }

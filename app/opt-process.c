@@ -1,0 +1,97 @@
+/* app/opt-process.c - options about this process, and those that name what this build does not have. */
+#include "app/opt.h"
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+bool o_nothing(App *a, const Option *o, const char *v, Error **err) { return true; }
+
+bool o_pidfile(App *a, const Option *o, const char *v, Error **err)
+{
+    g_free(a->pidfile);
+    a->pidfile = g_canonicalize_filename(v, NULL); /* -daemonize leaves the folder */
+    return true;
+}
+
+bool o_daemonize(App *a, const Option *o, const char *v, Error **err) { return a->daemonize = true; }
+
+bool o_name(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, "guest", err);
+    const char *process;
+    bool threads; /* they are named anyway */
+
+    if (!p || !opts_get_bool(p, "debug-threads", true, &threads, err))
+        return false;
+    process = opts_get(p, "process");
+    if (process)
+        prctl(PR_SET_NAME, process, 0, 0, 0);
+    if (opts_peek(p, "guest")) {
+        opt__set(&a->vm->cfg.name, opts_get(p, "guest"));
+        a->vm->cfg.named = true;
+    }
+    return opts_all_used(p, "-name", err);
+}
+
+bool o_msg(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, NULL, err);
+    bool stamp, guest;
+
+    if (!p || !opts_get_bool(p, "timestamp", false, &stamp, err) || !opts_get_bool(p, "guest-name", false, &guest, err) ||
+        !opts_all_used(p, "-msg", err))
+        return false;
+    error_style(NULL, stamp, guest ? a->vm->cfg.name : NULL);
+    return true;
+}
+
+bool o_sandbox(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, "enable", err);
+    bool on;
+
+    if (!p || !opts_get_bool(p, "enable", false, &on, err))
+        return false;
+    if (!on)
+        return true; /* its other words say what a sandbox would forbid */
+    fail(err, "this build has no sandbox");
+    return error_hint(err, "-sandbox off, or confine the process from outside");
+}
+
+bool o_overcommit(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, NULL, err);
+    bool pm, lock;
+
+    if (!p || !opts_get_bool(p, "mem-lock", false, &lock, err) || !opts_get_bool(p, "cpu-pm", false, &pm, err) ||
+        !opts_all_used(p, "-overcommit", err))
+        return false;
+    if (pm)
+        return fail(err, "cpu-pm=on: the guest cannot be given the host's power management here");
+    return !lock || !mlockall(MCL_CURRENT | MCL_FUTURE) || fail_errno(err, "mem-lock=on: the memory cannot be locked");
+}
+
+/* The only sound there is: none. What a driver would do with its streams has no meaning for it. */
+bool o_audiodev(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opt__is_help(v) ? NULL : opts_parse_any(v, "driver", err);
+    const char *driver = p ? opts_get(p, "driver") : NULL, *id = p ? opts_get(p, "id") : NULL;
+
+    if (opt__is_help(v))
+        return opt__shown(a, g_string_new("Available audio drivers:\nnone\n"));
+    if (!p)
+        return false;
+    if (g_strcmp0(driver, "none")) {
+        fail(err, "there is no audio driver '%s'", driver ? driver : "(missing)");
+        return error_hint(err, "none is the only one of this build");
+    }
+    for (guint i = 0; i < p->v->len; i++) {
+        Opt *x = p->v->pdata[i];
+
+        x->used |= g_str_has_prefix(x->key, "in.") || g_str_has_prefix(x->key, "out.") || !strcmp(x->key, "timer-period");
+    }
+    return (id || fail(err, "the id is missing")) && opts_all_used(p, "-audiodev", err);
+}
+
+/* Options that clients know and this build cannot honour: said so, not swallowed. */
+bool o_missing(App *a, const Option *o, const char *v, Error **err) { return fail(err, "%s", o->help); }
