@@ -505,8 +505,6 @@ static void undefined(Scene *q)
     else
         say(q, "the bytes 0x%02x 0x%02x 0x%02x at %#" PRIx64 " are no instruction", q->in.bytes[0], q->in.bytes[1], q->in.bytes[2],
             s->env.pc);
-    if (long_mode(s) && !code64(s))
-        say(q, "; this runs as 32-bit code: CS %#x has no L bit", s->seg[SEG_CS].sel);
 }
 
 static void stack_fault(Scene *q)
@@ -516,6 +514,17 @@ static void stack_fault(Scene *q)
     else
         say(q, "the stack pointer %#" PRIx64 " is %s", q->s->env.v[RSP],
             code64(q->s) ? "not canonical" : "beyond the limit of SS");
+}
+
+/* What makes an instruction do something else than its author thought. */
+static void remarks(Scene *q)
+{
+    const X86 *s = q->s;
+
+    if (long_mode(s) && !code64(s) && !s->cpl)
+        say(q, "; the kernel runs as 32-bit code: the descriptor of CS %#x has no L bit", s->seg[SEG_CS].sel);
+    if (s->eflags & EF_DF && (starts(q, "rep") || q->in.bytes[0] == 0xf3 || q->in.bytes[0] == 0xf2))
+        say(q, "; the direction flag is set, so `%s` goes down", q->in.name);
 }
 
 void x86_why_fault(Cpu *c, const Fault *f, GString *out)
@@ -537,4 +546,5 @@ void x86_why_fault(Cpu *c, const Fault *f, GString *out)
     case EXC_AC: say(&q, "`%s %s` is not aligned, and alignment checks are on", q.in.name, q.in.args); break;
     default: say(&q, "at `%s %s`", q.in.name, q.in.args); break;
     }
+    remarks(&q);
 }
