@@ -102,6 +102,7 @@ enter:
         if (UNLIKELY(!blk))
             return;
     }
+    env_enter_page(e, pc);
 run:
     e->cur = blk;
     o = blk->ops;
@@ -164,7 +165,7 @@ poll:
     if (LIKELY(!__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED)))
         NEXT();
     e->fault = (Fault){ FAULT_POLL, 0, 0 };
-    e->pc = blk->pc;
+    e->pc = block_pc(e, blk, blk->pc);
     return;
 brz:
     if ((trunc_to(v[o->a], IR_SIZE(o->op)) != 0) != o->x)
@@ -180,11 +181,18 @@ jump: {
     Block *to = l->to;
 
     e->icount += x->insns;
-    if (LIKELY(to && (l->jc == LINK_IN_PAGE || e->view->jc[l->jc].blk == to) && !to->dead)) {
-        blk = to;
-        goto run;
+    if (LIKELY(to && !to->dead)) {
+        if (LIKELY(l->jc == LINK_IN_PAGE)) {
+            blk = to;
+            goto run;
+        }
+        if (LIKELY(e->view->jc[l->jc].blk == to)) {
+            env_enter_page(e, x->pc);
+            blk = to;
+            goto run;
+        }
     }
-    pc = e->pc = x->pc;
+    pc = e->pc = block_pc(e, blk, x->pc);
     if (UNLIKELY(blk->mode & ENV_MODE_ONE)) {
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
         return;
@@ -196,10 +204,11 @@ jump: {
         to = block_get(e, pc);
     if (UNLIKELY(!to))
         return;
-    if (!blk->dead) {
+    if (block_may_link(blk, o->c, to)) {
         l->to = to;
-        l->jc = ((pc ^ blk->pc) & -(uint64_t)PAGE) || to->crosses ? jc_slot(pc) : LINK_IN_PAGE;
+        l->jc = ((x->pc ^ blk->pc) & -(uint64_t)PAGE) || to->crosses ? jc_slot(pc) : LINK_IN_PAGE;
     }
+    env_enter_page(e, pc);
     blk = to;
     goto run;
 }
@@ -221,7 +230,7 @@ brind:
 leave:
     e->icount += blk->ninsns;
     if (!o->x)
-        e->pc = (uint64_t)o->imm;
+        e->pc = block_pc(e, blk, (uint64_t)o->imm);
     pc = e->pc;
     if (UNLIKELY(__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED) || blk->mode & ENV_MODE_ONE)) {
         e->fault = (Fault){ FAULT_POLL, 0, 0 };
@@ -230,12 +239,12 @@ leave:
     goto next;
 exc:
     e->icount += blk->ninsns - 1u;
-    e->pc = (uint64_t)o->imm;
+    e->pc = block_pc(e, blk, (uint64_t)o->imm);
     e->fault = (Fault){ o->x, 0, 0 };
     return;
 ld: st: /* lowered away */
 fault:
     e->icount += blk->at[o - blk->ops];
 fault_here:
-    e->pc = blk->insn_pc[blk->at[o - blk->ops]];
+    e->pc = block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]);
 }

@@ -37,7 +37,8 @@ typedef struct IrInfo {
 extern const IrInfo ir_info[IR_KINDS];
 
 /* Value numbers index Env.v: 0..15 guest registers, 16..31 other globals, then temps. */
-enum { V_GLOBALS = 32, V_TEMP = 32, V_LAST = 239, V_DUMP = 254, V_NONE = 255 };
+/* V_PAGE: where the page that code runs in is mapped; what a block that is good at any address adds to its pcs. */
+enum { V_PAGE = 22, V_GLOBALS = 32, V_TEMP = 32, V_LAST = 239, V_DUMP = 254, V_NONE = 255 };
 enum { VEC_TEMP = 16, VEC_N = 20 }; /* Env.vec: 0..15 guest, 16..19 temps */
 
 typedef struct IrOp {
@@ -64,6 +65,7 @@ typedef struct IrExit {
 typedef struct IrBlock {
     uint64_t pc;
     uint64_t mode;
+    bool rel; /* pcs count from the start of the page; V_PAGE is to be added */
     unsigned nops, ninsns, nslots, next_temp;
     uint16_t bytes;   /* of guest code, counted in its first page */
     bool crosses;     /* its (only) instruction continues on the next page */

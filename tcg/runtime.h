@@ -110,11 +110,12 @@ typedef struct Link {
 } Link;
 enum { LINK_IN_PAGE = JC_N };
 struct Block {
-    uint64_t pc, pa; /* virtual pc baked in; physical address of the first byte */
+    uint64_t pc, pa; /* virtual pc baked in (rel: offset in its page); physical address of the first byte */
     uint64_t mode;
     uint16_t bytes, nops;
     uint8_t ninsns, nslots;
     bool dead, crosses;
+    bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
     IrOp *ops; /* lowered */
     uint8_t *at;
     uint64_t *insn_pc;
@@ -129,14 +130,28 @@ struct Block {
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 
+/* Bits 57 to 63 are equal: only such a pc is ever in a jump cache. */
+static inline bool jc_can_be(uint64_t pc) { return (uint64_t)((int64_t)(pc << 6) >> 6) == pc; }
+/* The virtual pc that an entry is for. */
+static inline uint64_t jc_pc(const JcEnt *j) { return (uint64_t)((int64_t)(j->tag << 6) >> 6); }
 /* The block the jump cache names for pc in the current mode, or NULL. */
 static inline Block *jc_find(const Env *e, uint64_t pc)
 {
     const JcEnt *j = &e->view->jc[jc_slot(pc)];
 
-    /* a computed pc may be any number: it can have the tag of an empty entry, or of a pc in another mode */
-    return LIKELY(j->tag == (pc ^ e->jc_key)) && j->blk && j->blk->pc == pc && !j->blk->dead ? j->blk : NULL;
+    /* a computed pc may be any number: one that cannot be executed can have the tag of another in another mode */
+    return LIKELY(j->tag == (pc ^ e->jc_key)) && jc_can_be(pc) && !j->blk->dead ? j->blk : NULL;
 }
+/* A pc of this block as it is here and now: pcs of a rel block count from V_PAGE. */
+static inline uint64_t block_pc(const Env *e, const Block *b, uint64_t pc) { return b->rel ? pc + e->v[V_PAGE] : pc; }
+/* May an exit of `from` lead to `to` without a look-up? What a rel block leaves its page for depends on where it is. */
+static inline bool block_may_link(const Block *from, unsigned slot, const Block *to)
+{
+    bool far = (from->slot[slot].pc ^ from->pc) & -(uint64_t)PAGE;
+
+    return !from->dead && !to->dead && !(from->rel && (far || !to->rel || to->crosses));
+}
+static inline void env_enter_page(Env *e, uint64_t pc) { e->v[V_PAGE] = pc & -(uint64_t)PAGE; }
 
 /* tcg/interp.c */
 void interp_lower(Block *blk, const IrBlock *b);
@@ -159,7 +174,9 @@ Block *block_get(Env *e, uint64_t pc);
 /* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows).
  * `page_left`: bytes of them in the first page. one: a single instruction. */
 /* False: the first instruction is not whole in n bytes. */
-bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *out);
+/* rel: a block that is good wherever its page is mapped; pc is then the offset in the page. */
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, bool rel, IrBlock *out);
+bool target_can_be_rel(const Env *e); /* in the current mode */
 bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
 bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */
 bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);

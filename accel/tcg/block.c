@@ -242,7 +242,8 @@ static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
     return f;
 }
 
-static void list_in_page(TcgCpu *t, Block *b, uint64_t page)
+/* The list of blocks of a page, which is mapped at vpage now. */
+static PageBlocks *page_blocks(TcgCpu *t, uint64_t page, uint64_t vpage)
 {
     PageBlocks *p = g_hash_table_lookup(t->pages, &page);
 
@@ -251,8 +252,12 @@ static void list_in_page(TcgCpu *t, Block *b, uint64_t page)
         *p = (PageBlocks){ .ram_page = page };
         g_hash_table_insert(t->pages, &p->ram_page, p);
     }
-    b->next_in_page = p->first;
-    p->first = b;
+    if (!p->first) {
+        p->vpage = vpage;
+        p->moved = false;
+    }
+    p->moved |= p->vpage != vpage;
+    return p;
 }
 
 static Block *make_block(TcgCpu *t, IrBlock *ir, bool one)
@@ -262,7 +267,7 @@ static Block *make_block(TcgCpu *t, IrBlock *ir, bool one)
 
     ir_live(ir, false);
     interp_lower(&tmp, ir);
-    *b = (Block){ .pc = ir->pc, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
+    *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
                   .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
     b->ops = tcg_arena(t, tmp.nops * sizeof(IrOp));
     memcpy(b->ops, tmp.ops, tmp.nops * sizeof(IrOp));
@@ -297,16 +302,20 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
     unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
     bool one = t->one_shot || !f->host;
     FetchEnt first = *f, *second = NULL;
+    PageBlocks *page = one ? NULL : page_blocks(t, (f->ram + (pc & 4095)) / 4096, pc >> 12);
+    bool rel = page && page->moved && !t->npoints && target_can_be_rel(&t->s->env);
     Block *b;
 
-    if (upto < n && target_translate(&t->s->env, pc, code, upto, upto, one, &ir)) {
+    if (rel && target_translate(&t->s->env, pc & 4095, code, n, left, false, true, &ir)) {
+        /* good in every address space that maps the page */
+    } else if (upto < n && target_translate(&t->s->env, pc, code, upto, upto, one, false, &ir)) {
         left = n = upto; /* ends before a break point */
-    } else if (!target_translate(&t->s->env, pc, code, n, left, one, &ir)) { /* the first instruction goes on in the next page */
+    } else if (!target_translate(&t->s->env, pc, code, n, left, one, false, &ir)) { /* the first instruction goes on in the next page */
         second = fetch_page(t, pc + left);
         if (!second)
             return NULL;
         n += read_code(t, second, pc + left, code + left, 15);
-        target_translate(&t->s->env, pc, code, n, left, true, &ir);
+        target_translate(&t->s->env, pc, code, n, left, true, false, &ir);
     }
     t->one_shot = false;
     b = make_block(t, &ir, one);
@@ -316,7 +325,8 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
         return b;
     }
     tcg_protect(t, first.block, first.off + (pc & 4095), MAX(b->bytes, 1));
-    list_in_page(t, b, b->pa / 4096);
+    b->next_in_page = page->first;
+    page->first = b;
     if (b->crosses && second && second->host) {
         b->pa2 = second->ram / 4096;
         tcg_protect(t, second->block, second->off, 15);
@@ -324,11 +334,20 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
     } else {
         b->crosses = false;
     }
-    Block **at = bucket(t, b->pa, pc);
+    Block **at = bucket(t, b->pa, b->pc);
 
     b->next = *at;
     *at = b;
     return b;
+}
+
+/* A block that is good wherever the page of this RAM address is mapped. */
+static Block *find_rel(TcgCpu *t, uint64_t ram)
+{
+    for (Block *b = *bucket(t, ram, ram & 4095); b; b = b->next)
+        if (b->rel && b->pa == ram && b->mode == t->s->env.mode)
+            return b;
+    return NULL;
 }
 
 Block *block_get(Env *e, uint64_t pc)
@@ -353,7 +372,7 @@ Block *block_get(Env *e, uint64_t pc)
     global = f->global;
     if (f->host && !t->one_shot)
         for (b = *bucket(t, f->ram + (pc & 4095), pc); b; b = b->next) {
-            if (b->pc != pc || b->pa != f->ram + (pc & 4095) || b->mode != e->mode)
+            if (b->rel || b->pc != pc || b->pa != f->ram + (pc & 4095) || b->mode != e->mode)
                 continue;
             if (b->crosses) {
                 second = fetch_page(t, (pc & ~4095ull) + 4096);
@@ -362,11 +381,15 @@ Block *block_get(Env *e, uint64_t pc)
                 if (second->ram / 4096 != b->pa2)
                     continue;
             }
-            tcg_jc_put(t, b, global);
+            tcg_jc_put(t, pc, b, global);
             return b;
         }
+    if (f->host && !t->one_shot && target_can_be_rel(e) && (b = find_rel(t, f->ram + (pc & 4095)))) {
+        tcg_jc_put(t, pc, b, global);
+        return b;
+    }
     b = translate(t, f, pc);
     if (b && !b->dead)
-        tcg_jc_put(t, b, global);
+        tcg_jc_put(t, pc, b, global);
     return b;
 }

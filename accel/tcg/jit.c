@@ -71,7 +71,7 @@ static bool target_ok(Env *e, const Block *from)
         return true;
     e->v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
     e->icount--;
-    e->pc = from->insn_pc[from->ninsns - 1];
+    e->pc = block_pc(e, from, from->insn_pc[from->ninsns - 1]);
     return false;
 }
 
@@ -87,14 +87,17 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     case JIT_BRIND: return target_ok(e, b);
     case JIT_LOOKUP: return true;
     case JIT_INTERP:
-        e->pc = b->pc;
+        e->pc = block_pc(e, b, b->pc);
         interp_block(e, b);
         return !e->fault.kind;
-    case JIT_DEAD: e->pc = tcg_block_at(t, (const uint8_t *)(uintptr_t)e->jit.arg[0])->pc; return true;
+    case JIT_DEAD:
+        b = tcg_block_at(t, (const uint8_t *)(uintptr_t)e->jit.arg[0]);
+        e->pc = block_pc(e, b, b->pc);
+        return true;
     default:
         *from = b;
         *slot = why;
-        e->pc = b->slot[why].pc;
+        e->pc = block_pc(e, b, b->slot[why].pc);
         return true;
     }
 }
@@ -134,6 +137,7 @@ void tcg_jit_run(TcgCpu *t)
             b = block_get(e, e->pc);
         if (UNLIKELY(!b))
             return;
+        env_enter_page(e, e->pc);
         if (!b->host_size) {
             t->alone++;
             interp_block(e, b);
@@ -144,7 +148,7 @@ void tcg_jit_run(TcgCpu *t)
         }
         if (UNLIKELY(t->stress.s) && !stressed(t, e, b, &from))
             return;
-        if (from && !from->dead && !b->dead)
+        if (from && block_may_link(from, slot, b))
             jit_link(&t->code, from, slot, b);
         jit_fold(e);
         e->in_host = true;

@@ -22,6 +22,8 @@ typedef struct FetchEnt { /* virtual page in the view of that generation -> wher
 
 typedef struct PageBlocks { /* blocks that have bytes in a page of RAM */
     uint64_t ram_page;
+    uint64_t vpage; /* where it was mapped when the first of them was made .. */
+    bool moved;     /* .. and it was seen elsewhere since: its blocks are made to be good anywhere */
     Block *first;
 } PageBlocks;
 
@@ -100,7 +102,7 @@ void tcg_ask_strip(Cpu *c, const uint8_t *host); /* any thread: tcg_strip() soon
 void tcg_memory_changed(TcgCpu *t); /* where physical addresses lead: flushes everything */
 void tcg_strip(TcgCpu *t, const uint8_t *host); /* a host page leaves the writable sides; NULL: all do */
 void tcg_strip_todo(TcgCpu *t);                 /* serve REQ_STRIP */
-void tcg_jc_put(TcgCpu *t, Block *b, bool global);
+void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global);
 void tcg_jc_drop(TcgCpu *t, uint64_t pc);       /* from the current view */
 void tcg_modes_forget(TcgCpu *t);
 void tcg_blocks_init(TcgCpu *t);

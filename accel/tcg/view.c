@@ -194,7 +194,7 @@ static void drop_code_range(TcgCpu *t, View *w, uint64_t va, uint64_t len)
     for (unsigned i = 0; i < w->njused; i++) {
         JcEnt *j = &w->jc[w->jused[i]];
 
-        if (j->blk && (j->blk->pc - va < len || (j->blk->crosses && (j->blk->pc | (PAGE - 1)) + 1 - va < len)))
+        if (j->blk && (jc_pc(j) - va < len || (j->blk->crosses && (jc_pc(j) | (PAGE - 1)) + 1 - va < len)))
             *j = (JcEnt){ JC_NONE, NULL };
     }
 }
@@ -311,28 +311,28 @@ void tcg_strip_todo(TcgCpu *t)
 }
 
 /* ---- jump cache ---- */
-void tcg_jc_put(TcgCpu *t, Block *b, bool global)
+void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
 {
     View *w = t->s->env.view;
-    unsigned k = jc_slot(b->pc);
+    unsigned k = jc_slot(pc);
 
     if (w->jc[k].tag == JC_NONE) { /* a slot emptied by a page flush may be listed twice */
         if (w->njused == JC_N)
             flush_jc(w, false);
         w->jused[w->njused++] = (uint16_t)k;
     }
-    w->jc[k] = (JcEnt){ b->pc ^ t->s->env.jc_key, b };
+    w->jc[k] = (JcEnt){ pc ^ t->s->env.jc_key, b };
     tlb_put_bit(w->jglobal, k, global && !b->crosses);
-    tlb_put_bit(t->bloom, bloom_bit(b->pc >> 12), true);
+    tlb_put_bit(t->bloom, bloom_bit(pc >> 12), true);
     if (b->crosses)
-        tlb_put_bit(t->bloom, bloom_bit((b->pc >> 12) + 1), true);
+        tlb_put_bit(t->bloom, bloom_bit((pc >> 12) + 1), true);
 }
 
 void tcg_jc_drop(TcgCpu *t, uint64_t pc)
 {
     JcEnt *j = &t->s->env.view->jc[jc_slot(pc)];
 
-    if (j->blk && j->blk->pc == pc)
+    if (j->blk && jc_pc(j) == pc)
         *j = (JcEnt){ JC_NONE, NULL };
 }
 

@@ -86,7 +86,7 @@ void tr_call_ind(Tr *t)
         copy = ir_temp(t->b);
         ir_alu(t->b, IR_mov, 3, 0, copy, to, NOVAL);
     }
-    tr_push_val(t, t->in.size, val_const((int64_t)eip_of_next(t)));
+    tr_push_val(t, t->in.size, tr_visible(t, eip_of_next(t)));
     tr_jump_ind(t, t->in.size, copy);
     undo_rsp(t, 1 << t->in.size);
 }
@@ -110,7 +110,7 @@ void tr_jcc(Tr *t)
     uint64_t to = tr_target(t, t->in.imm);
     IrOp *o = ir_emit(t->b, IR_brcc, 3, NOVAL, NOVAL, NOVAL);
 
-    t->polls |= to <= t->pc;
+    t->polls |= tr_backward(t, to);
     o->x = t->in.cond;
     o->c = (uint8_t)ir_slot(t->b, to);
 }
@@ -123,7 +123,7 @@ void tr_loop(Tr *t)
     IrOp *o;
 
     ir_emit(t->b, IR_lea, size, val_reg(RCX), val_reg(RCX), NOVAL)->imm = -1;
-    t->polls |= to <= t->pc;
+    t->polls |= tr_backward(t, to);
     if (t->in.opcode == 0xe2) {
         o = ir_emit(t->b, IR_brz, size, NOVAL, val_reg(RCX), NOVAL);
         o->x = 1;
@@ -144,7 +144,7 @@ void tr_jcxz(Tr *t)
     uint64_t to = tr_target(t, t->in.imm);
     IrOp *o = ir_emit(t->b, IR_brz, t->in.asize, NOVAL, val_reg(RCX), NOVAL);
 
-    t->polls |= to <= t->pc;
+    t->polls |= tr_backward(t, to);
     o->c = (uint8_t)ir_slot(t->b, to);
     tr_jump_to(t, t->next);
 }
@@ -491,7 +491,7 @@ void tr_leaveq(Tr *t)
 
 void tr_calln(Tr *t)
 {
-    tr_push_val(t, t->in.size, val_const((int64_t)eip_of_next(t)));
+    tr_push_val(t, t->in.size, tr_visible(t, eip_of_next(t)));
     tr_jump_to(t, tr_target(t, t->in.imm));
 }
 

@@ -191,7 +191,7 @@ void tr_x87(Tr *t)
     how |= t->in.size == 1 ? HOW_O16 : 0;
     how |= !(t->mode & MODE_PE) || t->mode & MODE_VM ? HOW_REAL : 0;
     tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how),
-            at, val_const((int64_t)tr_eip(t, t->pc)));
+            at, tr_visible(t, tr_eip(t, t->pc)));
 }
 
 /* ---- FXSAVE, XSAVE */

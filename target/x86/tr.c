@@ -47,11 +47,14 @@ static void seg_check(Tr *t, Val off, unsigned seg, unsigned log_bytes, bool wri
         ir_emit(t->b, IR_segchk, 3, NOVAL, off, NOVAL)->x = (uint16_t)(seg | log_bytes << 3 | (unsigned)write << 7);
 }
 
+/* RIP-relative: the displacement is from the page when the block does not know where that is. */
+static Val base_reg(const Tr *t) { return val_reg(t->in.rip && t->rel ? V_PAGE : t->in.base); }
+
 Val tr_ea(Tr *t, unsigned size)
 {
     const Insn *in = &t->in;
     Val d = ir_temp(t->b);
-    IrOp *o = ir_emit(t->b, IR_lea, MIN(size, in->asize), d, val_reg(in->base), val_reg(in->index));
+    IrOp *o = ir_emit(t->b, IR_lea, MIN(size, in->asize), d, base_reg(t), val_reg(in->index));
 
     o->x = in->scale;
     o->imm = in->rip ? (int64_t)(t->next + (uint64_t)in->disp) : in->disp;
@@ -88,7 +91,7 @@ static void make_addr(Tr *t, unsigned log_bytes, bool write)
         return;
     t->addr_ready = true;
     if (t->code == CODE64 && in->asize == 3 && (in->seg < SEG_FS || in->index == V_NONE)) {
-        t->addr = (Addr){ val_reg(in->base), val_reg(in->index), in->scale,
+        t->addr = (Addr){ base_reg(t), val_reg(in->index), in->scale,
                           in->rip ? (int64_t)(t->next + (uint64_t)in->disp) : in->disp };
         if (in->seg >= SEG_FS) {
             t->addr.b = val_reg(V_SEGBASE + in->seg);
@@ -314,7 +317,7 @@ void tr_push_val(Tr *t, unsigned size, Val v)
 
 void tr_jump_to(Tr *t, uint64_t pc)
 {
-    t->polls |= pc <= t->pc;
+    t->polls |= tr_backward(t, pc);
     ir_emit(t->b, IR_jump, 3, NOVAL, NOVAL, NOVAL)->c = (uint8_t)ir_slot(t->b, pc);
     t->done = true;
 }
@@ -480,14 +483,18 @@ static void end_at(IrBlock *b, uint64_t pc)
     ir_emit(b, IR_jump, 3, NOVAL, NOVAL, NOVAL)->c = (uint8_t)ir_slot(b, pc);
 }
 
-bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, IrBlock *b)
+/* 64-bit code: elsewhere EIP and CS.base are baked in. */
+bool target_can_be_rel(const Env *e) { return (e->mode & MODE_CODE) == CODE64 && !(e->mode & (MODE_ONE | MODE_SHADOW)); }
+
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, bool rel, IrBlock *b)
 {
     X86 *s = x86(e);
-    Tr t = { .s = s, .b = b, .mode = e->mode, .code = (CodeSize)(e->mode & MODE_CODE), .cs_base = e->mode >> 32 };
+    Tr t = { .s = s, .b = b, .rel = rel, .mode = e->mode, .code = (CodeSize)(e->mode & MODE_CODE), .cs_base = e->mode >> 32 };
     unsigned reach = 0;
 
     one |= !!(e->mode & (MODE_ONE | MODE_SHADOW));
     ir_begin(b, pc, e->mode);
+    b->rel = rel;
     ir_emit(b, IR_poll, 3, NOVAL, NOVAL, NOVAL);
     if (e->mode & MODE_SHADOW)
         tr_call(&t, IR_call, NOVAL, shadow_off, NOVAL, NOVAL, NOVAL);

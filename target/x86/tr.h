@@ -16,6 +16,7 @@ typedef struct Tr {
     uint64_t pc, next; /* linear */
     uint64_t mode, cs_base;
     CodeSize code;
+    bool rel;   /* pcs count from the start of the page */
     bool polls; /* the block can close a loop: it polls at its entry */
     bool done, addr_ready;
     Addr addr;
@@ -47,6 +48,18 @@ void tr_exc(Tr *t, unsigned vector);
 uint64_t tr_eip(const Tr *t, uint64_t linear);
 uint64_t tr_target(const Tr *t, int64_t disp);      /* linear target of a relative branch */
 static inline unsigned tr_stack_size(const Tr *t) { return t->code == CODE64 ? 3 : t->mode & MODE_SS32 ? 2 : 1; }
-static inline Val tr_next(Tr *t) { return ir_reg(t->b, val_const((int64_t)t->next)); }
+static inline bool tr_backward(const Tr *t, uint64_t to) { return (int64_t)(to - t->pc) <= 0; }
+/* A pc (EIP in other modes) as a value the guest may see. */
+static inline Val tr_visible(Tr *t, uint64_t pc)
+{
+    Val v;
+
+    if (!t->rel)
+        return val_const((int64_t)pc);
+    v = ir_temp(t->b);
+    ir_emit(t->b, IR_lea, 3, v, val_reg(V_PAGE), NOVAL)->imm = (int64_t)pc;
+    return v;
+}
+static inline Val tr_next(Tr *t) { return ir_reg(t->b, tr_visible(t, t->next)); }
 static inline HelperFn tr_helper(const Tr *t) { return (HelperFn)x86_row_arg[t->in.row - x86_rows]; }
 #endif

@@ -215,6 +215,29 @@ static void leave_for(T1 *t, unsigned why)
     a_jump(&t->a, 16, t->code->exit_link);
 }
 
+/* pc of the block, as it is here and now, to r. */
+static void here_and_now(T1 *t, unsigned r, uint64_t pc)
+{
+    a_const(&t->a, r, pc);
+    if (t->b->rel)
+        a_op(&t->a, 0, 0x03, 3, r, env_slot(V_PAGE));
+}
+
+/* Out of the page from a block that does not know where it is: as if the target were computed. */
+static void far_exit(T1 *t, uint64_t pc)
+{
+    uint8_t *miss[3] = { NULL };
+
+    here_and_now(t, H9, pc);
+    t1_jc_probe(&t->a, H9, H10, miss);
+    a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    for (unsigned i = 0; i < 3; i++)
+        if (miss[i])
+            a_patch(miss[i], t->a.p);
+    a_store(&t->a, 3, ENV(pc), H9);
+    leave_for(t, JIT_LOOKUP);
+}
+
 /*
  * A direct exit. Inside a page it is a jump that gets linked. Into another page, or to an instruction that
  * may reach into one, the target must also be in the jump cache of this view, which says that the mapping is
@@ -227,6 +250,14 @@ static void direct_exit(T1 *t, unsigned slot)
     uint8_t *over;
 
     count(t, x->insns);
+    if (guarded && t->b->rel) {
+        far_exit(t, x->pc);
+        return;
+    }
+    if (guarded) { /* the target may be a block that asks where its page is */
+        a_const(&t->a, H11, x->pc & -(uint64_t)PAGE);
+        a_store(&t->a, 3, env_slot(V_PAGE), H11);
+    }
     t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | (guarded ? JIT_GUARDED : 0);
     if (guarded) {
         a_byte(&t->a, 0x41); /* mov r11d, block; 1 is none */
@@ -251,8 +282,8 @@ static void cond_exit(T1 *t, unsigned slot, unsigned cond)
 }
 
 /*
- * The block the jump cache names for the pc in r: to r11. y is lost. The tag holds pc and mode; a computed pc
- * could have the tag of an empty entry or of a pc in another mode, so the block is asked as well.
+ * The block the jump cache names for the pc in r: to r11; its page to V_PAGE. y is lost. The tag holds pc and mode;
+ * a computed pc that cannot be executed could have the tag of one that can in another mode, so that is asked as well.
  */
 void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
 {
@@ -267,11 +298,16 @@ void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
     a_op(a, 0, 0x33, 3, y, rm_reg(r));
     a_op(a, 0, 0x3b, 3, y, rm_idx(H15, H11, 0, VIEW(jc[0].tag)));
     miss[0] = a_jump(a, 5, NULL);
+    a_mov(a, 3, y, rm_reg(r)); /* jc_can_be() */
+    a_op(a, 0, 0xc1, 3, 4, rm_reg(y));
+    a_imm(a, 6, 1);
+    a_op(a, 0, 0xc1, 3, 7, rm_reg(y));
+    a_imm(a, 6, 1);
+    a_op(a, 0, 0x3b, 3, y, rm_reg(r));
+    miss[1] = a_jump(a, 5, NULL);
+    a_alu_imm(a, 4, 3, rm_reg(y), -(int64_t)PAGE);
+    a_store(a, 3, env_slot(V_PAGE), y);
     a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].blk)));
-    a_op(a, 0, 0x85, 3, H11, rm_reg(H11));
-    miss[1] = a_jump(a, 4, NULL);
-    a_op(a, 0, 0x3b, 3, r, rm_mem(H11, offsetof(Block, pc)));
-    miss[2] = a_jump(a, 5, NULL);
 }
 
 static void indirect(T1 *t, const IrOp *o)
@@ -302,7 +338,7 @@ static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
     a_imm(&t->a, kind, 4);
     a_op(&t->a, 0, 0xc7, 3, 0, ENV(fault.addr));
     a_imm(&t->a, 0, 4);
-    a_const(&t->a, H9, pc);
+    here_and_now(t, H9, pc);
     a_store(&t->a, 3, ENV(pc), H9);
     leave_for(t, JIT_LOOKUP);
 }
@@ -356,7 +392,7 @@ static void leave(T1 *t, const IrOp *o)
     t1_save_flags(t);
     count(t, t->b->ninsns);
     if (!o->x) {
-        a_const(&t->a, H9, (uint64_t)o->imm);
+        here_and_now(t, H9, (uint64_t)o->imm);
         a_store(&t->a, 3, ENV(pc), H9);
     }
     a_jump(&t->a, 16, t->code->leave);
