@@ -48,6 +48,8 @@ static inline bool ram_is_dirty(const RamBlock *b, DirtyClient c, uint64_t off)
 {
     return __atomic_load_n(&b->dirty[c][off / 4096 / 64], __ATOMIC_RELAXED) >> (off / 4096 % 64) & 1;
 }
+/* The host gets the memory of whole pages back; they read as zero. The caller marks them dirty. */
+void ram_discard(RamBlock *b, uint64_t off, uint64_t len);
 /* Start/stop logging for a client; log_sync folds in accelerator logs (KVM); take clears bits of
  * [off,len) and returns whether any was set, `out` (may be NULL) gets a bit per page. */
 void ram_log(RamBlock *b, DirtyClient c, bool on);

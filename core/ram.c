@@ -6,6 +6,7 @@
 #include "core/priv.h"
 #include "core/state.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -146,6 +147,16 @@ void ram_mark_dirty(RamBlock *b, uint64_t off, uint64_t len)
 }
 
 /* Each listener once, though it may listen on several spaces. */
+void ram_discard(RamBlock *b, uint64_t off, uint64_t len)
+{
+    if (!in_range(off, len, b->size) || b->readonly)
+        return;
+    if (b->fd >= 0 && fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(b->fd_offset + off), (off_t)len) && b->shared)
+        memset(b->host + off, 0, len); /* a file that cannot have holes */
+    if (b->fd < 0 || !b->shared)
+        madvise(b->host + off, len, MADV_DONTNEED);
+}
+
 static void each_listener(RamBlock *b, void (*fn)(const MemListener *l, RamBlock *b, uint64_t off, uint64_t len),
                           uint64_t off, uint64_t len)
 {
