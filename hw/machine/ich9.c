@@ -38,7 +38,7 @@ static bool bridges(Pc *m, Error **err)
 static bool storage(Pc *m, Error **err)
 {
     for (unsigned n = 0; n < 8; n++)
-        dev_wire(m->isa_bridge, "gsi", n, dev_in(m->ioapic, "irq", 16 + n));
+        dev_wire(m->isa_bridge, "gsi", n, m->apic_ends[n][0]);
     if (!dev_plug(m->vm, &m->bus->bus, "ahci,addr=1f.2,multifunction=on", err))
         return false;
     for (int bus = 0; bus < 6; bus++)
@@ -64,7 +64,7 @@ static void tell(Pc *m, FwPlatform *p)
     p->isa_devfn = LPC_DEVFN;
 }
 
-static const PcChipset chipset = { low_ram, bridges, storage, tell, "VGA,addr=1" };
+static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1" };
 
 static bool init(Vm *vm, Error **err) { return pc_init(vm, &chipset, err); }
 

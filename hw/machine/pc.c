@@ -114,6 +114,45 @@ void pc_join_lines(Pc *m, Irq isa[16])
     }
 }
 
+/* ---- HPET: in legacy mode it has line 0 and line 8, and the PIT and the RTC have none ---- */
+static void tick(void *chip, unsigned n, bool level)
+{
+    Pc *m = chip;
+
+    m->tick[n] = level;
+    irq_set(&m->ends[n * 8][SELF_END], level && !m->pit_held);
+}
+
+static void hold_ticks(void *chip, unsigned n, bool level)
+{
+    PC(chip)->pit_held = level;
+    for (unsigned i = 0; i < 2; i++)
+        tick(chip, i, PC(chip)->tick[i]);
+}
+
+static bool add_hpet(Pc *m, Error **err)
+{
+    g_autofree char *text = g_strdup_printf("hpet,hpet-intcap=%#x", m->chipset->hpet_lines);
+    Dev *d;
+
+    for (unsigned n = 0; n < 8; n++)
+        irq_join(&m->obj, dev_in(m->ioapic, "irq", 16 + n), 2, m->apic_ends[n]);
+    if (!m->hpet)
+        return true;
+    if (!(d = dev_plug(m->vm, NULL, text, err)))
+        return false;
+    region_map(m->vm->sysmem, 0xfed00000, dev_region(d, 0), 0);
+    dev_wire(d, "legacy-on", 0, (Irq){ .set = hold_ticks, .chip = m });
+    for (unsigned n = 0; n < 2; n++)
+        dev_wire(d, "legacy", n, m->ends[8 * n][HPET_END]);
+    dev_wire(d, "irq", 2, m->ends[0][IDE_END]); /* line 0 is pin 2 of the IOAPIC */
+    dev_wire(d, "irq", 8, m->ends[8][IDE_END]);
+    for (unsigned n = 0; n < 8; n++)
+        dev_wire(d, "irq", 16 + n, m->apic_ends[n][1]);
+    m->hpet_on = true;
+    return true;
+}
+
 /* ---- A20 and INIT ---- */
 static void a20(void *chip, unsigned n, bool level) { x86_set_a20(PC(chip)->vm, level); }
 
@@ -175,9 +214,9 @@ static bool add_isa(Pc *m, Error **err)
     m->rtc = pit ? dev_plug(vm, b, "mc146818rtc", err) : NULL;
     if (!m->rtc)
         return false;
-    dev_wire(pit, "irq", 0, m->ends[0][SELF_END]);
-    dev_wire(m->rtc, "irq", 0, m->ends[8][SELF_END]);
-    return true;
+    dev_wire(pit, "irq", 0, (Irq){ .set = tick, .chip = m, .n = 0 });
+    dev_wire(m->rtc, "irq", 0, (Irq){ .set = tick, .chip = m, .n = 1 });
+    return add_hpet(m, err);
 }
 
 static bool add_control_ports(Pc *m, Error **err)

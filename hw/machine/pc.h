@@ -7,7 +7,7 @@
 #include "hw/fw/fw.h"
 #include "hw/isa/isa.h"
 
-enum { ISA_END, PCI_END, IDE_END, SELF_END, ENDS }; /* sources of an ISA line. SELF: chips that have a line of their own */
+enum { ISA_END, PCI_END, IDE_END, SELF_END, HPET_END, ENDS }; /* sources of an ISA line. SELF: chips that have a line of their own */
 
 typedef struct Pc Pc;
 typedef struct PcChipset {
@@ -15,6 +15,7 @@ typedef struct PcChipset {
     bool (*bridges)(Pc *m, Error **err);         /* sets host, bus, isa, pm; wires the lines */
     bool (*storage)(Pc *m, Error **err);         /* disk controllers and the drives on them */
     void (*tell)(Pc *m, FwPlatform *p);          /* what firmware is told of this chipset */
+    uint32_t hpet_lines;                         /* interrupt lines that HPET timers may use */
     const char *vga;                             /* where the default screen goes */
 } PcChipset;
 struct Pc {
@@ -25,11 +26,12 @@ struct Pc {
     PciBus *bus;
     IsaBus *isa;
     Dev *host, *mch, *pic[2], *ioapic, *lapic0, *isa_bridge, *pm, *rtc, *fdc;
-    Irq pin[16], ends[16][ENDS];
+    Irq pin[16], ends[16][ENDS], apic_ends[8][2]; /* apic_ends: IOAPIC pins 16..23: PCI, HPET */
     uint64_t below, above;
     bool hpet, acpi, i8042, vmport;
     bool firmware;   /* something is at the reset vector */
     bool hpet_on;
+    bool pit_held, tick[2]; /* the HPET replaces the PIT's line and the RTC's; what they drive meanwhile */
     uint8_t smm_prop;
     bool smm;
     char *memory_backend, *pflash[2];

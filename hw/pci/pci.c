@@ -1,6 +1,6 @@
 /*
- * hw/pci/pci.c - PCI functions and buses: configuration space, BARs, INTx, MSI. Source: PCI 3.0 chapters 3, 6.
- * Left out until a device needs them: bridges, option ROM BARs of bridges.
+ * hw/pci/pci.c - PCI functions and buses: configuration space, BARs, INTx, MSI, PCI Express capability. Sources: PCI 3.0
+ * chapters 3 and 6, PCI Express 4.0 section 7.5.3. Left out until a device needs them: option ROM BARs of bridges.
  */
 #include "hw/pci/priv.h"
 #include <stdio.h>
@@ -161,6 +161,26 @@ uint8_t pci_add_cap(PciDev *p, uint8_t id, uint8_t len)
     return at;
 }
 
+/* PCI Express capability, version 2: x1 at 2.5 GT/s for endpoints, x32 at 16 GT/s for ports as QEMU's have. */
+static void add_express(PciDev *p, unsigned type)
+{
+    uint8_t c = pci_add_cap(p, 0x10, 0x3c), *f = p->config + c, *w = p->wmask + c;
+    bool port = type == PCIE_ROOT_PORT - 1;
+
+    le16_store(f + 2, (uint16_t)(2 | type << 4 | (port ? 0x100 : 0)));
+    le32_store(f + 4, 0x8000); /* role-based errors */
+    le16_store(w + 8, 0x000f);
+    le32_store(f + 0x0c, port ? 0x00100604 : 0x00000411);
+    le16_store(w + 0x10, 0x0043);
+    le16_store(f + 0x12, port ? 0x0204 : 0x0011);
+    le16_store(w + 0x28, 0x041f);
+    le32_store(f + 0x2c, port ? 0x1e : 0x02);
+    if (!port)
+        return;
+    le16_store(w + 0x18, 0x03c0);
+    le16_store(w + 0x1c, 0x0007);
+}
+
 static void add_msi(PciDev *p, unsigned vectors)
 {
     uint8_t c = pci_add_cap(p, 5, 14);
@@ -263,7 +283,7 @@ static bool parse_addr(PciDev *p, PciBus *b, Error **err)
     unsigned slot, fn = 0;
 
     if (!t) {
-        for (slot = b->devfn_min / 8; slot < 32; slot++)
+        for (slot = b->devfn_min / 8; slot < (b->one_slot ? 1 : 32); slot++)
             if (!b->slot[slot * 8]) {
                 p->devfn = (uint8_t)(slot * 8);
                 return true;
@@ -273,6 +293,10 @@ static bool parse_addr(PciDev *p, PciBus *b, Error **err)
     if (sscanf(t, "%x.%x", &slot, &fn) < 1 || slot > 31 || fn > 7)
         return fail(err, "addr=%s: not a PCI address; want SLOT or SLOT.FUNCTION in hexadecimal", t);
     p->devfn = (uint8_t)(slot * 8 + fn);
+    if (b->one_slot && slot)
+        return fail(err, "addr=%s: bus %s has only slot 0", t, b->bus.obj.name);
+    if (p->devfn < b->devfn_min)
+        return fail(err, "addr=%s: bus %s begins with slot %u", t, b->bus.obj.name, b->devfn_min / 8);
     if (b->slot[p->devfn])
         return fail(err, "addr=%s: taken by %s", t, b->slot[p->devfn]->dev.cls->obj.name);
     return true;
@@ -337,8 +361,10 @@ static void identity(PciDev *p, const PciClass *c)
     f[9] = (uint8_t)c->class_id;
     le16_store(f + 10, (uint16_t)(c->class_id >> 8));
     f[14] = (uint8_t)(c->header | (c->multifunction || p->multifunction_prop ? 0x80 : 0));
-    le16_store(f + 0x2c, c->subvendor ? c->subvendor : 0x1af4);
-    le16_store(f + 0x2e, c->subdevice ? c->subdevice : 0x1100);
+    if (!c->header) {
+        le16_store(f + 0x2c, c->subvendor ? c->subvendor : 0x1af4);
+        le16_store(f + 0x2e, c->subdevice ? c->subdevice : 0x1100);
+    }
     f[CFG_PIN] = c->irq_pin;
     le16_store(p->wmask + CFG_COMMAND, CMD_IO | CMD_MEM | CMD_MASTER | 0x140 | CMD_INTX_OFF);
     p->w1c[CFG_STATUS + 1] = 0xf9;
@@ -398,6 +424,8 @@ static bool pci_plug(Dev *d, Error **err)
         else
             pci_set_bar(p, n, region_ram(&d->obj, c->dev.obj.name, *(RamBlock **)(void *)((char *)d + b->ram_at)), b->flags);
     }
+    if (c->express && p->pbus->express && (p->pbus->bridge || c->express != PCIE_ENDPOINT))
+        add_express(p, c->express - 1u);
     if (c->msi_vectors)
         add_msi(p, c->msi_vectors);
     pci__msix_init(p);

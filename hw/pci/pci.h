@@ -9,6 +9,7 @@
 
 typedef struct PciDev PciDev;
 typedef struct PciBus PciBus;
+enum { PCIE_ENDPOINT = 1, PCIE_ROOT_PORT = 5, PCIE_PCI_BRIDGE = 8 }; /* PciClass.express */
 enum { BAR_IO = 1, BAR_64 = 2, BAR_PREFETCH = 4 };
 typedef struct PciBar { /* exactly one of bank, ops, ram; size a power of two (0: none) */
     uint64_t size;
@@ -25,7 +26,7 @@ typedef struct PciClass {
     uint8_t revision, header /* 0, 1 bridge */, irq_pin /* 0 none, 1 INTA */;
     PciBar bar[6];
     const char *romfile;  /* option ROM by default, or NULL */
-    uint16_t express;     /* 0: conventional; else PCIe device type + 1 */
+    uint16_t express;     /* 0: conventional; else PCIe device type + 1. An endpoint on the root bus shows no capability */
     uint8_t msi_vectors;  /* 0: none */
     uint16_t msix_vectors; /* table and PBA in bar msix_bar, at the offsets */
     uint8_t msix_bar;
@@ -89,6 +90,7 @@ struct PciBus {
     void *irq_chip;
     unsigned irq_count[8];
     uint8_t devfn_min;
+    bool one_slot;     /* below an express port */
 };
 PciBus *pci_bus_new(Dev *host, const char *name, bool express, Region *mem, Region *io);
 PciDev *pci_find(PciBus *root, uint8_t bus, uint8_t devfn);
