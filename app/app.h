@@ -18,7 +18,7 @@ typedef struct App {
     char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
-    bool daemonize;
+    bool daemonize, has_pidfile;
     bool help_shown;        /* -X help: nothing more is wanted */
 } App;
 /* Parse argv[1..]; *status and false: end now (help, or an error already said). */

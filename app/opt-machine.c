@@ -76,6 +76,8 @@ static bool count_of(Opts *o, const char *key, unsigned *out, Error **err)
 {
     uint64_t n;
 
+    if (!opts_peek(o, key))
+        return true;
     if (!opts_get_u64(o, key, *out, &n, err))
         return false;
     if (n < 1 || n > 255)
@@ -84,23 +86,45 @@ static bool count_of(Opts *o, const char *key, unsigned *out, Error **err)
     return true;
 }
 
+/* What is not given follows from the rest: cores first, as QEMU does since 6.2. 0: not given. */
+static bool fill_topology(VmConfig *c, unsigned dies, unsigned clusters, Error **err)
+{
+    unsigned rest = dies * clusters, all;
+
+    if (!c->cores) {
+        c->sockets = MAX(c->sockets, 1);
+        c->threads = MAX(c->threads, 1);
+        c->cores = c->max_cpus / (c->sockets * rest * c->threads);
+    } else if (!c->sockets) {
+        c->threads = MAX(c->threads, 1);
+        c->sockets = c->max_cpus / (rest * c->cores * c->threads);
+    } else if (!c->threads) {
+        c->threads = c->max_cpus / (c->sockets * rest * c->cores);
+    }
+    c->dies = dies;
+    all = c->sockets * rest * c->cores * c->threads;
+    if (all != c->max_cpus)
+        return fail(err, "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (%u) * dies (%u) * clusters (%u) * "
+                         "cores (%u) * threads (%u) != maxcpus (%u)", c->sockets, dies, clusters, c->cores, c->threads, c->max_cpus);
+    return c->cpus <= c->max_cpus || fail(err, "Invalid CPU topology: maxcpus must be equal to or greater than smp");
+}
+
 bool o_smp(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "cpus", err);
     VmConfig *c = &a->vm->cfg;
-    unsigned sockets = 1, dies = 1, clusters = 1, cores = 1, threads = 1;
+    unsigned dies = 1, clusters = 1;
 
-    if (!p || !count_of(p, "sockets", &sockets, err) || !count_of(p, "dies", &dies, err) || !count_of(p, "clusters", &clusters, err) ||
-        !count_of(p, "cores", &cores, err) || !count_of(p, "threads", &threads, err))
+    c->cpus = c->max_cpus = c->sockets = c->cores = c->threads = 0;
+    if (!p || !count_of(p, "sockets", &c->sockets, err) || !count_of(p, "dies", &dies, err) || !count_of(p, "clusters", &clusters, err) ||
+        !count_of(p, "cores", &c->cores, err) || !count_of(p, "threads", &c->threads, err) || !count_of(p, "cpus", &c->cpus, err) ||
+        !count_of(p, "maxcpus", &c->max_cpus, err) || !opts_all_used(p, "-smp", err))
         return false;
-    c->cpus = MIN(sockets * dies * clusters * cores * threads, 255);
-    if (!count_of(p, "cpus", &c->cpus, err))
-        return false;
-    c->max_cpus = MAX(c->cpus, 1);
-    if (!count_of(p, "maxcpus", &c->max_cpus, err) || !opts_all_used(p, "-smp", err))
-        return false;
-    c->max_cpus = MAX(c->max_cpus, c->cpus);
-    return true;
+    if (!c->max_cpus)
+        c->max_cpus = c->cpus ? c->cpus : MAX(c->sockets, 1) * dies * clusters * MAX(c->cores, 1) * MAX(c->threads, 1);
+    if (!c->cpus)
+        c->cpus = c->max_cpus;
+    return fill_topology(c, dies, clusters, err);
 }
 
 bool o_memory(App *a, const Option *o, const char *v, Error **err)
@@ -123,6 +147,14 @@ bool o_memory(App *a, const Option *o, const char *v, Error **err)
     return opts_all_used(p, "-m", err);
 }
 
+static bool drives_ok(const char *key, const char *drives, Error **err)
+{
+    for (const char *t = drives; t && *t; t++)
+        if (!strchr("abcdefghijklmnop", *t))
+            return fail(err, "%s=%s: '%c' is no drive (a floppy, c disk, d CD, n network)", key, drives, *t);
+    return true;
+}
+
 bool o_boot(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "order", err);
@@ -135,14 +167,13 @@ bool o_boot(App *a, const Option *o, const char *v, Error **err)
         opt__set(&c->boot_order, opts_get(p, "order"));
     if (opts_peek(p, "once"))
         opt__set(&c->boot_once, opts_get(p, "once"));
-    if (!opts_get_bool(p, "menu", c->boot_menu, &c->boot_menu, err) || !opts_get_bool(p, "strict", false, &c->boot_strict, err) ||
+    if (!opts_get_bool(p, "menu", c->boot_menu, &c->boot_menu, err) || !opts_get_bool(p, "strict", c->boot_strict, &c->boot_strict, err) ||
         !opts_get_u64(p, "splash-time", 0, &ms, err))
         return false;
-    c->boot_splash_ms = (int)MIN(ms, 60000);
-    for (const char *t = c->boot_order; t && *t; t++)
-        if (!strchr("acdn", *t))
-            return fail(err, "-boot order=%s: '%c' is no drive (a floppy, c disk, d CD, n network)", c->boot_order, *t);
-    return opts_all_used(p, "-boot", err);
+    if (ms > 0xffff)
+        return fail(err, "splash-time=%" PRIu64 ": want at most 65535 ms", ms);
+    c->boot_splash_ms = (int)ms;
+    return drives_ok("order", c->boot_order, err) && drives_ok("once", c->boot_once, err) && opts_all_used(p, "-boot", err);
 }
 
 bool o_text(App *a, const Option *o, const char *v, Error **err)
@@ -165,35 +196,53 @@ bool o_firmware_dir(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
+/* DRIVER.PROP=VALUE, or driver=,property=,value= */
 bool o_global(App *a, const Option *o, const char *v, Error **err)
 {
-    const char *dot = strchr(v, '.'), *eq = dot ? strchr(dot, '=') : NULL;
-    char **g;
+    g_autoptr(Opts) p = NULL;
+    const char *dot = strchr(v, '.'), *eq = strchr(v, '=');
+    g_autofree char *driver = NULL, *prop = NULL, *value = NULL;
+    char **row;
 
-    if (!eq) {
-        fail(err, "-global %s: not of the form DRIVER.PROPERTY=VALUE", v);
-        return false;
+    if (dot && eq && dot < eq) {
+        driver = g_strndup(v, (gsize)(dot - v));
+        prop = g_strndup(dot + 1, (gsize)(eq - dot - 1));
+        value = g_strdup(eq + 1);
+    } else {
+        p = opts_parse_any(v, NULL, err);
+        if (!p)
+            return false;
+        driver = opts_take(p, "driver");
+        prop = opts_take(p, "property");
+        value = opts_take(p, "value");
+        if (!opts_all_used(p, "-global", err))
+            return false;
     }
-    g = g_new0(char *, 4);
-    g[0] = g_strndup(v, (gsize)(dot - v));
-    g[1] = g_strndup(dot + 1, (gsize)(eq - dot - 1));
-    g[2] = g_strdup(eq + 1);
-    g_ptr_array_add(a->vm->cfg.globals, g);
+    if (!driver || !prop || !value || !*driver || !*prop)
+        return fail(err, "not of the form DRIVER.PROPERTY=VALUE");
+    row = g_new0(char *, 4);
+    row[0] = g_steal_pointer(&driver);
+    row[1] = g_steal_pointer(&prop);
+    row[2] = g_steal_pointer(&value);
+    g_ptr_array_add(a->vm->cfg.globals, row);
     return true;
 }
 
 bool o_rtc(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "base", err);
+    const char *clock, *fix;
 
     if (!p)
         return false;
     if (opts_peek(p, "base"))
         opt__set(&a->vm->cfg.rtc_base, opts_get(p, "base"));
-    if (opts_peek(p, "clock"))
-        opt__set(&a->vm->cfg.rtc_clock, opts_get(p, "clock"));
-    if (opts_peek(p, "driftfix"))
-        opt__set(&a->vm->cfg.rtc_driftfix, opts_get(p, "driftfix"));
+    clock = opts_get(p, "clock");
+    fix = opts_get(p, "driftfix");
+    if (clock && strcmp(clock, "host"))
+        return fail(err, "clock=%s: the guest's date follows the host's clock here", clock);
+    if (fix && strcmp(fix, "none") && strcmp(fix, "slew")) /* lost ticks are always caught up with: the RTC's timer rows */
+        return fail(err, "driftfix=%s: want none or slew", fix);
     return opts_all_used(p, "-rtc", err);
 }
 
@@ -244,6 +293,13 @@ bool o_no_reboot(App *a, const Option *o, const char *v, Error **err)
 bool o_no_shutdown(App *a, const Option *o, const char *v, Error **err)
 {
     a->vm->cfg.on_shutdown = SHUTDOWN_PAUSE;
+    return true;
+}
+
+/* Names from before these were properties of the machine. */
+bool o_no_part(App *a, const Option *o, const char *v, Error **err)
+{
+    opts_set(a->machine, o->name + strlen("no-"), "off");
     return true;
 }
 
