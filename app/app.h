@@ -37,6 +37,7 @@ bool app_make_objects(App *a, Error **err);
 bool app_make_filters(App *a, Error **err); /* the objects that sit on a network back end */
 /* fn for every -OPTION that was kept for later, in order; it may take from the Opts. Errors name the option. */
 bool app_each(App *a, const char *option, bool (*fn)(App *a, Opts *o, Error **err), Error **err);
+bool app_iso_whole(const char *path, Error **err); /* false: its own header says that it should be longer */
 void app_later_free(gpointer p);
 bool app_make_drives(App *a, const MachineClass *mc, Error **err);
 bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */

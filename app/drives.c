@@ -44,6 +44,18 @@ static void short_drive(Opts *o, const char *option, const char *file)
         opts_set(o, "media", cd ? "cdrom" : "disk");
 }
 
+/* Firmware may boot it all the same; what is missing reads as an error. */
+static void warn_if_cut(const Opts *o)
+{
+    const char *media = opts_peek(o, "media"), *file = opts_peek(o, "file");
+    Error *why = NULL;
+
+    if (!file || g_strcmp0(media, "cdrom") || app_iso_whole(file, &why))
+        return;
+    warn_report("%s", error_text(why));
+    error_free(why);
+}
+
 bool app_make_drives(App *a, const MachineClass *mc, Error **err)
 {
     for (guint i = 0; i < a->drives->len; i++) {
@@ -55,6 +67,7 @@ bool app_make_drives(App *a, const MachineClass *mc, Error **err)
             return false;
         if (!drive)
             short_drive(o, pair[0], pair[1]);
+        warn_if_cut(o);
         if (a->snapshot && !opts_peek(o, "snapshot"))
             opts_set(o, "snapshot", "on");
         if (!drive_add(a->vm, mc, o, err))

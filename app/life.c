@@ -144,8 +144,6 @@ int app_run(App *a)
     int status = live(a, &err);
 
     error_report_free(err);
-    if (a->has_pidfile)
-        unlink(a->pidfile);
     chr_restore_terminal();
     return status;
 }

@@ -5,6 +5,7 @@
 #include "app/app.h"
 #include "migrate/migrate.h"
 #include <stdio.h>
+#include <unistd.h>
 
 static void free_pair(gpointer p) { g_strfreev(p); }
 
@@ -36,6 +37,8 @@ void app_free(App *a)
 
     migrate_shutdown(a->vm);
     vm_free(a->vm);
+    if (a->has_pidfile) /* the last thing to go: who waits for that finds all gone */
+        unlink(a->pidfile);
     if (a->cards)
         g_ptr_array_free(a->cards, TRUE);
     opts_free(a->machine);

@@ -32,6 +32,8 @@ static ImageKind look(const char *path, Error **err)
         fail(err, "run %s: this is no ISO, bootable disk, bzImage or ELF kernel", path);
         error_hint(err, "with menura-system-x86_64 -drive file=%s,format=raw it can be given to a machine all the same", path);
     }
+    if (k == IMAGE_ISO && !app_iso_whole(path, err))
+        return IMAGE_UNKNOWN;
     return k;
 }
 
