@@ -392,19 +392,25 @@ void core__cpu_join(Vm *vm)
         }
 }
 
+bool cpu_pull(Cpu *c, unsigned groups, Error **err)
+{
+    if (!c->stale)
+        return true;
+    if (c->accel->pull && !c->accel->pull(c, groups, err))
+        return false;
+    if (groups == (unsigned)RG_ALL)
+        c->stale = false;
+    return true;
+}
+
 bool cpu_sync(Cpu *c, unsigned groups)
 {
     Error *err = NULL;
 
-    if (!c->stale)
+    if (cpu_pull(c, groups, &err))
         return true;
-    if (c->accel->pull && !c->accel->pull(c, groups, &err)) {
-        error_report_free(err);
-        return false;
-    }
-    if (groups == (unsigned)RG_ALL)
-        c->stale = false;
-    return true;
+    error_report_free(err);
+    return false;
 }
 
 void cpu_touch(Cpu *c)

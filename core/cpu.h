@@ -46,7 +46,7 @@ typedef struct DebugPoint {
 
 typedef struct Accel { /* KVM, software CPU, test */
     const char *name, *desc;
-    bool smm;                     /* serves CPU_REQ_SMI, runs it in Cpu.mem[1] */
+    bool (*smm)(const Vm *vm);    /* does it serve CPU_REQ_SMI and run that in Cpu.mem[1]? NULL: no */
     const struct ObjClass *props; /* -accel X,prop=..: an object class, instance in vm->accel_obj; or NULL */
     bool (*probe)(Error **err);   /* usable on this host? */
     bool (*fast)(Error **why);    /* usable, and worth being chosen unasked? NULL: yes */
@@ -166,7 +166,8 @@ bool cpu_wants_to_run(Cpu *c);
 void cpu_park(Cpu *c, unsigned vm_request, const Exit *e); /* on its thread: ask the VM, do not run until it answered */
 Cpu *cpu_self(void); /* the vCPU whose thread this is, or NULL */
 /* Registers from outside (monitor, gdb, firmware loaders): the vCPU must be stopped. By name. */
-bool cpu_sync(Cpu *c, unsigned groups); /* pull if stale */
+bool cpu_pull(Cpu *c, unsigned groups, Error **err); /* if stale: from the accelerator */
+bool cpu_sync(Cpu *c, unsigned groups); /* the same; what goes wrong is said on stderr */
 void cpu_touch(Cpu *c);                 /* regs were changed: push before the next run */
 bool cpu_set_reg(Cpu *c, const char *name, uint64_t v);
 bool cpu_get_reg(Cpu *c, const char *name, uint64_t *v);

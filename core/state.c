@@ -165,6 +165,7 @@ static void save_config(Vm *vm, StateOut *o)
 bool vm_save_state(Vm *vm, GByteArray *out, Error **err)
 {
     StateOut o = { out };
+    Error *why = NULL;
     guint start;
 
     if (vm->irq && vm->irq->chip_pull)
@@ -178,8 +179,8 @@ bool vm_save_state(Vm *vm, GByteArray *out, Error **err)
     for (unsigned i = 0; i < vm->ncpus; i++) {
         g_autofree char *key = g_strdup_printf("cpu:%u", i);
 
-        if (!cpu_sync(vm->cpus[i], RG_ALL))
-            return fail(err, "the registers of CPU %u cannot be read", i);
+        if (!cpu_pull(vm->cpus[i], RG_ALL, &why))
+            return fail_because(err, why, "the registers of CPU %u cannot be read", i);
         start = open_section(&o, key);
         save_cpu(vm->cpus[i], &o);
         close_section(&o, start);
@@ -188,6 +189,8 @@ bool vm_save_state(Vm *vm, GByteArray *out, Error **err)
     for (guint i = 0; i < vm->priv->sections->len; i++) {
         const StateSection *s = g_array_index(vm->priv->sections, const StateSection *, i);
 
+        if (s->wanted && !s->wanted(vm))
+            continue;
         start = open_section(&o, s->key);
         s->save(vm, &o);
         close_section(&o, start);

@@ -47,6 +47,7 @@ void vm_dump_state(Vm *vm, GString *out); /* text, for diff */
 /* Further sections, written by others (block jobs, ..): key, save, load-into-shadow, commit. */
 typedef struct StateSection {
     const char *key;
+    bool (*wanted)(Vm *vm); /* anything to save? NULL: yes. CPUs are synced already */
     void (*save)(Vm *vm, StateOut *o);
     bool (*load)(Vm *vm, StateIn *i, bool commit, Error **err);
 } StateSection;

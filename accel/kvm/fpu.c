@@ -102,6 +102,12 @@ bool kvm_fpu_pull(KvmCpu *k, Error **err)
     return true;
 }
 
+/* XSTATE_BV alone would be true of parts that were used once and are as after reset since. */
+bool kvm_fpu_unnamed(const KvmCpu *k)
+{
+    return k->xsave && le64_load(k->xsave + XSTATE_BV) & k->s->xcr0 & ~(uint64_t)(X_X87 | X_SSE | X_AVX | X_PKRU);
+}
+
 static bool xcr0_push(KvmCpu *k, Error **err)
 {
     struct kvm_xcrs x = { .nr_xcrs = 1, .xcrs[0].value = k->s->xcr0 };
@@ -136,8 +142,9 @@ bool kvm_fpu_push(KvmCpu *k, Error **err)
     uint8_t *ymm, *pkru;
     uint64_t have;
 
-    if (!xcr0_push(k, err) || !get_image(k, err))
+    if (!xcr0_push(k, err) || (!k->xsave_loaded && !get_image(k, err)))
         return false;
+    k->xsave_loaded = false;
     have = le64_load(k->xsave + XSTATE_BV) | X_X87 | X_SSE;
     x87_push(k);
     le32_store(k->xsave + MXCSR, s->mxcsr);

@@ -95,6 +95,7 @@ struct KvmCpu {
     bool pending_io;  /* an access was handed out: KVM finishes the instruction when it enters the guest next */
     bool debugging;
     uint64_t apic_base; /* as last pulled */
+    bool xsave_loaded, nested_loaded; /* from a state: KVM has yet to take it */
     uint8_t *xsave;   /* as KVM has it, parts that X86 does not name included */
     size_t xsave_size;
     struct kvm_nested_state *nested;
@@ -127,6 +128,8 @@ bool kvm_can_hold(Vm *vm, const void *shadow, Error **err);
 bool kvm_fpu_init(KvmCpu *k, Error **err);
 bool kvm_fpu_pull(KvmCpu *k, Error **err);
 bool kvm_fpu_push(KvmCpu *k, Error **err);
+bool kvm_fpu_unnamed(const KvmCpu *k); /* are components in use that X86 has no name for? As of the last pull */
+void kvm_blob_init(KvmVm *v);
 bool kvm_get_msr(KvmCpu *k, uint32_t n, uint64_t *val, Error **err);
 bool kvm_set_msr(KvmCpu *k, uint32_t n, uint64_t val, Error **err);
 bool kvm_tsc_init(KvmCpu *k, Error **err);

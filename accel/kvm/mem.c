@@ -35,7 +35,7 @@ static bool slot_tell(KvmVm *v, const KvmSlot *s, uint64_t size)
     long e = kvm_call(v->fd, KVM_SET_USER_MEMORY_REGION, &r);
 
     if (e < 0)
-        kvm_break(v, "KVM refuses memory at %#" PRIx64 ", %#" PRIx64 " bytes of %s: %s", s->at, size, s->ram->id,
+        kvm_break(v, "KVM_SET_USER_MEMORY_REGION: KVM refuses %#" PRIx64 " bytes of %s at %#" PRIx64 ": %s", size, s->ram->id, s->at,
                   g_strerror((int)-e));
     return e >= 0;
 }

@@ -62,6 +62,8 @@ static bool read_caps(int fd, KvmCaps *caps, Error **err)
     for (size_t i = 0; i < G_N_ELEMENTS(caps_table); i++) {
         long v = kvm_call(fd, KVM_CHECK_EXTENSION, kvm_value(caps_table[i].cap));
 
+        if (v < 0)
+            return fail_errno_is(err, (int)-v, "KVM refuses KVM_CHECK_EXTENSION");
         *(int *)(void *)((char *)caps + caps_table[i].at) = (int)v;
         if (v <= 0 && caps_table[i].why) {
             fail(err, "this kernel's KVM lacks %s, needed for %s", caps_table[i].name, caps_table[i].why);

@@ -221,7 +221,7 @@ bool kvm_get_msr(KvmCpu *k, uint32_t n, uint64_t *val, Error **err)
     long r = kvm_call(k->fd, KVM_GET_MSRS, &m);
 
     *val = m.e.data;
-    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM does not tell MSR %#x", n);
+    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM_GET_MSRS: KVM does not tell MSR %#x", n);
 }
 
 bool kvm_set_msr(KvmCpu *k, uint32_t n, uint64_t val, Error **err)
@@ -232,7 +232,7 @@ bool kvm_set_msr(KvmCpu *k, uint32_t n, uint64_t val, Error **err)
     } m = { .h.nmsrs = 1, .e = { .index = n, .data = val } };
     long r = kvm_call(k->fd, KVM_SET_MSRS, &m);
 
-    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM does not take MSR %#x = %#" PRIx64, n, val);
+    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM_SET_MSRS: KVM does not take MSR %#x = %#" PRIx64, n, val);
 }
 
 /* ---- what is in flight ---- */
@@ -361,7 +361,10 @@ static bool nested_pull(KvmCpu *k, Error **err)
 
 static bool nested_push(KvmCpu *k, Error **err)
 {
-    return !k->nested || !k->nested->size || kvm_must(k->fd, KVM_SET_NESTED_STATE, k->nested, err);
+    if (!k->nested_loaded)
+        return true; /* KVM has it still */
+    k->nested_loaded = false;
+    return kvm_must(k->fd, KVM_SET_NESTED_STATE, k->nested, err);
 }
 
 /* ---- all of it ---- */

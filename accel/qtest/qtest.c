@@ -27,6 +27,8 @@ int64_t qtest_clock_step_next(Vm *vm)
     return next == INT64_MAX ? now : qtest_clock_step(vm, MAX(next - now, 0));
 }
 
+static bool smm(const Vm *vm) { return true; }
+
 static const Accel qtest = { .name = "qtest", .desc = "runs no guest code, owns virtual time: device tests",
-                             .smm = true, .vm_init = vm_init, .cpu_init = cpu_init };
+                             .smm = smm, .vm_init = vm_init, .cpu_init = cpu_init };
 ACCEL(qtest);

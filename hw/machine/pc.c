@@ -391,9 +391,11 @@ static bool add_fw(Pc *m, Error **err)
 
 static bool choose_smm(Pc *m, Error **err)
 {
-    if (m->smm_prop == ON && !m->vm->accel->smm)
+    bool smm = m->vm->accel->smm && m->vm->accel->smm(m->vm);
+
+    if (m->smm_prop == ON && !smm)
         return fail(err, "-machine smm=on: accelerator '%s' has no system management mode", m->vm->accel->name);
-    m->smm = m->smm_prop != OFF && m->vm->accel->smm;
+    m->smm = m->smm_prop != OFF && smm;
     return true;
 }
 

@@ -70,6 +70,6 @@ static bool load(Vm *vm, StateIn *in, bool commit, Error **err)
     return take_frequency(vm, hz, commit, err);
 }
 
-static const StateSection section = { "cpuid", save, load };
+static const StateSection section = { .key = "cpuid", .save = save, .load = load };
 
 void x86_cpuid_section(Vm *vm) { vm_add_section(vm, &section); }
