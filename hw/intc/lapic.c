@@ -432,7 +432,7 @@ static bool msr_write(void *chip, uint32_t msr, uint64_t v)
             s->deadline = v;
             arm_deadline(s);
         }
-    } else if (!x2(s) || msr == 0x802 || msr == 0x80d || msr == 0x80e || msr == 0x831) {
+    } else if (!x2(s) || (msr != 0x830 && v >> 32) || msr == 0x802 || msr == 0x80d || msr == 0x80e || msr == 0x831) {
         ok = false;
     } else if (msr == 0x830) {
         s->icr_hi = (uint32_t)(v >> 32);

@@ -14,7 +14,6 @@ typedef struct Feature {
     bool have;         /* the software CPU implements it */
     int row;           /* instructions of decode.tbl with cpu=..: RowFeature, or 0 */
 } Feature;
-enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, WORDS };
 
 static const Feature features[] = {
 #define F(n, w, b, h, r) { n, w, b, h, r },
@@ -216,7 +215,7 @@ static void put_xsave(X86 *s, Cpu *cpu, const Choice *c)
             parts &= ~(1ull << i);
     }
     put(s, 0xd, 0, true, (uint32_t)parts, size, size, (uint32_t)(parts >> 32));
-    put(s, 0xd, 1, true, c->words[W_D1A] & (c->everywhere ? 0xfu : ~8u), size, 0, 0);
+    put(s, 0xd, 1, true, c->words[W_D1A] & (c->everywhere || !cpu->accel->cpuid ? 0xfu : ~8u), size, 0, 0);
     for (unsigned i = 2; i < 64; i++)
         if (parts >> i & 1)
             put(s, 0xd, i, true, part[i][0], part[i][1], part[i][2], 0);
@@ -427,6 +426,8 @@ bool x86_choose_model(Cpu *cpu, const char *text, Error **err)
     add_features(c.m, c.words);
     if (c.host || !strcmp(c.m->name, "max"))
         memcpy(c.words, have, sizeof(have));
+    if (!cpu->accel->cpuid) /* max offers what runs fast, and waiting for a store is no such thing; +monitor has it */
+        c.words[W_1C] &= strcmp(c.m->name, "max") ? ~0u : ~(1u << 3);
     if (!apply(&c, text, err) || !settle_features(cpu, &c, text, have, err))
         return false;
     choose_vendor(&c, cpu);
@@ -440,6 +441,7 @@ bool x86_choose_model(Cpu *cpu, const char *text, Error **err)
         fill_leaves(s, cpu, &c);
     s->phys_bits = phys_bits(s);
     row_features(s, c.words);
+    memcpy(s->cpuid_words, c.words, sizeof(c.words));
     return true;
 }
 

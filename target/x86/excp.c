@@ -48,7 +48,7 @@ static void set_sp(X86 *s, uint64_t sp, uint64_t mask) { s->env.v[RSP] = (s->env
 
 static bool real_interrupt(X86 *s, unsigned vector, uint64_t next)
 {
-    Stack k = stack_of(s, 0xffff, 1);
+    Stack k = stack_of(s, stack_mask(s, s->seg[SEG_SS].attr), 1); /* SS keeps its B bit in real mode */
     uint64_t at;
 
     if (vector * 4 + 3 > s->idt.limit)
@@ -60,7 +60,7 @@ static bool real_interrupt(X86 *s, unsigned vector, uint64_t next)
     put(&k, eip(s, next));
     if (k.bad)
         return false;
-    set_sp(s, k.sp, 0xffff);
+    set_sp(s, k.sp, k.mask);
     s->eflags &= ~(uint64_t)(EF_IF | EF_TF | EF_AC | EF_RF);
     x86_set_seg(s, SEG_CS, (uint16_t)(at >> 16), (at >> 16) << 4, s->seg[SEG_CS].limit, s->seg[SEG_CS].attr);
     x86_update_mode(s);

@@ -118,6 +118,7 @@ bool MUST x86_fxrstor(X86 *s, const uint8_t in[512], bool rexw, unsigned xmm);
  * XSAVE family. area: the XSAVE area as loaded from memory (size bytes; what is not saved keeps its
  * contents). rfbm is EDX:EAX & XCR0. long_mode: 16 XMM registers, else 8.
  */
+uint64_t x86_xinuse(X86 *s); /* XINUSE: components that are not in their first state */
 typedef enum X86XsaveKind { XS_SAVE, XS_OPT, XS_C, XS_S } X86XsaveKind;
 unsigned x86_xsave_size(uint64_t components, bool compact);
 void x86_xsave(X86 *s, uint8_t *area, X86XsaveKind kind, uint64_t rfbm, bool rexw, bool long_mode);

@@ -24,6 +24,7 @@ static const Msr table[] = {
     { 0x000001a0, AT(misc_enable), ~0ull, false },
     { 0x00000277, AT(pat), ~0ull, false },
     { 0x000002ff, AT(mtrr.def), 0xcff, false },
+    { 0x00000da0, AT(xss), 0, false },
     { 0xc0000081, AT(star), ~0ull, false },
     { 0xc0000082, AT(lstar), ~0ull, true },
     { 0xc0000083, AT(cstar), ~0ull, true },
@@ -35,7 +36,7 @@ static const Msr table[] = {
 };
 
 /* Read as zero, writes ignored: what guests probe without asking CPUID and hardware of the family has. */
-static const uint32_t quiet[] = { 0x17, 0x2a, 0x33, 0x34, 0x79, 0x8b, 0xcd, 0xce, 0xe7, 0xe8, 0xfe, 0x140, 0x179, 0x17b,
+static const uint32_t quiet[] = { 0x17, 0x2a, 0x33, 0x34, 0x79, 0x8b, 0xcd, 0xce, 0xe7, 0xe8, 0x140, 0x179, 0x17b,
     0x186, 0x187, 0x198, 0x199, 0x19a, 0x19b, 0x19c, 0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de, 0x1fc, 0x345, 0x38d, 0x38e, 0x38f,
     0x390, 0x3f1, 0x400, 0x401, 0x606, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010055, 0xc0010058, 0xc0010062,
     0xc0010063, 0xc0010064, 0xc0010112, 0xc0010113, 0xc0011020, 0xc0011022, 0xc0011023, 0xc0011029, 0xc001102a, 0xc001102c };
@@ -117,6 +118,18 @@ static bool valid_types(uint64_t v, uint32_t reserved_mask)
     return true;
 }
 
+/* Memory types 2 and 3 and those over 6 do not exist in MTRRs; a variable pair has reserved bits. */
+static bool valid_mtrr(const X86 *s, uint32_t msr, uint64_t v)
+{
+    uint64_t beyond = ~0ull << s->phys_bits;
+
+    if (msr >= 0x210)
+        return valid_types(v, 0x8c);
+    if (msr & 1)
+        return !(v & (beyond | 0x7ff));
+    return !(v & (beyond | 0xf00)) && valid_types(v & 0xff, 0x8c);
+}
+
 bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v)
 {
     Cpu *c = s->env.cpu;
@@ -130,6 +143,8 @@ bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v)
         return true;
     }
     if ((p = mtrr(s, msr))) {
+        if (!valid_mtrr(s, msr, v))
+            return false;
         *p = v;
         return true;
     }

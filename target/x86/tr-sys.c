@@ -242,10 +242,6 @@ void tr_load_sel(Tr *t)
 {
     Val v = tr_rd(t, 0, false);
 
-    if (!(t->mode & MODE_PE) || t->mode & MODE_VM) {
-        tr_exc(t, EXC_UD);
-        return;
-    }
     tr_row_call(t, IR_callf, NOVAL, v, NOVAL, NOVAL);
 }
 
@@ -255,10 +251,6 @@ void tr_arpl(Tr *t)
 {
     Val dst = tr_rd(t, 0, true), src = tr_rd(t, 1, false), d = ir_temp(t->b);
 
-    if (!(t->mode & MODE_PE) || t->mode & MODE_VM) {
-        tr_exc(t, EXC_UD);
-        return;
-    }
     tr_row_call(t, IR_callf, d, dst, src, NOVAL);
     tr_wr(t, 0, d);
 }
@@ -267,10 +259,6 @@ void tr_lar(Tr *t)
 {
     Val sel = tr_rd(t, 1, false), d = ir_temp(t->b);
 
-    if (!(t->mode & MODE_PE) || t->mode & MODE_VM) {
-        tr_exc(t, EXC_UD);
-        return;
-    }
     /* the helper keeps the old value when the selector is not good */
     tr_row_call(t, IR_callf, d, sel, val_reg(t->in.reg), val_const(t->in.size));
     ir_alu(t->b, IR_mov, 3, 0, val_reg(t->in.reg), d, NOVAL);

@@ -426,6 +426,8 @@ static bool fetch(Tr *t, uint64_t pc, const uint8_t *code, unsigned n)
     t->next = t->code == CODE64 ? pc + t->in.len : (uint32_t)(pc + t->in.len);
     if (!feature_on(t, t->in.row))
         tr_exc(t, EXC_UD);
+    else if (t->in.row->traits & R_PM && (!(t->mode & MODE_PE) || t->mode & MODE_VM))
+        tr_exc(t, EXC_UD);
     else if (t->in.row->traits & R_CPL0 && (t->mode & MODE_CPL || t->mode & MODE_VM))
         tr_exc(t, EXC_GP);
     else if (t->code != CODE64 && tr_eip(t, t->next - 1) > t->s->seg[SEG_CS].limit)

@@ -246,6 +246,8 @@ static uint64_t in_use(X86 *s, unsigned nvec)
     return r;
 }
 
+uint64_t x86_xinuse(X86 *s) { return in_use(s, code64(s) ? 16 : 8); }
+
 void x86_xsave(X86 *s, uint8_t *area, X86XsaveKind kind, uint64_t rfbm, bool rexw, bool long_mode)
 {
     const unsigned n = long_mode ? 16 : 8;

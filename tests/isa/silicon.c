@@ -225,7 +225,6 @@ bool silicon_run(Case *cases, unsigned n)
 }
 
 /* ---- what this host has */
-enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, WORDS };
 
 static void host_words(uint32_t w[WORDS])
 {

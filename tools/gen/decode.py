@@ -13,7 +13,7 @@ PREFIX = {'np': 0, '66': 1, 'F3': 2, 'F2': 3}
 ANY, NONE = 0xff, 0xff
 TRAITS = ['byte', 'd64', 'q', 'end', 'lock', 'maybe', 'nz', 'div', 'rep', 'nofuzz', 'nofuzzmem', 'sse', 'no16', 'wo',
           'noaccess', 'w', 'plus', 'cc', 'modrm', 'os', 'stack', 'frame', 'i64', 'o64', 'noreg', 'nomem', 'cpl0',
-          'x87', 'mmx', 'inexact', 'intel', 'amd', 'laxamd']
+          'x87', 'mmx', 'inexact', 'intel', 'amd', 'laxamd', 'pm']
 OPERANDS = {'E': ('E', 4), 'G': ('G', 4), 'Z': ('Z', 4), 'A': ('A', 4), 'B': ('B', 4), 'M': ('M', 4),
             'I': ('I', 4), 'Ib': ('IB', 4), 'Ub': ('UB', 0), 'Uw': ('UW', 1), 'Iv': ('IV', 4), 'CL': ('CL', 0),
             '1': ('ONE', 0), 'J8': ('J8', 3), 'Jz': ('JZ', 3), 'Ap': ('AP', 4), 'S': ('S', 1), 'C': ('C', 3),

@@ -1,0 +1,171 @@
+/*
+ * machine.c - control registers and MSRs: what may be written and reads back; time: TSC, TSC_ADJUST, local APIC timer,
+ * TSC deadline, PIT. Intel SDM vol. 3A 2.5, 10.5.4, 11.11, 17.17; vol. 4.
+ */
+#include "k.h"
+
+static void w_cr0(ul v) { wrcr0(v); }
+static void w_cr3(ul v) { wrcr3(v); }
+static void w_cr4(ul v) { wrcr4(v); }
+static void w_efer(ul v) { wrmsr(MSR_EFER, v); }
+static void r_msr(ul n) { (void)rdmsr((uint32_t)n); }
+static uint32_t which;
+static void w_msr(ul v) { wrmsr(which, v); }
+static int try_msr(uint32_t n, ul v) { which = n; return attempt(w_msr, v); }
+
+static void controls(void)
+{
+    ul cr0 = rdcr0(), cr3 = rdcr3(), cr4 = rdcr4();
+
+    expect(attempt(w_cr0, cr0 & ~1ul), GP, "CR0: PG without PE");
+    expect(attempt(w_cr0, (cr0 & ~(1ul << 30)) | 1ul << 29), GP, "CR0: NW without CD");
+    expect(attempt(w_cr0, cr0 | 1ul << 40), GP, "CR0: the high half");
+    expect(attempt(w_cr0, cr0 & ~(1ul << 31)), GP, "CR0: PG off in 64-bit code");
+    expect(attempt(w_cr0, cr0 | 1ul << 30), NO_TRAP, "CR0: CD");
+    check(rdcr0() & 1ul << 30, "CR0.CD reads back");
+    wrcr0(cr0);
+    expect(attempt(w_cr4, cr4 | 1ul << 30), GP, "CR4: a reserved bit");
+    expect(attempt(w_cr4, cr4 & ~32ul), GP, "CR4: PAE off in long mode");
+    expect(attempt(w_cr4, cr4 ^ 1ul << 12), GP, "CR4: LA57 changed in long mode");
+    expect(attempt(w_cr4, cr4 | 64), NO_TRAP, "CR4: MCE");
+    wrcr4(cr4);
+    expect(attempt(w_cr3, cr3 | 1ul << 52), GP, "CR3: beyond the physical address");
+    expect(attempt(w_efer, rdmsr(MSR_EFER) | 1 << 30), GP, "EFER: a reserved bit");
+    expect(attempt(w_efer, rdmsr(MSR_EFER) & ~0x100ul), GP, "EFER: LME off with paging");
+    expect(attempt(w_efer, rdmsr(MSR_EFER) & ~0x400ul), NO_TRAP, "EFER: LMA is not written");
+    check(rdmsr(MSR_EFER) & 0x400, "EFER.LMA stays");
+    if (feature(1, 2, 17)) {
+        expect(attempt(w_cr4, cr4 | 1 << 17), NO_TRAP, "CR4: PCIDE");
+        expect(attempt(w_cr0, cr0 & ~(1ul << 31)), GP, "CR0: PG off with PCIDE");
+        wrcr3(cr3 | 5);
+        expect(rdcr3(), cr3 | 5, "CR3: a PCID");
+        wrcr3(cr3 | 1ul << 63);
+        expect(rdcr3(), cr3, "CR3: bit 63 is not kept");
+        wrcr4(cr4);
+        wrcr3(cr3 | 8);
+        expect(attempt(w_cr4, cr4 | 1 << 17), GP, "CR4: PCIDE with CR3[11:0] in use");
+        wrcr3(cr3);
+    }
+}
+
+static void memory_types(void)
+{
+    uint64_t old = rdmsr(0x277);
+
+    check((rdmsr(0xfe) & 0xff) >= 1, "MTRRcap: variable ranges");
+    expect(try_msr(0xfe, 0), GP, "MTRRcap is read-only");
+    expect(try_msr(0x277, 0x0007040600070405), NO_TRAP, "PAT");
+    check(rdmsr(0x277) == 0x0007040600070405, "PAT reads back");
+    expect(try_msr(0x277, 2), GP, "PAT: type 2");
+    expect(try_msr(0x277, 8), GP, "PAT: type 8");
+    wrmsr(0x277, old);
+    wrmsr(0x200, 0x80000006);
+    wrmsr(0x201, 0xff80000800);
+    check(rdmsr(0x200) == 0x80000006 && rdmsr(0x201) == 0xff80000800, "a variable MTRR reads back");
+    wrmsr(0x201, 0);
+    wrmsr(0x250, 0x0606060606060606);
+    check(rdmsr(0x250) == 0x0606060606060606, "a fixed MTRR reads back");
+    wrmsr(0x26f, 0x0505050505050505);
+    check(rdmsr(0x26f) == 0x0505050505050505, "the last of them");
+    expect(try_msr(0x2ff, 0xc06), NO_TRAP, "MTRRdefType");
+    check(rdmsr(0x2ff) == 0xc06, "MTRRdefType reads back");
+    expect(try_msr(0x2ff, 0x1000), GP, "MTRRdefType: a reserved bit");
+    expect(try_msr(0x200, 2), GP, "a variable MTRR of type 2");
+    expect(try_msr(0x250, 2), GP, "a fixed MTRR of type 2");
+}
+
+static void msrs(void)
+{
+    expect(attempt(r_msr, 0x12345), GP, "RDMSR of none");
+    expect(try_msr(0x12345, 0), GP, "WRMSR of none");
+    expect(attempt(r_msr, 0x179), NO_TRAP, "MCG_CAP");
+    expect(try_msr(0x17a, 0), NO_TRAP, "MCG_STATUS");
+    for (unsigned i = 0; i < (rdmsr(0x179) & 0xff); i++)
+        expect(attempt(r_msr, 0x401 + 4 * i), NO_TRAP, "MCi_STATUS of bank %u", i);
+    check(rdmsr(0x1b) & 0x100, "APIC_BASE: this is the first processor");
+}
+
+static void tsc(void)
+{
+    uint64_t t = rdtsc(), d, u;
+    uint32_t aux, lo, hi;
+
+    check(rdtsc() > t, "TSC runs");
+    if (feature(7, 1, 1)) {
+        expect(rdmsr(0x3b), 0, "TSC_ADJUST at reset");
+        wrmsr(0x3b, 1ull << 40);
+        u = rdtsc();
+        check(u - t >= 1ull << 40 && u - t < 2ull << 40, "TSC_ADJUST moves the TSC");
+        wrmsr(0x3b, 0);
+        d = rdtsc();
+        wrmsr(0x10, d + (1ull << 41));
+        check(rdmsr(0x3b) > (1ull << 41) - (1ull << 36) && rdmsr(0x3b) <= 1ull << 41, "writing the TSC moves TSC_ADJUST: %lx", (ul)rdmsr(0x3b));
+        wrmsr(0x3b, 0);
+    }
+    if (feature(0x80000001, 3, 27)) {
+        wrmsr(0xc0000103, 0x77);
+        __asm__ volatile("rdtscp" : "=a"(lo), "=d"(hi), "=c"(aux));
+        expect(aux, 0x77, "RDTSCP: TSC_AUX");
+    }
+}
+
+static volatile unsigned ticks, pit_ticks;
+static bool on_tick(Frame *f) { ticks++; apic_wr(0xb0, 0); return true; }
+static bool on_pit(Frame *f) { pit_ticks++; outb(0x20, 0x20); return true; }
+
+static bool wait_for(volatile unsigned *n, unsigned want)
+{
+    sti();
+    for (ul i = 0; i < 400000000 && *n < want; i++)
+        __asm__ volatile("pause");
+    cli();
+    return *n >= want;
+}
+
+static void timers(void)
+{
+    uint32_t before;
+
+    handlers[0x40] = on_tick;
+    handlers[0x20] = on_pit;
+    apic_wr(0xf0, 0x1ff);
+    apic_wr(0x3e0, 0xb);
+    apic_wr(0x320, 0x40);
+    apic_wr(0x380, 100000);
+    before = apic_rd(0x390);
+    check(before <= 100000, "the APIC timer counts down");
+    check(wait_for(&ticks, 1), "APIC timer, one shot");
+    expect(apic_rd(0x390), 0, "and it stands still");
+    apic_wr(0x320, 0x20040);
+    apic_wr(0x380, 100000);
+    check(wait_for(&ticks, 4), "APIC timer, periodic");
+    apic_wr(0x320, 0x10040);
+    apic_wr(0x380, 0);
+    if (feature(1, 2, 24)) {
+        ticks = 0;
+        apic_wr(0x320, 0x40040);
+        wrmsr(0x6e0, rdtsc() + 1000000);
+        check(wait_for(&ticks, 1), "TSC deadline");
+        expect(rdmsr(0x6e0), 0, "which disarms itself");
+        wrmsr(0x6e0, 1);
+        check(wait_for(&ticks, 2), "a deadline that is past comes at once");
+        apic_wr(0x320, 0x10040);
+    }
+    outb(0x20, 0x11), outb(0x21, 0x20), outb(0x21, 4), outb(0x21, 1), outb(0x21, 0xfe), outb(0xa1, 0xff);
+    apic_wr(0x350, 0x700);
+    outb(0x43, 0x34), outb(0x40, 0xff), outb(0x40, 0x10);
+    check(wait_for(&pit_ticks, 3), "PIT through the PIC");
+    outb(0x21, 0xff);
+}
+
+int main(void)
+{
+    outb(0x21, 0xff);
+    outb(0xa1, 0xff);
+    controls();
+    memory_types();
+    msrs();
+    tsc();
+    timers();
+    return 0;
+}

@@ -1,0 +1,147 @@
+/*
+ * xsave.c - XSAVE and its family, XCR0, FXSAVE, MXCSR, and what makes them fault. Intel SDM vol. 1 chapter 13.
+ */
+#include "k.h"
+
+static uint8_t a[1088] __attribute__((aligned(64))), b[1088] __attribute__((aligned(64)));
+enum { CR4_OSXSAVE = 1 << 18 };
+
+static uint64_t u64(const void *p) { return *(const volatile uint64_t *)p; }
+static void xsetbv0(ul v) { __asm__ volatile("xsetbv" ::"c"(0), "a"((uint32_t)v), "d"((uint32_t)(v >> 32))); }
+static void xsetbv_n(ul n) { __asm__ volatile("xsetbv" ::"c"((uint32_t)n), "a"(3), "d"(0)); }
+static void xgetbv_n(ul n) { __asm__ volatile("xgetbv" ::"c"((uint32_t)n) : "eax", "edx"); }
+static uint32_t xgetbv(uint32_t n) { uint32_t v, d; __asm__ volatile("xgetbv" : "=a"(v), "=d"(d) : "c"(n)); return v; }
+static void xsave(ul p) { __asm__ volatile("xsave64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void xrstor(ul p) { __asm__ volatile("xrstor64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void xsaveopt(ul p) { __asm__ volatile("xsaveopt64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void xsavec(ul p) { __asm__ volatile("xsavec64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void xsaves(ul p) { __asm__ volatile("xsaves64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void xrstors(ul p) { __asm__ volatile("xrstors64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+static void set_xmm0(uint64_t v) { __asm__ volatile("movq %0, %%xmm0" ::"r"(v)); } 
+static uint64_t get_xmm0(void) { uint64_t v; __asm__ volatile("movq %%xmm0, %0" : "=r"(v)); return v; }
+static void set_mxcsr(uint32_t v) { __asm__ volatile("ldmxcsr %0" ::"m"(v)); }
+static uint32_t get_mxcsr(void) { uint32_t v; __asm__ volatile("stmxcsr %0" : "=m"(v)); return v; }
+
+USER static void user_xgetbv(ul n) { __asm__ volatile("xgetbv" ::"c"((uint32_t)n) : "eax", "edx"); }
+USER static void user_xsetbv(ul n) { __asm__ volatile("xsetbv" ::"c"((uint32_t)n), "a"(3), "d"(0)); }
+USER static void user_xsaves(ul p) { __asm__ volatile("xsaves64 (%0)" ::"r"(p), "a"(-1), "d"(-1) : "memory"); }
+
+static void control(void)
+{
+    uint32_t r[4];
+
+    check(!feature(1, 2, 27), "OSXSAVE is clear first");
+    expect(attempt(xgetbv_n, 0), UD, "XGETBV without OSXSAVE");
+    expect(attempt(xsetbv_n, 0), UD, "XSETBV without OSXSAVE");
+    expect(attempt(xsave, (ul)a), UD, "XSAVE without OSXSAVE");
+    wrcr4(rdcr4() | CR4_OSXSAVE);
+    check(feature(1, 2, 27), "CPUID shows OSXSAVE");
+    expect(xgetbv(0), 1, "XCR0 at reset");
+    expect(attempt(xsetbv0, 0), GP, "XCR0 without x87");
+    expect(attempt(xsetbv0, 5), GP, "YMM without SSE");
+    expect(attempt(xsetbv0, 1ul << 40 | 3), GP, "an unknown component");
+    expect(attempt(xsetbv_n, 1), GP, "XCR1");
+    expect(attempt(xsetbv0, 3), NO_TRAP, "x87 and SSE");
+    expect(xgetbv(0), 3, "XCR0 reads back");
+    expect(user(user_xgetbv, 0), NO_TRAP, "XGETBV at ring 3");
+    expect(user(user_xsetbv, 0), GP, "XSETBV at ring 3");
+    cpuid(0xd, 0, r);
+    expect(r[1], 576, "CPUID.D: size of what is enabled");
+    check(r[2] >= r[1] && (r[0] & 3) == 3, "CPUID.D: components");
+}
+
+static void fill(uint8_t *p, uint8_t v) { memset(p, v, 1088); }
+
+static void standard(void)
+{
+    __asm__ volatile("fninit");
+    set_mxcsr(0x1fa0);
+    set_xmm0(0x1122334455667788);
+    fill(a, 0);
+    fill(a + 576, 0xee);
+    expect(attempt(xsave, (ul)a + 8), GP, "XSAVE at 8 of 64");
+    xsave((ul)a);
+    check(u64(a + 512) & 2, "XSTATE_BV has SSE: %lx", (ul)u64(a + 512));
+    check(u64(a + 160) == 0x1122334455667788, "XMM0 is in it");
+    expect(*(uint32_t *)(a + 24), 0x1fa0, "MXCSR is in it");
+    expect(u64(a + 520), 0, "XCOMP_BV of the standard form");
+    expect(a[576], 0xee, "nothing behind");
+    set_xmm0(0);
+    set_mxcsr(0x1f80);
+    xrstor((ul)a);
+    expect(get_xmm0(), 0x1122334455667788, "XRSTOR: XMM0");
+    expect(get_mxcsr(), 0x1fa0, "XRSTOR: MXCSR");
+    *(uint64_t *)(a + 512) = 0; /* both in their first state */
+    set_xmm0(5);
+    xrstor((ul)a);
+    expect(get_xmm0(), 0, "XRSTOR of a component not in XSTATE_BV clears it");
+    *(uint64_t *)(a + 512) = 4;
+    expect(attempt(xrstor, (ul)a), GP, "XSTATE_BV with more than XCR0");
+    *(uint64_t *)(a + 512) = 3;
+    *(uint64_t *)(a + 528) = 1;
+    expect(attempt(xrstor, (ul)a), GP, "reserved bytes of the header");
+    *(uint64_t *)(a + 528) = 0;
+    *(uint32_t *)(a + 24) = 0x10000000;
+    expect(attempt(xrstor, (ul)a), GP, "a bad MXCSR");
+    *(uint32_t *)(a + 24) = 0x1f80;
+    wrcr0(rdcr0() | 8);
+    expect(attempt(xsave, (ul)a), NM, "XSAVE with TS");
+    wrcr0(rdcr0() & ~8ul);
+}
+
+static void compact(void)
+{
+    if (feature(0xd, 0, 0)) {
+        uint32_t r[4];
+
+        cpuid(0xd, 1, r);
+        if (r[0] & 1) {
+            set_xmm0(9);
+            fill(b, 0);
+            xsaveopt((ul)b);
+            expect(u64(b + 160), 9, "XSAVEOPT");
+        }
+        if (r[0] & 2) {
+            fill(b, 0);
+            __asm__ volatile("fninit");
+            xsavec((ul)b);
+            check(u64(b + 520) == (1ul << 63 | 3), "XSAVEC: XCOMP_BV %lx", (ul)u64(b + 520));
+            check(u64(b + 512) & 2 && u64(b + 160) == 9, "XSAVEC: SSE is in it");
+            set_xmm0(0);
+            xrstor((ul)b);
+            expect(get_xmm0(), 9, "XRSTOR of the compacted form");
+            *(uint64_t *)(b + 512) = 2;
+            *(uint64_t *)(b + 520) = 1ul << 63 | 1;
+            expect(attempt(xrstor, (ul)b), GP, "XSTATE_BV outside XCOMP_BV");
+        }
+        if (r[0] & 4)
+            check((xgetbv(1) & 2) == 2, "XGETBV(1): SSE is in use");
+        else
+            expect(attempt(xgetbv_n, 1), GP, "XGETBV(1) is not there");
+        if (r[0] & 8) {
+            fill(b, 0);
+            xsaves((ul)b);
+            expect(u64(b + 520) >> 63, 1, "XSAVES is compacted");
+            set_xmm0(1);
+            xrstors((ul)b);
+            expect(get_xmm0(), 9, "XRSTORS");
+            *(uint64_t *)(b + 520) = 0;
+            expect(attempt(xrstors, (ul)b), GP, "XRSTORS of the standard form");
+            expect(user(user_xsaves, 0x600000), GP, "XSAVES at ring 3");
+            expect(rdmsr(0xda0), 0, "IA32_XSS");
+        }
+    }
+    expect(attempt(xgetbv_n, 2), GP, "XGETBV(2)");
+}
+
+int main(void)
+{
+    if (!feature(1, 2, 26)) {
+        say("no XSAVE\n");
+        return 0;
+    }
+    control();
+    standard();
+    compact();
+    return 0;
+}
