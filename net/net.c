@@ -256,6 +256,8 @@ NetDev *net_new(Vm *vm, Opts *o, Error **err)
         fail(err, id ? "-netdev %s: id '%s' is taken" : "-netdev %s: id= is missing", type, id);
         return NULL;
     }
+    if (b->pick)
+        b = b->pick(o);
     d = make(vm, b, g_steal_pointer(&id));
     if (!b->open(d, o, err) || !opts_all_used(o, "-netdev", err)) {
         net_free(d);

@@ -3,6 +3,7 @@
  * Source: virtio 1.2 section 5.5. Left out: page poisoning, hints of free pages.
  * Pages that come in are given to the host at once; what the guest gets back reads as zero.
  */
+#include "core/api/balloon.h"
 #include "core/mem.h"
 #include "hw/virtio/balloon.h"
 
@@ -123,7 +124,7 @@ static void config_w(Virtio *v, unsigned off, uint8_t val)
         return;
     b->actual = (uint32_t)bits_put(b->actual, 8 * (off - 4), 8, val);
     if (off == 7 && b->actual != old)
-        vm_event(v->pci.dev.obj.vm, "BALLOON_CHANGE", "{\"actual\": %" PRIu64 "}", bytes(b, b->actual));
+        event_balloon_change(v->pci.dev.obj.vm, &(EventBalloonChange){ .actual = (int64_t)bytes(b, b->actual) });
 }
 
 static void reset(Virtio *v)

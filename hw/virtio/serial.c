@@ -5,6 +5,7 @@
  * (`sending`) until then. Control messages wait in a bounded buffer until the driver gives buffers for them.
  */
 #include "chr/chr.h"
+#include "core/api/balloon.h"
 #include "hw/virtio/virtio.h"
 
 enum { F_MULTIPORT = 1 << 1, F_EMERG_WRITE = 1 << 2, PORTS = 31, QUEUE = 128, CONTROL_MAX = 16384, MESSAGE = 8, PIECE = 4096, NAME_MAX_LEN = 255 };
@@ -94,7 +95,7 @@ static void guest_opened(Port *p, bool open)
         return;
     p->guest_open = open;
     if (p->dev.id)
-        vm_event(dev_vm(&p->dev), "VSERPORT_CHANGE", "{\"id\": \"%s\", \"open\": %s}", p->dev.id, open ? "true" : "false");
+        event_vserport_change(dev_vm(&p->dev), &(EventVserportChange){ .id = p->dev.id, .open = open });
     if (open && p->chr)
         chr_accept_input(p->chr);
 }
