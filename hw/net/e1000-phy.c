@@ -5,7 +5,7 @@
 #include "hw/net/e1000.h"
 
 enum { EE_SK = 1, EE_CS = 2, EE_DI = 4, EE_DO = 8, EE_REQ = 0x40, EE_GNT = 0x80, EE_PRES = 0x100, EE_RW = 0x77 };
-enum { EE_COMMAND_BITS = 9 /* start, two of opcode, six of address */, EE_READ = 2, EERD_START = 1, EERD_DONE = 0x10 };
+enum { EERD_START = 1, EERD_DONE = 0x10 };
 enum { MDIC_WRITE = 1, MDIC_READ = 2, MDIC_READY = 1 << 28, MDIC_IE = 1 << 29, MDIC_ERROR = 1 << 30, PHY_ADDRESS = 1 };
 enum { PHY_CONTROL, PHY_STATUS, PHY_ID1, PHY_ID2, PHY_ADVERTISE, PHY_PARTNER, PHY_1000_CONTROL = 9, PHY_1000_STATUS, PHY_M88_CONTROL = 16,
        PHY_M88_STATUS, PHY_M88_EXT_CONTROL = 20 };
@@ -29,43 +29,21 @@ void e1000__eeprom_fill(E1000 *s, const uint8_t mac[6])
     s->eeprom[CHECKSUM_AT] = (uint16_t)(CHECKSUM - sum);
 }
 
-/* A rising edge of the clock with the chip selected: a bit of the command, or on to the next bit of the answer. */
-static void clock_in(E1000 *s)
-{
-    unsigned word;
-
-    if (s->ee_bits >= EE_COMMAND_BITS) {
-        s->ee_out = s->ee_out << 1 & 0x1ffff;
-        return;
-    }
-    if (!s->ee_bits && !(s->eecd & EE_DI))
-        return; /* before the start bit */
-    s->ee_in = (s->ee_in << 1 | (s->eecd & EE_DI ? 1 : 0)) & 0x1ff;
-    if (++s->ee_bits < EE_COMMAND_BITS)
-        return;
-    word = s->ee_in & (EEPROM_WORDS - 1);
-    if ((s->ee_in >> 6 & 3) == EE_READ)
-        s->ee_out = s->eeprom[word]; /* bit 16 is what DO shows: a zero first */
-    else
-        guest_unimp(&s->pci.dev, "EEPROM command %#x", s->ee_in);
-}
-
 void e1000__eecd_w(Dev *d, uint64_t old)
 {
     E1000 *s = E(d);
 
     if (!(s->eecd & EE_CS))
-        s->ee_bits = s->ee_in = s->ee_out = 0;
+        microwire_deselect(&s->ee);
     else if (s->eecd & ~old & EE_SK)
-        clock_in(s);
+        microwire_clock(&s->ee, s->eeprom, s->eecd & EE_DI);
 }
 
 uint64_t e1000__eecd(const Dev *d)
 {
     const E1000 *s = (const E1000 *)(const void *)d;
-    bool answers = s->ee_bits >= EE_COMMAND_BITS && s->eecd & EE_CS;
 
-    return (s->eecd & EE_RW) | EE_PRES | (s->eecd & EE_REQ ? EE_GNT : 0) | (answers ? (s->ee_out >> 16 & 1 ? EE_DO : 0) : EE_DO);
+    return (s->eecd & EE_RW) | EE_PRES | (s->eecd & EE_REQ ? EE_GNT : 0) | (microwire_out(&s->ee) ? EE_DO : 0);
 }
 
 void e1000__eerd_w(Dev *d, uint64_t old)
@@ -74,7 +52,7 @@ void e1000__eerd_w(Dev *d, uint64_t old)
     unsigned word = s->eerd >> 8 & 0xff;
 
     if (s->eerd & EERD_START)
-        s->eerd = (s->eerd & 0xff00) | EERD_DONE | (uint32_t)(word < EEPROM_WORDS ? s->eeprom[word] : 0xffff) << 16;
+        s->eerd = (s->eerd & 0xff00) | EERD_DONE | (uint32_t)(word < MICROWIRE_WORDS ? s->eeprom[word] : 0xffff) << 16;
 }
 
 /* ---- PHY ---- */

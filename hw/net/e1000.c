@@ -149,7 +149,7 @@ static bool check(const Dev *d, Error **err)
 {
     const E1000 *s = of(d);
 
-    return (s->gap <= 1 && s->ee_bits <= 9 && s->tx_len <= NET_FRAME_MAX) || fail(err, "the card cannot be in that state");
+    return (s->gap <= 1 && s->ee.bits <= 9 && s->tx_len <= NET_FRAME_MAX) || fail(err, "the card cannot be in that state");
 }
 
 /* clang-format off */
@@ -203,7 +203,7 @@ static const Field context_fields[] = {
 };
 static const FieldTable context_table = TABLE(context_fields);
 static const Field state[] = {
-    ARRAY_FIELD(E1000, eeprom), ARRAY_FIELD(E1000, phy), FIELD(E1000, ee_bits), FIELD(E1000, ee_in), FIELD(E1000, ee_out),
+    ARRAY_FIELD(E1000, eeprom), ARRAY_FIELD(E1000, phy), STRUCT(E1000, ee, &microwire_fields),
     STRUCT(E1000, context, &context_table), FIELD(E1000, tx_popts), FIELD(E1000, tx_cmd), FIELD(E1000, tx_legacy), FIELD(E1000, tx_cso),
     FIELD(E1000, tx_css), FIELD(E1000, tx_bad), FIELD(E1000, tx_vlan), BUF(E1000, tx, tx_len, NET_FRAME_MAX), BUF(E1000, held, held_len, NET_FRAME_MAX),
     FIELD(E1000, gap), TIMER(E1000, throttle, gap_over, CLOCK_VM, MISSED_DROP), TIMER(E1000, tx_delay, tx_delayed, CLOCK_VM, MISSED_DROP),

@@ -5,6 +5,7 @@
  */
 #ifndef HW_NET_E1000_H
 #define HW_NET_E1000_H
+#include "hw/net/microwire.h"
 #include "hw/pci/pci.h"
 #include "net/net.h"
 
@@ -12,7 +13,7 @@ enum { CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26, CTRL_VME = 1 << 30, STATUS_FD = 1,
 enum { ICR_TXDW = 1, ICR_TXQE = 2, ICR_LSC = 4, ICR_RXDMT0 = 0x10, ICR_RXT0 = 0x80, ICR_MDAC = 0x200, ICR_BITS = 0x1ffff };
 enum { RCTL_EN = 2, RCTL_UPE = 8, RCTL_MPE = 0x10, RCTL_LPE = 0x20, RCTL_BAM = 0x8000, RCTL_VFE = 0x40000, RCTL_BSEX = 1 << 25, RCTL_SECRC = 1 << 26 };
 enum { TCTL_EN = 2, RAH_AV = 1 << 31 };
-enum { DESC_BYTES = 16, EEPROM_WORDS = 64, ADDRESSES = 16, MTA_WORDS = 128, VFTA_WORDS = 128, STATISTICS = 74, MMIO_SIZE = 0x20000 };
+enum { DESC_BYTES = 16, ADDRESSES = 16, MTA_WORDS = 128, VFTA_WORDS = 128, STATISTICS = 74, MMIO_SIZE = 0x20000 };
 /* Counters, by word from 4000h. */
 enum { ST_GPRC = 29, ST_BPRC = 30, ST_MPRC = 31, ST_GPTC = 32, ST_GORC = 34, ST_GOTC = 36, ST_TOR = 48, ST_TOT = 50, ST_TPR = 52, ST_TPT = 53 };
 
@@ -31,9 +32,8 @@ typedef struct E1000 {
     uint32_t rdbal, rdbah, rdlen, rdh, rdt, rdtr, radv, rsrpd, rxdctl, tdbal, tdbah, tdlen, tdh, tdt, tidv, tadv, txdctl, rxcsum;
     uint32_t wuc, wufc, wus, manc, swsm, ioaddr;
     uint32_t mta[MTA_WORDS], ra[2 * ADDRESSES], vfta[VFTA_WORDS], stats[STATISTICS];
-    uint16_t eeprom[EEPROM_WORDS], phy[32];
-    /* Microwire: bits clocked in, of which command, and what comes out */
-    uint32_t ee_bits, ee_in, ee_out;
+    uint16_t eeprom[MICROWIRE_WORDS], phy[32];
+    Microwire ee;
     /* sending: the frame that its descriptors make up */
     E1000Context context;
     uint8_t tx_popts, tx_cmd, tx_legacy, tx_cso, tx_css, tx_bad /* too long: dropped at its end */;
