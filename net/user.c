@@ -358,19 +358,46 @@ static void make_source(User *u)
     g_source_attach(&u->source->source, loop_context(u->d->vm->loop));
 }
 
+static bool v6_address(Opts *o, const char *key, const char *def, struct in6_addr *out, Error **err)
+{
+    const char *text = opts_peek(o, key) ? opts_get(o, key) : def;
+
+    return inet_pton(AF_INET6, text, out) == 1 || fail(err, "-netdev user,%s=%s: not an IPv6 address", key, text);
+}
+
+/* The host and the name server are 2 and 3 of the network unless named. */
+static bool v6_addresses(Opts *o, SlirpConfig *c, Error **err)
+{
+    g_auto(GStrv) net = g_strsplit(opts_peek(o, "ipv6-net") ? opts_get(o, "ipv6-net") : "fec0::/64", "/", 2);
+    g_autofree char *host = NULL, *dns = NULL;
+    char text[INET6_ADDRSTRLEN];
+    uint64_t bits;
+
+    if (!v6_address(o, "ipv6-prefix", net[0], &c->vprefix_addr6, err) || !opts_get_u64(o, "ipv6-prefixlen", 64, &bits, err))
+        return false;
+    if (net[1] && !parse_u64(net[1], &bits, err))
+        return false;
+    if (bits > 126)
+        return fail(err, "-netdev user: an IPv6 network has at most 126 bits of prefix");
+    c->vprefix_len = (uint8_t)bits;
+    c->vhost6 = c->vnameserver6 = c->vprefix_addr6;
+    c->vhost6.s6_addr[15] |= 2;
+    c->vnameserver6.s6_addr[15] |= 3;
+    host = g_strdup(inet_ntop(AF_INET6, &c->vhost6, text, sizeof(text)));
+    dns = g_strdup(inet_ntop(AF_INET6, &c->vnameserver6, text, sizeof(text)));
+    return v6_address(o, "ipv6-host", host, &c->vhost6, err) && v6_address(o, "ipv6-dns", dns, &c->vnameserver6, err);
+}
+
 static bool start(User *u, Opts *o, Error **err)
 {
     const char *search[17] = { NULL };
     unsigned n = 0;
     bool restricted, v4, v6;
     SlirpConfig c = { .version = 4, .vnetwork = u->net, .vnetmask = u->mask, .vhost = u->host, .vnameserver = u->dns, .vdhcp_start = u->dhcp,
-                      .vprefix_len = 64, .vhostname = opts_get(o, "hostname"), .tftp_path = opts_get(o, "tftp"), .bootfile = opts_get(o, "bootfile"),
+                      .vhostname = opts_get(o, "hostname"), .tftp_path = opts_get(o, "tftp"), .bootfile = opts_get(o, "bootfile"),
                       .tftp_server_name = opts_get(o, "tftp-server-name"), .vdomainname = opts_get(o, "domainname") };
 
-    inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
-    inet_pton(AF_INET6, "fec0::2", &c.vhost6);
-    inet_pton(AF_INET6, "fec0::3", &c.vnameserver6);
-    if (!opts_get_bool(o, "restrict", false, &restricted, err) || !opts_get_bool(o, "ipv4", true, &v4, err) ||
+    if (!v6_addresses(o, &c, err) || !opts_get_bool(o, "restrict", false, &restricted, err) || !opts_get_bool(o, "ipv4", true, &v4, err) ||
         !opts_get_bool(o, "ipv6", v4, &v6, err))
         return false;
     for (guint i = 0; i < o->v->len; i++) {

@@ -147,8 +147,9 @@ static void forwards(Vm *vm)
         check(!net_hostfwd_add(vm, "u", bad[i], NULL));
     check(!net_hostfwd_remove(vm, "u", "tcp:127.0.0.1:1", &err));
     error_free(err);
-    for (size_t i = 0; i < 5; i++) {
-        static const char *const wrong[] = { "user,id=v,net=1.2.3", "user,id=v,net=10.0.0.0/31", "user,id=v,dns=10.9.9.9", "user,id=u", "user,id=v,nonsense=1" };
+    back_end(vm, "user,id=six,ipv6-net=fd00:1::/64,ipv6-dns=fd00:1::53,ipv4=off,ipv6=on");
+    for (size_t i = 0; i < 7; i++) {
+        static const char *const wrong[] = { "user,id=v,ipv6-host=nonsense", "user,id=v,ipv6-net=fd00::/127", "user,id=v,net=1.2.3", "user,id=v,net=10.0.0.0/31", "user,id=v,dns=10.9.9.9", "user,id=u", "user,id=v,nonsense=1" };
         g_autoptr(Opts) o = opts_parse(wrong[i], "type", &abort_on_error);
 
         check(!net_new(vm, o, NULL));
