@@ -105,21 +105,34 @@ static int run_main(int argc, char **argv)
     return status;
 }
 
+static const char help[] =
+    "menura - a full-machine emulator\n\n"
+    "  menura run [--explain] [--snapshot] IMAGE [OPTION..]\n"
+    "      looks at the file (ISO, raw disk, Linux or PVH ELF kernel), says what it chose and why, and boots it;\n"
+    "      --explain   print the equivalent menura-system-x86_64 command line instead\n"
+    "      --snapshot  what the guest writes is dropped at the end\n"
+    "      OPTION..    those of menura-system-x86_64\n"
+    "      exit status: 0 power-off, 1 usage or host, 64 guest panic, 66 triple fault (with a report why), 70 our bug\n"
+    "  menura-system-x86_64 [OPTION..]\n"
+    "      QEMU's command line; -help lists the options, -machine help, -cpu help, -device help and so on their values\n"
+    "  menura --help | --version\n\n"
+    "In the window: Ctrl-Alt-G takes or frees the pointer, Ctrl-Alt-F full screen, closing it is the power button.\n"
+    "In the terminal (-nographic): Ctrl-A H lists the keys. The manual page has all: man menura\n";
+
 int main(int argc, char **argv)
 {
     if (speaks_qemu(argc, argv))
         return system_main(argc, argv, false);
-    if (argc > 1 && !strcmp(argv[1], "run"))
-        return run_main(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("menura %s\n", MENURA_VERSION);
         return STATUS_OK;
     }
-    if (argc > 1 && !strcmp(argv[1], "--help")) {
-        puts("menura - a full-machine emulator\n\n  menura run IMAGE [--explain] [--snapshot] [options]   boot an ISO, disk image or kernel\n"
-             "  menura-system-x86_64 [options]                        QEMU's command line\n  menura --version");
+    if (argc > 1 && (!strcmp(argv[1], "--help") || (argc > 2 && !strcmp(argv[1], "run") && !strcmp(argv[2], "--help")))) {
+        fputs(help, stdout);
         return STATUS_OK;
     }
+    if (argc > 1 && !strcmp(argv[1], "run"))
+        return run_main(argc - 1, argv + 1);
     fprintf(stderr, "menura: %s: no such command\nhint: menura --help\n", argc > 1 ? argv[1] : "(nothing)");
     return STATUS_USAGE;
 }

@@ -76,6 +76,12 @@ for _ in $(seq 200); do [ -e "$tmp/pid" ] || break; sleep 0.1; done
 if [ -e "$tmp/pid" ] || [ -e "$tmp/sock" ]; then echo 'FAIL: files stay behind'; n=$((n + 1)); fi
 check 1 'cannot find firmware' $quiet -daemonize -bios nowhere.bin
 
+check 1 'which image' run
+check 1 'no such option' run --nonsense
+check 0 '--explain' --help
+check 0 '--snapshot' run --help
+check 0 'menura ' --version
+check 1 'no such command' frobnicate
 img=$(mktemp)
 head -c 510 /dev/zero >"$img"; printf '\x55\xaa' >>"$img"
 check 0 '-drive' run --explain "$img"
