@@ -40,5 +40,29 @@ run 'panic ends by default' 0 "$system" "${plain[@]}" -kernel "$work/panic"
 run '-action panic=exit-failure' 1 "$system" "${plain[@]}" -kernel "$work/panic" -action panic=exit-failure
 run '-action panic=none' 3 "$system" "${plain[@]}" -kernel "$work/panic" -action panic=none
 limit=10 run '-action panic=pause' 124 "$system" "${plain[@]}" -kernel "$work/panic" -action panic=pause
+
+# the same as an event: -S, so that the client is there before the guest dies
+timeout 60 "$system" "${plain[@]}" -kernel "$work/stack-unmapped" -no-reboot -S -qmp "unix:$work/qmp,server=on,wait=off" </dev/null 2>"$work/err" &
+python3 - "$work/qmp" <<'P' || fail 'QMP: no event MENURA_AUTOPSY with cause and report, then SHUTDOWN'
+import json, socket, sys, time
+for _ in range(300):
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.connect(sys.argv[1])
+        break
+    except OSError:
+        time.sleep(0.1)
+f = s.makefile("rw")
+f.readline()
+for c in ("qmp_capabilities", "cont"):
+    f.write(json.dumps({"execute": c}) + "\n")
+    f.flush()
+seen = [json.loads(line) for line in f]
+events = [e["event"] for e in seen if "event" in e]
+data = next(e["data"] for e in seen if e.get("event") == "MENURA_AUTOPSY")
+assert "stack" in data["cause"] and "page walk" in data["report"] and data["reason"] == "triple fault", data
+assert events.index("MENURA_AUTOPSY") < events.index("SHUTDOWN"), events
+P
+wait
 [ $bad = 0 ] && echo "all as it should be"
 exit $bad
