@@ -12,7 +12,7 @@ run: deps-run all
 	@scripts/run
 check: deps all
 	@scripts/check
-# also what is too long for CI: an hour of the silicon oracle, every guest and a TSan build
+# also what is too long for CI: an hour of the silicon oracle
 check-full: deps all
 	@MENURA_FULL=1 scripts/check
 install: all

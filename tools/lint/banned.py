@@ -39,7 +39,7 @@ def offences(path, text):
 
 def files(root):
     for folder, dirs, names in os.walk(root):
-        dirs[:] = [d for d in dirs if not d.startswith("build") and d != "__pycache__"]
+        dirs[:] = [d for d in dirs if d != "__pycache__" and not os.path.exists(f"{folder}/{d}/meson-private")]
         for n in names:
             path = os.path.relpath(f"{folder}/{n}", root)
             if path.startswith((".git/",) + SKIP) or n == ".git" or n.endswith((".png", ".pyc")) or os.path.islink(f"{root}/{path}"):

@@ -54,7 +54,7 @@ def offences(root, path):
 
 def sources(root):
     for folder, dirs, files in os.walk(root):
-        dirs[:] = [d for d in dirs if not d.startswith((".", "build")) and d != "__pycache__"]
+        dirs[:] = [d for d in dirs if not d.startswith(".") and d != "__pycache__" and not os.path.exists(f"{folder}/{d}/meson-private")]
         for f in files:
             if f.endswith((".c", ".h", ".def")):
                 yield os.path.relpath(f"{folder}/{f}", root)
