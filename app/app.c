@@ -44,6 +44,7 @@ void app_free(App *a)
     g_free(a->debugcon);
     g_free(a->pidfile);
     g_free(a->incoming);
+    g_free(a->mem_path);
     g_free(a->qtest);
     g_free(a->qtest_log);
     g_free(a);

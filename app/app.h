@@ -5,6 +5,7 @@
 #include "core/vm.h"
 
 enum { STATUS_OK, STATUS_USAGE = 1 };
+enum { SANDBOX_ON = 1, SANDBOX_OBSOLETE = 2, SANDBOX_ELEVATE = 4, SANDBOX_SPAWN = 8, SANDBOX_RESOURCE = 16 };
 typedef struct App {
     Vm *vm;
     Opts *machine;          /* "type" and properties, merged */
@@ -15,10 +16,11 @@ typedef struct App {
     GPtrArray *nets;        /* of char *[2] {option, value} */
     GPtrArray *cards;       /* app/net.c's, or NULL */
     unsigned net_ids;
-    char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log;
+    char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log, *mem_path;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
-    bool daemonize, has_pidfile;
+    bool daemonize, has_pidfile, mem_prealloc;
+    unsigned sandbox;       /* SANDBOX_ groups that are denied */
     bool help_shown;        /* -X help: nothing more is wanted */
 } App;
 /* Parse argv[1..]; *status and false: end now (help, or an error already said). */
@@ -38,6 +40,7 @@ bool app_make_filters(App *a, Error **err); /* the objects that sit on a network
 /* fn for every -OPTION that was kept for later, in order; it may take from the Opts. Errors name the option. */
 bool app_each(App *a, const char *option, bool (*fn)(App *a, Opts *o, Error **err), Error **err);
 bool app_iso_whole(const char *path, Error **err); /* false: its own header says that it should be longer */
+bool app_sandbox(unsigned groups, Error **err); /* last of all: for all threads, for good */
 void app_later_free(gpointer p);
 bool app_make_drives(App *a, const MachineClass *mc, Error **err);
 bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */

@@ -71,5 +71,25 @@ static bool unless_filter(App *a, Opts *o, Error **err) { return is_filter(o) ||
 /* What is made already has no type any more. */
 static bool if_filter(App *a, Opts *o, Error **err) { return !is_filter(o) || make_object(a, o, err); }
 
-bool app_make_objects(App *a, Error **err) { return app_each(a, "object", unless_filter, err); }
+/* -mem-path and -mem-prealloc describe the machine's RAM as an object would. */
+static bool make_memory(App *a, Error **err)
+{
+    const MachineClass *mc = machine_find(opts_peek(a->machine, "type"));
+    g_autoptr(Opts) o = opts_new();
+    g_autofree char *size = NULL;
+
+    if ((!a->mem_path && !a->mem_prealloc) || !mc || opts_peek(a->machine, "memory-backend"))
+        return true;
+    size = g_strdup_printf("%" PRIu64, a->vm->cfg.ram_size ? a->vm->cfg.ram_size : mc->default_ram);
+    opts_set(o, "qom-type", a->mem_path ? "memory-backend-file" : "memory-backend-ram");
+    opts_set(o, "id", mc->default_ram_id ? mc->default_ram_id : "pc.ram");
+    opts_set(o, "size", size);
+    opts_set(o, "prealloc", a->mem_prealloc ? "on" : "off");
+    if (a->mem_path)
+        opts_set(o, "mem-path", a->mem_path);
+    opts_set(a->machine, "memory-backend", opts_peek(o, "id"));
+    return make_object(a, o, err);
+}
+
+bool app_make_objects(App *a, Error **err) { return app_each(a, "object", unless_filter, err) && make_memory(a, err); }
 bool app_make_filters(App *a, Error **err) { return app_each(a, "object", if_filter, err); }

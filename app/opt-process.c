@@ -45,6 +45,18 @@ bool o_msg(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
+/* allow, deny, or for privileges: children, which no-new-privileges sees to anyway. */
+static bool sandbox_group(App *a, Opts *p, const char *key, bool deny, unsigned bit, Error **err)
+{
+    const char *v = opts_get(p, key);
+
+    if (v && strcmp(v, "allow") && strcmp(v, "deny") && strcmp(v, "children"))
+        return fail(err, "%s=%s: want allow or deny", key, v);
+    if (v ? !strcmp(v, "deny") : deny)
+        a->sandbox |= bit;
+    return true;
+}
+
 bool o_sandbox(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "enable", err);
@@ -52,10 +64,22 @@ bool o_sandbox(App *a, const Option *o, const char *v, Error **err)
 
     if (!p || !opts_get_bool(p, "enable", false, &on, err))
         return false;
-    if (!on)
-        return true; /* its other words say what a sandbox would forbid */
-    fail(err, "this build has no sandbox");
-    return error_hint(err, "-sandbox off, or confine the process from outside");
+    a->sandbox = on ? SANDBOX_ON : 0;
+    if (!sandbox_group(a, p, "obsolete", true, SANDBOX_OBSOLETE, err) || !sandbox_group(a, p, "elevateprivileges", false, SANDBOX_ELEVATE, err) ||
+        !sandbox_group(a, p, "spawn", false, SANDBOX_SPAWN, err) || !sandbox_group(a, p, "resourcecontrol", false, SANDBOX_RESOURCE, err))
+        return false;
+    a->sandbox = on ? a->sandbox : 0;
+    return opts_all_used(p, "-sandbox", err);
+}
+
+/* Sugar for a memory backend: objects.c. */
+bool o_mem(App *a, const Option *o, const char *v, Error **err)
+{
+    if (v)
+        opt__set(&a->mem_path, v);
+    else
+        a->mem_prealloc = true;
+    return true;
 }
 
 bool o_overcommit(App *a, const Option *o, const char *v, Error **err)
@@ -92,6 +116,3 @@ bool o_audiodev(App *a, const Option *o, const char *v, Error **err)
     }
     return (id || fail(err, "the id is missing")) && opts_all_used(p, "-audiodev", err);
 }
-
-/* Options that clients know and this build cannot honour: said so, not swallowed. */
-bool o_missing(App *a, const Option *o, const char *v, Error **err) { return fail(err, "%s", o->help); }

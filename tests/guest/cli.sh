@@ -50,7 +50,7 @@ check 1 'Is a directory' $quiet -kernel "$tmp"
 check 1 'is missing' $quiet -object rng-random
 check 1 'invalid object type' $quiet -object nonsense,id=x
 check 1 'no memory backend' $quiet -machine memory-backend=nowhere
-check 1 'sandbox' $quiet -sandbox on
+check 1 'want allow or deny' $quiet -sandbox on,spawn=x
 check 1 'topology' $quiet -smp 3,cores=2
 check 1 'wants an argument' -kernel
 check 1 'JSON' $quiet -device '{"driver":'
@@ -68,8 +68,9 @@ if [ $status != 0 ] || ! grep -q '"error": {"class": "GenericError"' <<<"$out"; 
 fi
 
 # In the background: the parent ends when the socket and the pid file are there; a signal ends it and both are gone.
-"$m" $quiet -qmp "unix:$tmp/sock,server=on,wait=off" -pidfile "$tmp/pid" -daemonize || { echo 'FAIL: -daemonize'; n=$((n + 1)); }
+"$m" $quiet -qmp "unix:$tmp/sock,server=on,wait=off" -pidfile "$tmp/pid" -daemonize -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny || { echo 'FAIL: -daemonize'; n=$((n + 1)); }
 if ! [ -S "$tmp/sock" ] || ! kill -0 "$(cat "$tmp/pid")"; then echo 'FAIL: no socket or no process'; n=$((n + 1)); fi
+grep -q '^Seccomp:.2' "/proc/$(cat "$tmp/pid")/status" || { echo 'FAIL: no sandbox'; n=$((n + 1)); }
 check 1 'another process may have it' $quiet -pidfile "$tmp/pid"
 kill "$(cat "$tmp/pid")"
 for _ in $(seq 200); do [ -e "$tmp/pid" ] || break; sleep 0.1; done
