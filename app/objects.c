@@ -12,19 +12,25 @@ static void list_prop(const Prop *p, void *arg)
     g_string_append_printf(arg, "  %s=<%s>%s%s\n", p->name, prop_type_name(p), p->doc ? " - " : "", p->doc ? p->doc : "");
 }
 
+bool opt__props(App *a, const char *name, const ObjClass *c)
+{
+    GString *s = g_string_new(NULL);
+
+    g_string_append_printf(s, "%s options:\n", name);
+    if (c)
+        obj_prop_foreach(c, list_prop, s);
+    return opt__shown(a, s);
+}
+
 /* "TYPE,help" */
 static bool help_of(App *a, const char *v, Error **err)
 {
     g_autofree char *type = g_strndup(v, strcspn(v, ","));
     const ObjClass *c = obj_class_find(type);
-    GString *s;
 
     if (!c || !c->user_creatable)
         return fail(err, "invalid object type: %s", type);
-    s = g_string_new(NULL);
-    g_string_append_printf(s, "%s options:\n", c->name);
-    obj_prop_foreach(c, list_prop, s);
-    return opt__shown(a, s);
+    return opt__props(a, c->name, c);
 }
 
 bool o_object(App *a, const Option *o, const char *v, Error **err)
@@ -35,7 +41,7 @@ bool o_object(App *a, const Option *o, const char *v, Error **err)
         obj_class_foreach(list_class, s);
         return opt__shown(a, s);
     }
-    if (g_str_has_suffix(v, ",help") || g_str_has_suffix(v, ",?"))
+    if (opt__wants_props(v))
         return help_of(a, v, err);
     return opt__later(a, o, v, "qom-type", err);
 }

@@ -11,6 +11,14 @@ static void list_machine(const MachineClass *m, void *arg)
     g_string_append_printf(s, "%-20s %s%s\n", m->name, m->desc, m->is_default ? " (default)" : "");
 }
 
+static bool machine_props(App *a, const char *v, Error **err)
+{
+    g_autofree char *name = g_strndup(v, strcspn(v, ","));
+    const MachineClass *m = machine_find(g_str_has_prefix(name, "type=") ? name + 5 : name);
+
+    return m ? opt__props(a, m->name, &m->props) : fail(err, "there is no such machine");
+}
+
 bool o_machine(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) new = NULL;
@@ -21,6 +29,8 @@ bool o_machine(App *a, const Option *o, const char *v, Error **err)
         machine_foreach(list_machine, s);
         return opt__shown(a, s);
     }
+    if (opt__wants_props(v))
+        return machine_props(a, v, err);
     new = opts_parse_any(v, "type", err);
     if (!new)
         return false;
@@ -48,6 +58,12 @@ bool o_accel(App *a, const Option *o, const char *v, Error **err)
 
         accel_foreach(list_accel, s);
         return opt__shown(a, s);
+    }
+    if (opt__wants_props(v)) {
+        g_autofree char *name = g_strndup(v, strcspn(v, ","));
+        const Accel *c = accel_find(name);
+
+        return c ? opt__props(a, c->name, c->props) : fail(err, "there is no such accelerator");
     }
     g_ptr_array_add(a->accels, g_strdup(v));
     return true;
@@ -176,13 +192,28 @@ bool o_boot(App *a, const Option *o, const char *v, Error **err)
     return drives_ok("order", c->boot_order, err) && drives_ok("once", c->boot_once, err) && opts_all_used(p, "-boot", err);
 }
 
+bool o_vga(App *a, const Option *o, const char *v, Error **err)
+{
+    static const char *const names[] = { "std", "none" };
+
+    if (opt__is_help(v))
+        return opt__shown(a, g_string_new("none                 no graphic card\nstd                  standard VGA (default)\n"));
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        if (!strcmp(v, names[i])) {
+            opt__set(&a->vm->cfg.vga, v);
+            return true;
+        }
+    fail(err, "this build has no such card");
+    return error_hint(err, "std and none are what there is");
+}
+
 bool o_text(App *a, const Option *o, const char *v, Error **err)
 {
     VmConfig *c = &a->vm->cfg;
     const struct {
         const char *name;
         char **at;
-    } where[] = { { "bios", &c->bios }, { "kernel", &c->kernel }, { "initrd", &c->initrd }, { "append", &c->append }, { "vga", &c->vga } };
+    } where[] = { { "bios", &c->bios }, { "kernel", &c->kernel }, { "initrd", &c->initrd }, { "append", &c->append } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(where); i++)
         if (!strcmp(o->name, where[i].name))

@@ -14,6 +14,9 @@ struct Option {
 #undef O
 bool opt__shown(App *a, GString *s); /* prints and frees it; parsing ends, the status is 0 */
 static inline bool opt__is_help(const char *v) { return !strcmp(v, "help") || !strcmp(v, "?"); }
+/* "NAME,help" */
+static inline bool opt__wants_props(const char *v) { return g_str_has_suffix(v, ",help") || g_str_has_suffix(v, ",?"); }
+bool opt__props(App *a, const char *name, const ObjClass *c); /* prints the properties of a class (NULL: none) */
 void opt__set(char **at, const char *v);
 bool opt__push(GPtrArray *v, const char *text);
 /* Parses v now and keeps it for app_each(option's name). */

@@ -57,6 +57,10 @@ check 1 'JSON' $quiet -device '{"driver":'
 check 1 'no property' $quiet -device 'isa-serial,nonsense=1'
 for what in machine accel cpu device chardev object display netdev audiodev d trace; do check 0 '' -$what help; done
 check 0 'filename' -object rng-random,help
+check 0 'hpet' -machine pc,help
+check 0 'tcg options' -accel tcg,help
+check 0 'std' -vga help
+check 1 'no such card' -vga voodoo
 
 # 200 KB of [ on the machine protocol are an error there, and it goes on
 { echo '{"execute":"qmp_capabilities"}'; head -c 200000 /dev/zero | tr '\0' '['; echo; echo '{"execute":"quit"}'; } >"$tmp/deep"
