@@ -109,24 +109,24 @@ typedef struct Link {
     unsigned jc; /* slot of the jump cache that must still name `to`; LINK_IN_PAGE: good while both live */
 } Link;
 enum { LINK_IN_PAGE = JC_N };
-struct Block {
+struct Block { /* the first cache line is what a look-up reads */
     uint64_t pc, pa; /* virtual pc baked in (rel: offset in its page); physical address of the first byte */
     uint64_t mode;
-    uint16_t bytes, nops;
-    uint8_t ninsns, nslots;
+    Block *next;    /* hash chain */
+    uint8_t *host;  /* where generated code enters it: a stub if it has no code of its own */
     bool dead, crosses;
     bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
+    uint8_t ninsns, nslots;
+    uint16_t bytes, nops, nside;
+    uint32_t host_size; /* 0: no code of its own */
     IrOp *ops; /* lowered */
     uint8_t *at;
     uint64_t *insn_pc;
     IrExit slot[MAX_SLOTS];
     Link link[MAX_SLOTS];
-    Block *next, *next_in_page; /* hash chain; page list */
+    Block *next_in_page; /* page list */
     uint64_t pa2;   /* crosses: physical page of the rest */
-    uint8_t *host;  /* where generated code enters it: a stub if it has no code of its own */
     struct SidePoint *side;
-    uint32_t host_size; /* 0: no code of its own */
-    uint16_t nside;
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 

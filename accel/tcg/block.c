@@ -69,7 +69,7 @@ static Block **bucket(TcgCpu *t, uint64_t ram, uint64_t pc)
 {
     uint64_t h = (ram ^ pc << 7) * 0x9e3779b97f4a7c15ull;
 
-    return &t->hash[h >> 48];
+    return &t->hash[h >> 46];
 }
 
 static void drop(TcgCpu *t, Block *b)
