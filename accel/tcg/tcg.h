@@ -7,7 +7,7 @@
 #include "target/x86/cpu.h"
 #include "tcg/jit.h"
 
-enum { BLOCK_HASH = 1 << 18, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256 };
+enum { BLOCK_HASH = 1 << 18, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
 
@@ -52,7 +52,8 @@ typedef struct TcgCpu {
     FetchEnt fetch[FETCH_N];
     uint64_t bloom[BLOOM / 64];  /* virtual pages with entries in any jump cache */
     uint64_t large[BLOOM / 64];  /* 2 MiB pieces of address space that were filled from large pages .. */
-    uint64_t huge;               /* .. and GiB pieces, from larger ones; huge_bit() */
+    uint64_t huge[HUGE_N];       /* .. and GiB pieces, from larger ones; */
+    unsigned nhuge;              /* HUGE_N: more than there is room for */
     uint64_t wbloom[BLOOM / 64]; /* host pages in writable sides */
     PhysEnt phys[PHYS_N];
     struct {

@@ -100,7 +100,7 @@ void tcg_flush_all(X86 *s)
     memset(t->bloom, 0, sizeof(t->bloom));
     memset(t->large, 0, sizeof(t->large));
     memset(t->wbloom, 0, sizeof(t->wbloom));
-    t->huge = 0;
+    t->nhuge = 0;
 }
 
 void tcg_flush_nonglobal(X86 *s)
@@ -172,7 +172,22 @@ void tcg_set_cr3(X86 *s, bool keep)
 }
 
 /* ---- one page ---- */
-static uint64_t huge_bit(uint64_t va) { return 1ull << ((va >> 30 ^ va >> 36 ^ va >> 42) & 63); }
+static bool is_huge(const TcgCpu *t, uint64_t va)
+{
+    if (t->nhuge == HUGE_N)
+        return true;
+    for (unsigned i = 0; i < t->nhuge; i++)
+        if (t->huge[i] == va >> 30)
+            return true;
+    return false;
+}
+
+static void note_huge(TcgCpu *t, uint64_t va)
+{
+    if (!is_huge(t, va))
+        t->huge[t->nhuge++] = va >> 30; /* the last one fills it: from then on everything is */
+}
+
 static unsigned bloom_bit(uint64_t page) { return (unsigned)(page ^ page >> 12 ^ page >> 24) & (BLOOM - 1); }
 
 /* Every entry of [va, va + len) of one view. */
@@ -219,7 +234,7 @@ static void flush_page(TcgCpu *t, uint64_t va, int only)
 {
     bool large = tlb_bit(t->large, bloom_bit(va >> 21)), code = tlb_bit(t->bloom, bloom_bit(va >> 12));
 
-    if (t->huge & huge_bit(va)) { /* the kernel's map of all memory: rarely changed */
+    if (is_huge(t, va)) { /* the kernel's map of all memory: rarely changed */
         tcg_flush_all(t->s);
         return;
     }
@@ -271,7 +286,7 @@ void tcg_filled(TcgCpu *t, uint64_t va, const Walk *walk)
     if (walk->page_bits > 12)
         tlb_put_bit(t->large, bloom_bit(va >> 21), true);
     if (walk->page_bits > 21)
-        t->huge |= huge_bit(va);
+        note_huge(t, va);
 }
 
 /* ---- writable sides ---- */
