@@ -298,9 +298,12 @@ void tr_mmx_tog(Tr *t) /* movd to r/m; pmovmskb, pextrw to a register */
     bool movd = t->in.row->opr[0].kind == O_E;
 
     emit_mmx(t, row_vop(t), VECS + TMP, movd ? t->in.reg & 7 : t->in.rm & 7, movd ? PEEK : 0);
-    if (movd) {
-        temp_to_general(t, TMP, t->in.size, t->in.size);
+    if (movd) { /* a store that faults leaves the FPU alone; a register is written last */
+        if (t->in.mem)
+            temp_to_general(t, TMP, t->in.size, t->in.size);
         tr_call(t, IR_call, NOVAL, mmx_enter, NOVAL, NOVAL, NOVAL);
+        if (!t->in.mem)
+            temp_to_general(t, TMP, t->in.size, t->in.size);
     } else {
         ir_emit(t->b, IR_vgetg, 2, val_reg(t->in.reg), val_reg(TMP), NOVAL);
     }

@@ -203,3 +203,33 @@ State engine_run(const Case *k)
     cpu->env.fault.kind = FAULT_NONE;
     return s;
 }
+
+/* One translation, as made and after the pass that drops what is dead. */
+static bool accepted(uint64_t pc, const uint8_t *code, unsigned n, bool one, bool rel, char *why, size_t size)
+{
+    static IrBlock ir;
+    unsigned left = MIN(n, PAGE - (unsigned)(pc & (PAGE - 1)));
+
+    if (!target_translate(&cpu->env, pc, code, n, left, one, rel, &ir) && !target_translate(&cpu->env, pc, code, n, left, true, rel, &ir))
+        return true; /* not whole: no translation */
+    if (!ir_verify(&ir, why, size))
+        return false;
+    ir_live(&ir, one);
+    return ir_verify(&ir, why, size);
+}
+
+bool engine_verify(const Case *k, char *why, size_t size)
+{
+    segments(k);
+    for (unsigned off = 0; off < k->len - 16;) {
+        Insn in;
+
+        if (x86_decode(k->code + off, 15, k->mode, &in) != DEC_OK)
+            return true; /* an end of code: what follows is no instruction */
+        for (unsigned how = 0; how < 4; how++) /* one instruction or many; pc baked in or relative */
+            if (!accepted(k->at + off, k->code + off, k->len - off, how & 1, how & 2, why, size))
+                return false;
+        off += in.len;
+    }
+    return true;
+}

@@ -19,7 +19,7 @@ typedef struct Options {
     unsigned seconds, rounds, shown;
     uint64_t seed;
     const char *row, *replay;
-    bool blocks, verbose;
+    bool blocks, verify /* only look at translations */, verbose;
 } Options;
 
 static const char *why_not(const Row *row)
@@ -252,8 +252,29 @@ static void check_on(Executor x, Case *cases, unsigned n, Totals *t, Options *o)
     }
 }
 
+static void verify_batch(const Case *cases, unsigned n, Totals *t)
+{
+    char why[200];
+
+    for (unsigned i = 0; i < n; i++) {
+        unsigned row = cases[i].row ? (unsigned)(cases[i].row - x86_rows) : 0;
+
+        t->runs++;
+        t->row_runs[row]++;
+        if (engine_verify(&cases[i], why, sizeof(why)))
+            continue;
+        if (t->wrong++ < 12)
+            printf("BAD IR %s: %s  --replay %u:%u:%#" PRIx64 "\n", row ? cases[i].row->name : "block", why, row, cases[i].slot, cases[i].seed);
+        t->row_wrong[row]++;
+    }
+}
+
 static void check_batch(Case *cases, unsigned n, Totals *t, Options *o)
 {
+    if (o->verify) {
+        verify_batch(cases, n, t);
+        return;
+    }
     silicon_run(cases, n);
     for (unsigned x = 0; x < EXECUTORS; x++)
         if (engine_use((Executor)x))
@@ -356,6 +377,8 @@ static bool options(int argc, char **argv, Options *o)
 
         if (!strcmp(argv[i], "--blocks"))
             o->blocks = true;
+        else if (!strcmp(argv[i], "--verify"))
+            o->verify = true;
         else if (!strcmp(argv[i], "--verbose"))
             o->verbose = true;
         else if (!strcmp(argv[i], "--seconds"))
@@ -385,7 +408,7 @@ int main(int argc, char **argv)
     if (!options(argc, argv, &o)) {
         fprintf(
             stderr,
-            "t-oracle [--seconds N | --rounds N] [--seed S] [--row NAME] [--blocks] [--verbose] "
+            "t-oracle [--seconds N | --rounds N] [--seed S] [--row NAME] [--blocks] [--verbose] [--verify] "
             "[--replay ROW:SLOT:SEED]\n");
         return 2;
     }

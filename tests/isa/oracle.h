@@ -65,5 +65,7 @@ bool engine_start(void);
 bool engine_use(Executor x); /* before engine_load(); false: not on this host */
 void engine_load(const Case *cases, unsigned n);
 State engine_run(const Case *k);
+/* Does ir_verify() accept the translations at each instruction of the case? Else why. */
+bool engine_verify(const Case *k, char *why, size_t size);
 unsigned engine_host_bytes(uint64_t pc); /* size of the code compiled for pc; 0: none */
 #endif
