@@ -123,7 +123,12 @@ static void seek_to(Fdc *s, unsigned n, unsigned track)
     fdc__result(s, NULL, 0, false);
 }
 
-static void recalibrate(Fdc *s) { s->in[1] &= 3, seek_to(s, s->in[1], 0); }
+static void recalibrate(Fdc *s)
+{
+    s->in[1] &= 3;
+    seek_to(s, s->in[1], 0);
+}
+
 static void seek(Fdc *s) { seek_to(s, s->in[1] & 3, s->in[2]); }
 
 static void relative_seek(Fdc *s)
@@ -296,9 +301,8 @@ static void drive_gone(Dev *d, unsigned unit)
 
     if (s->phase == FDC_EXECUTION && (s->in[1] & 3) == unit) {
         fdc__forget(s);
-        if (s->stage != FDC_NOTHING)
-            timer_in(&s->pace, POLL_NS); /* the next sector is not found */
         s->stage = FDC_PACE;
+        timer_in(&s->pace, POLL_NS); /* the next sector is not found */
     }
 }
 

@@ -77,7 +77,7 @@ static bool send_descriptor(Rtl *s)
 
 void rtl__cp_transmit(Rtl *s)
 {
-    for (unsigned i = 0; i < RING && s->tx_len + net_has_room(&s->port); i++)
+    for (unsigned i = 0; i < RING && (s->tx_len || net_has_room(&s->port)); i++)
         if (!send_descriptor(s)) {
             s->isr |= ISR_TDU;
             return;

@@ -85,10 +85,13 @@ static void transmit(VirtioNet *s, VirtioChain *c)
     g_autofree uint8_t *f = g_malloc(len + 1);
     uint8_t h[HDR];
 
-    if (!len || c->out_len - head > NET_FRAME_MAX || !virtio_out(&s->v, c, 0, h, sizeof(h)) || !virtio_out(&s->v, c, head, f, len))
+    if (!len || c->out_len - head > NET_FRAME_MAX || !virtio_out(&s->v, c, 0, h, sizeof(h)) || !virtio_out(&s->v, c, head, f, len)) {
         guest_error(&s->v.pci.dev, "a frame to send without header or memory");
-    else if (s->flow[flow_of(f, len)] = (uint8_t)(c->queue / 2), !send_frame(s, h, f, len))
-        guest_error(&s->v.pci.dev, "a frame to send whose header does not fit it");
+    } else {
+        s->flow[flow_of(f, len)] = (uint8_t)(c->queue / 2);
+        if (!send_frame(s, h, f, len))
+            guest_error(&s->v.pci.dev, "a frame to send whose header does not fit it");
+    }
     virtio_push(&s->v, c, 0);
 }
 
@@ -289,7 +292,7 @@ static bool control(VirtioNet *s, const uint8_t *p, size_t n)
     case CTRL_RX: return ctrl_rx(s, p[1], p + 2, n - 2);
     case CTRL_MAC: return ctrl_mac(s, p[1], p + 2, n - 2);
     case CTRL_VLAN: return ctrl_vlan(s, p[1], p + 2, n - 2);
-    case CTRL_ANNOUNCE: return s->announce = 0, p[1] == 0;
+    case CTRL_ANNOUNCE: s->announce = 0; return p[1] == 0;
     case CTRL_MQ:
         pairs = n == 4 && !p[1] ? le16_load(p + 2) : 0;
         if (!pairs || pairs > s->pairs)
