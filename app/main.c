@@ -59,10 +59,11 @@ static int run_main(int argc, char **argv)
 
 static const char help[] =
     "menura - a full-machine emulator\n\n"
-    "  menura run [--explain] [--snapshot] IMAGE [OPTION..]\n"
+    "  menura run [--explain] [--snapshot] [-p PORTS] IMAGE [OPTION..]\n"
     "      looks at the file (ISO, raw disk, Linux or PVH ELF kernel), says what it chose and why, and boots it;\n"
     "      --explain   print the equivalent menura-system-x86_64 command line instead\n"
     "      --snapshot  what the guest writes is dropped at the end\n"
+    "      -p [ADDR:]HOSTPORT:GUESTPORT[/udp]  publishes a port of the guest on this host, for itself only unless ADDR says more\n"
     "      OPTION..    those of menura-system-x86_64\n"
     "      exit status: 0 power-off, 1 usage or host, 64 guest panic, 66 triple fault (with a report why), 70 our bug\n"
     "  menura-system-x86_64 [OPTION..]\n"

@@ -44,31 +44,72 @@ static void arg(GPtrArray *v, const char *name, const char *value)
         g_ptr_array_add(v, g_strdup(value));
 }
 
+typedef struct RunOptions {
+    const char *image;
+    bool snapshot, explain;
+    GString *nic; /* of -p */
+} RunOptions;
+
+/* -p [ADDR:]HOSTPORT:GUESTPORT[/udp]: a port of the guest that this host reaches; only from itself unless ADDR says more. */
+static bool publish(GString *nic, const char *text, Error **err)
+{
+    bool udp = g_str_has_suffix(text, "/udp");
+    g_autofree char *plain = g_strndup(text, strlen(text) - (udp ? 4 : 0));
+    const char *guest = strrchr(plain, ':');
+    g_autofree char *host = guest ? g_strndup(plain, (gsize)(guest - plain)) : NULL;
+    uint64_t a, b;
+
+    if (!host || !parse_u64(strrchr(host, ':') ? strrchr(host, ':') + 1 : host, &a, NULL) || !parse_u64(guest + 1, &b, NULL) || a > 65535 ||
+        b < 1 || b > 65535) {
+        fail(err, "run: -p %s: not understood", text);
+        return error_hint(err, "write -p HOSTPORT:GUESTPORT, as in -p 2222:22");
+    }
+    g_string_append_printf(nic, ",hostfwd=%s:%s%s-:%s", udp ? "udp" : "tcp", strchr(host, ':') ? "" : "127.0.0.1:", host, guest + 1);
+    return true;
+}
+
+/* Ours end at the first option of the system emulator; *next: there. */
+static bool parse(RunOptions *o, int argc, char **argv, int *next, Error **err)
+{
+    int i;
+
+    for (i = 1; i < argc && (argv[i][0] == '-' ? argv[i][1] == '-' || !strcmp(argv[i], "-p") : !o->image); i++) {
+        if (!strcmp(argv[i], "--explain"))
+            o->explain = true;
+        else if (!strcmp(argv[i], "--snapshot"))
+            o->snapshot = true;
+        else if (!strcmp(argv[i], "-p") && i + 1 < argc) {
+            if (!publish(o->nic, argv[++i], err))
+                return false;
+        } else if (argv[i][0] == '-')
+            return fail(err, "run: %s: no such option", argv[i]);
+        else
+            o->image = argv[i];
+    }
+    *next = i;
+    if (o->image)
+        return true;
+    fail(err, "run: which image?");
+    return error_hint(err, "menura run IMAGE [options of menura-system-x86_64]");
+}
+
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err)
 {
     g_autoptr(GPtrArray) v = g_ptr_array_new();
-    const char *image = NULL, *memory = "1536M";
-    bool snapshot = false;
+    const char *memory = "1536M";
+    g_autoptr(GString) nic = g_string_new("user");
+    RunOptions o = { .nic = nic };
+    const char *image;
     g_autofree char *drive = NULL;
+    bool snapshot;
     ImageKind k;
-    int i;
+    int i = 1;
 
-    for (i = 1; i < argc && (argv[i][0] == '-' ? argv[i][1] == '-' : !image); i++) {
-        if (!strcmp(argv[i], "--explain"))
-            *explain = true;
-        else if (!strcmp(argv[i], "--snapshot"))
-            snapshot = true;
-        else if (argv[i][0] == '-') {
-            fail(err, "run: %s: no such option", argv[i]);
-            return NULL;
-        } else
-            image = argv[i];
-    }
-    if (!image) {
-        fail(err, "run: which image?");
-        error_hint(err, "menura run IMAGE [options of menura-system-x86_64]");
+    if (!parse(&o, argc, argv, &i, err))
         return NULL;
-    }
+    image = o.image;
+    snapshot = o.snapshot;
+    *explain = o.explain;
     k = look(image, err);
     if (k == IMAGE_UNKNOWN)
         return NULL;
@@ -89,6 +130,10 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error
     } else {
         arg(v, "-kernel", image);
         g_string_append_printf(say, "menura: %s: %s, entered directly\n", image, k == IMAGE_ELF ? "an ELF kernel" : "a Linux kernel");
+    }
+    if (strchr(nic->str, ',')) {
+        arg(v, "-nic", nic->str);
+        g_string_append_printf(say, "menura: network: its own behind this host; published: %s\n", strchr(nic->str, ',') + 1);
     }
     for (; i < argc; i++)
         arg(v, argv[i], NULL);

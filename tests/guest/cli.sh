@@ -90,5 +90,7 @@ check 1 'no such command' frobnicate
 img=$(mktemp)
 head -c 510 /dev/zero >"$img"; printf '\x55\xaa' >>"$img"
 check 0 '-drive' run --explain "$img"
+check 0 '-nic user,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:0.0.0.0:53-:5353' run --explain -p 2222:22 -p 0.0.0.0:53:5353/udp "$img"
+check 1 '-p nonsense' run --explain -p nonsense "$img"
 rm -f "$img"
 [ $n = 0 ]
