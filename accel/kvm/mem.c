@@ -273,14 +273,18 @@ static void space_init(KvmVm *v, unsigned i, AddrSpace *as, unsigned number)
     KvmSpace *sp = &v->space[i];
 
     *sp = (KvmSpace){ .v = v, .as = as, .number = number, .ports = as == v->vm->ports };
-    sp->listen = (MemListener){ .commit = commit, .eventfd_add = eventfd_add, .eventfd_del = eventfd_del, .self = sp };
+    sp->listen = (MemListener){ .commit = commit, .self = sp };
     if (!sp->ports) {
         sp->listen.add = add;
         sp->listen.del = del;
-        sp->listen.coalesced_add = coalesced_add;
-        sp->listen.coalesced_del = coalesced_del;
+    }
+    if (!number) { /* KVM looks at addresses only: SMM's view would say the same twice */
+        sp->listen.eventfd_add = eventfd_add;
+        sp->listen.eventfd_del = eventfd_del;
     }
     if (i == 0) { /* slots of both memories are in one list: one of them tells about logs */
+        sp->listen.coalesced_add = coalesced_add;
+        sp->listen.coalesced_del = coalesced_del;
         sp->listen.log_start = log_start;
         sp->listen.log_stop = log_stop;
         sp->listen.log_sync = log_sync;

@@ -87,10 +87,10 @@ static void add_numbers(const FwPlatform *p)
     fw_cfg_set_int(f, FW_CFG_BOOT_DEVICE, 2, c->boot_order ? (uint8_t)c->boot_order[0] : 'c');
     fw_cfg_set_int(f, FW_CFG_IRQ0_OVERRIDE, 4, p->irq0_override);
     fw_cfg_set_file(f, "etc/system-states", sleep_states, sizeof(sleep_states), &abort_on_error);
-    if (c->boot_menu) {
+    if (c->boot_menu && c->boot_splash_ms > 0) { /* else the firmware's own 2.5 s */
         uint8_t ms[2];
 
-        le16_store(ms, (uint16_t)MAX(c->boot_splash_ms, 0));
+        le16_store(ms, (uint16_t)c->boot_splash_ms);
         fw_cfg_set_file(f, "etc/boot-menu-wait", ms, 2, &abort_on_error);
     }
     if (p->hole64_len) { /* where 64-bit BARs may begin */
