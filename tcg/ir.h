@@ -96,6 +96,15 @@ unsigned ir_slot(IrBlock *b, uint64_t pc);
 bool ir_fold(IrKind k, unsigned size, uint64_t a, uint64_t b, uint64_t *out);
 /* live.c: dead flags (unless all_flags), dead temps, last uses; compacts the block */
 void ir_live(IrBlock *b, bool all_flags);
+/* group.c: accesses that one check at the entry serves; of[i]: group of op i, from 1, or 0 */
+enum { IR_GROUPS = 3 };
+typedef struct IrGroup {
+    uint8_t base; /* guest register, its value at the entry; V_NONE: absolute */
+    bool write;   /* some access stores */
+    int64_t lo, hi;
+    int align;    /* offset modulo 16 of those that must be aligned, or -1 */
+} IrGroup;
+unsigned ir_group(const IrBlock *b, IrGroup *groups, uint8_t *of);
 /* verify.c */
 bool ir_verify(const IrBlock *b, char *why, size_t n);
 void ir_print(const IrBlock *b, GString *out);

@@ -14,6 +14,7 @@
 enum { JIT_EXIT = 0 /* + slot: that exit is not linked */, JIT_BRIND = 8 /* Env.pc: a target not in the jump cache */,
        JIT_LOOKUP, /* go on at Env.pc, or serve Env.fault */
        JIT_INTERP, /* the interpreter has to run this block: unmasked floating-point exceptions */
+       JIT_CAREFUL, /* a group's check failed, nothing has been done: run it some other way */
        JIT_DEAD,   /* a block that is no more: Env.jit.arg[0] - 5 is its entry */
        JIT_REASON = 15 };
 
@@ -32,9 +33,10 @@ typedef struct CodeCache {
 bool jit_usable(const char **why);  /* this host has what the emitter needs */
 void jit_stubs(CodeCache *c);       /* at the start of an empty cache */
 enum { JIT_ROOM = 192 << 10 };      /* what one block may need at most */
-void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, SidePoint *side, unsigned *nside); /* JIT_ROOM is free */
+void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, bool careful, SidePoint *side, unsigned *nside); /* JIT_ROOM is free */
 void jit_enter(CodeCache *c, Env *e, const uint8_t *host);
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to); /* from's exit goes to `to` from now on */
+void jit_link_careful(CodeCache *c, Block *b); /* b->careful is there */
 void jit_kill(CodeCache *c, Block *b); /* whoever enters b finds JIT_DEAD */
 
 /* What generated code calls, implemented by accel/tcg. A false answer: e->fault is set, pc and icount are exact. */

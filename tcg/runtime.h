@@ -92,6 +92,7 @@ struct Env {
     uint8_t a20_off;
     struct Cpu *cpu;
     struct EnvJit { /* generated code's own: tcg/jit.h */
+        uint64_t group[3]; /* addends of checked groups */
         uint64_t arg[3], addr, val, save[4];
         uint8_t vs[16]; /* the vector register that holds temps, during a slow path */
         uint32_t csr;   /* what C code expects in the host's MXCSR */
@@ -127,6 +128,9 @@ struct Block { /* the first cache line is what a look-up reads */
     Block *next_in_page; /* page list */
     uint64_t pa2;   /* crosses: physical page of the rest */
     struct SidePoint *side;
+    Block *careful; /* the same without checks of groups; made when they fail often */
+    uint8_t failed;
+    uint32_t at_careful; /* where it is jumped to */
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 

@@ -350,6 +350,26 @@ static Block *find_rel(TcgCpu *t, uint64_t ram)
     return NULL;
 }
 
+Block *tcg_careful(TcgCpu *t, const Block *b)
+{
+    uint64_t pc = t->s->env.pc;
+    FetchEnt *f = fetch_page(t, pc);
+    Block **at, *twin;
+
+    if (!f)
+        return NULL;
+    t->careful = true;
+    twin = translate(t, f, pc);
+    t->careful = false;
+    if (!twin || twin->dead)
+        return NULL;
+    at = bucket(t, twin->pa, twin->pc);
+    while (*at != twin)
+        at = &(*at)->next;
+    *at = twin->next;
+    return twin->rel == b->rel ? twin : NULL;
+}
+
 Block *block_get(Env *e, uint64_t pc)
 {
     TcgCpu *t = x86(e)->tcg;

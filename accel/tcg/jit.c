@@ -47,7 +47,7 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
         b->host = (uint8_t *)(uintptr_t)t->code.no_code;
         return;
     }
-    jit_emit(&t->code, ir, b, side, &n);
+    jit_emit(&t->code, ir, b, t->careful, side, &n);
     b->side = tcg_arena(t, n * sizeof(SidePoint));
     memcpy(b->side, side, n * sizeof(SidePoint));
     b->nside = (uint16_t)n;
@@ -75,6 +75,27 @@ static bool target_ok(Env *e, const Block *from)
     return false;
 }
 
+/*
+ * A check at b's entry failed: a page that is not in the TLB yet, most often, which running the block once mends;
+ * or one that never will be, or accesses on both sides of a page's end. NULL: done, or a fault.
+ */
+static Block *carefully(TcgCpu *t, Env *e, Block *b)
+{
+    enum { PATIENCE = 4 };
+
+    e->pc = block_pc(e, b, b->pc);
+    if (!b->careful && b->failed++ >= PATIENCE && !b->dead && !tcg_jit_full(t)) {
+        b->careful = tcg_careful(t, b);
+        if (e->fault.kind)
+            return NULL;
+        if (b->careful)
+            jit_link_careful(&t->code, b);
+    }
+    if (!b->careful)
+        interp_block(e, b);
+    return b->careful;
+}
+
 /* Generated code came back without a fault. False: one was found now. */
 static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
 {
@@ -86,6 +107,9 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     switch (why) {
     case JIT_BRIND: return target_ok(e, b);
     case JIT_LOOKUP: return true;
+    case JIT_CAREFUL:
+        t->next = carefully(t, e, b);
+        return !e->fault.kind;
     case JIT_INTERP:
         e->pc = block_pc(e, b, b->pc);
         interp_block(e, b);
@@ -131,8 +155,12 @@ void tcg_jit_run(TcgCpu *t)
 
     e->v[V_NONE] = 0;
     e->jit.csr = 0x1f80; /* the C ABI's: round to nearest, nothing raises */
+    t->next = NULL;
     while (LIKELY(!__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
-        b = jc_find(e, e->pc);
+        b = t->next;
+        t->next = NULL;
+        if (!b)
+            b = jc_find(e, e->pc);
         if (!b)
             b = block_get(e, e->pc);
         if (UNLIKELY(!b))
@@ -172,8 +200,8 @@ void tcg_jit_stats(const TcgCpu *t, GString *out)
                            " KiB in use\n", t->host_bytes, t->guest_bytes, (double)t->host_bytes / (double)MAX(t->guest_bytes, 1),
                            t->code.used / 1024, t->code.size / 1024);
     g_string_append_printf(out, "  came back: %" PRIu64 " exits not linked, %" PRIu64 " indirect, %" PRIu64 " look-ups, %" PRIu64
-                           " dead, %" PRIu64 " to interpret; %" PRIu64 " blocks interpreted\n", exits, t->back[JIT_BRIND],
-                           t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->alone);
+                           " dead, %" PRIu64 " to interpret, %" PRIu64 " checks failed; %" PRIu64 " blocks interpreted\n", exits, t->back[JIT_BRIND],
+                           t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->back[JIT_CAREFUL], t->alone);
 }
 
 size_t tcg_jit_default(void) { return (size_t)DEFAULT_MIB << 20; }

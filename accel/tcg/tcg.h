@@ -79,10 +79,12 @@ typedef struct TcgCpu {
     GArray *todo; /* uint64_t ram pages */
     GArray *strip; /* uint8_t * host pages; NULL: all */
     uint64_t translated, flushes, fills, gens;
-    bool jit;          /* blocks get code */
+    bool jit;          /* blocks get code, */
+    bool careful;      /* .. this one without checks of groups */
     CodeCache code;
     GPtrArray *by_host; /* blocks with code, in the order of their addresses */
     uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */
+    Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
     Rng stress;        /* 0: off */
 } TcgCpu;
 
@@ -130,6 +132,7 @@ void tcg_jit_flush(TcgCpu *t);
 bool tcg_jit_full(const TcgCpu *t);
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
 void tcg_jit_kill(TcgCpu *t, Block *b);
+Block *tcg_careful(TcgCpu *t, const Block *b); /* b, which env.pc is at, once more, for nobody else to find; or NULL */
 void tcg_jit_stats(const TcgCpu *t, GString *out); /* info jit */
 void tcg_jit_run(TcgCpu *t); /* until env.fault is set or a request waits */
 static inline void tcg_exec(TcgCpu *t)

@@ -447,6 +447,8 @@ static void emit_op(T1 *t, const IrOp *o)
 
     if (k >= IR_poll) {
         control_op(t, o);
+    } else if (t->ngroups && t->group_of[t->i]) {
+        t1_mem_op(t, o); /* no check, so the flags stay where they are */
     } else if (t1_vec_op(t, o)) {
         /* it leaves the flags alone, or says what it did to them */
     } else if (!t1_alu_native(t, o) && t1_call_op(t, o)) {
@@ -472,6 +474,7 @@ static void emit_ops(T1 *t, const IrBlock *b)
     t->i = 0;
     if (IR_KIND(b->ops[0].op) == IR_poll)
         emit_op(t, &b->ops[t->i++]);
+    t1_check_groups(t);
     if (t->last_vector)
         t1_vectors_live(t, true);
     for (; t->i < b->nops; t->i++) {
@@ -484,7 +487,19 @@ static void emit_ops(T1 *t, const IrBlock *b)
     }
 }
 
-void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, SidePoint *side, unsigned *nside)
+/* Where failed checks go: to C, later to the careful block. */
+static void emit_careful(T1 *t)
+{
+    if (!t->ncareful)
+        return;
+    for (unsigned i = 0; i < t->ncareful; i++)
+        a_patch(t->careful[i], t->a.p);
+    t->blk->at_careful = (uint32_t)(t->a.p - t->start);
+    a_jump(&t->a, 16, t->a.p + 5);
+    leave_for(t, JIT_CAREFUL);
+}
+
+void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoint *side, unsigned *nside)
 {
     static _Thread_local T1 state; /* scratch, nothing kept between blocks */
     T1 *t = &state;
@@ -505,9 +520,12 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, SidePoint *side, unsig
     t->vs = V_NONE;
     t->skip = false;
     t->last_vector = t1_last_vector(b);
+    t->ncareful = 0;
+    t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
     emit_ops(t, b);
     for (unsigned i = 0; i < t->ntails; i++)
         emit_tail(t, &t->tail[i]);
+    emit_careful(t);
     blk->host = c->rx + c->used;
     blk->host_size = (uint32_t)(t->a.p - t->start);
     c->used += (blk->host_size + 15u) & ~15u;
@@ -528,6 +546,11 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
         return; /* blocks lie above 4 GiB: not reached by a 32-bit compare */
     memcpy(p + 2, &block, 4);
     a_patch(p + 6 + 7 + 6 + 1, target);
+}
+
+void jit_link_careful(CodeCache *c, Block *b)
+{
+    a_patch(c->rw + (b->host - c->rx) + b->at_careful + 1, c->rw + (b->careful->host - c->rx));
 }
 
 void jit_kill(CodeCache *c, Block *b)

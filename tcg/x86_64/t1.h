@@ -23,7 +23,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE, TAIL_CAREFUL } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
@@ -52,6 +52,11 @@ typedef struct T1 {
     uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
     bool skip;       /* the next op is done already */
     unsigned last_vector;
+    IrGroup group[IR_GROUPS];
+    unsigned ngroups;
+    uint8_t group_of[MAX_OPS];
+    uint8_t *careful[2 * IR_GROUPS]; /* jumps of failed checks */
+    unsigned ncareful;
     Tail tail[MAX_OPS + 8];
     unsigned ntails, nside;
     SidePoint *side;
@@ -74,6 +79,8 @@ bool t1_alu_op(T1 *t, const IrOp *o);
 bool t1_mem_op(T1 *t, const IrOp *o);
 bool t1_call_op(T1 *t, const IrOp *o);
 bool t1_alu_native(const T1 *t, const IrOp *o);
+bool t1_grouped(T1 *t, const IrOp *o, Rm *m); /* checked at the entry: where it is */
+void t1_check_groups(T1 *t);
 void t1_mem_tail(T1 *t, Tail *k);
 void t1_data_tail(T1 *t, Tail *k);
 unsigned t1_address(T1 *t, const IrOp *o); /* the guest address, in a register */

@@ -76,6 +76,86 @@ Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigne
     return rm_idx(x, va, 0, 0);
 }
 
+/* ---- groups: one check at the entry, the addends kept in Env */
+void t1_check_groups(T1 *t)
+{
+    for (unsigned i = 0; i < t->ngroups; i++) {
+        const IrGroup *g = &t->group[i];
+        int64_t side = g->write ? VIEW(w) : VIEW(r);
+        Rm slot = ENV(jit.group[0]);
+
+        slot.disp += 8 * (int)i;
+        if (g->base == V_NONE) {
+            a_const(&t->a, H9, (uint64_t)g->lo);
+        } else {
+            Rm base = t1_loc(t, g->base);
+
+            if (base.mem)
+                a_mov(&t->a, 3, H9, base);
+            a_op(&t->a, 0, 0x8d, 3, H9, rm_mem(base.mem ? (unsigned)H9 : base.reg, g->lo));
+        }
+        if (g->align >= 0) {
+            a_op(&t->a, 0, 0x8d, 2, H10, rm_mem(H9, (g->align - g->lo) & 15));
+            a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(H10));
+            a_imm(&t->a, 15, 1);
+            t->careful[t->ncareful++] = a_jump(&t->a, 5, NULL);
+        }
+        a_rorx(&t->a, 3, H10, H9, 8);
+        a_alu_imm(&t->a, 4, 2, rm_reg(H10), (TLB_N - 1) * 16);
+        a_op(&t->a, 0, 0x33, 3, H9, rm_idx(H15, H10, 0, side));
+        a_alu_imm(&t->a, 7, 3, rm_reg(H9), PAGE - (g->hi - g->lo));
+        t->careful[t->ncareful++] = a_jump(&t->a, 7, NULL);
+        a_mov(&t->a, 3, H10, rm_idx(H15, H10, 0, side + 8));
+        a_store(&t->a, 3, slot, H10);
+    }
+}
+
+bool t1_grouped(T1 *t, const IrOp *o, Rm *m)
+{
+    unsigned g = t->ngroups ? t->group_of[t->i] : 0, x, r;
+    Rm slot = ENV(jit.group[0]);
+
+    if (!g)
+        return false;
+    slot.disp += 8 * (int)(g - 1);
+    if (o->a == V_NONE) {
+        x = t1_grab(t);
+        a_const(&t->a, x, (uint64_t)o->imm);
+        r = t1_grab(t);
+        a_mov(&t->a, 3, r, slot);
+        *m = rm_idx(r, x, 0, 0);
+        return true;
+    }
+    r = t1_use(t, o->a);
+    x = t1_grab(t);
+    a_mov(&t->a, 3, x, slot);
+    *m = rm_idx(x, r, 0, o->imm);
+    return true;
+}
+
+static void load_grouped(T1 *t, const IrOp *o, Rm m)
+{
+    unsigned size = IR_SIZE(o->op), x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : m.reg;
+
+    if (is_pinned(o->d) || size >= 2)
+        a_mov(&t->a, size, x, m);
+    else
+        a_op(&t->a, 0, 0x0fb6 + size, 2, x, m);
+    t1_put(t, o->d, x, size);
+}
+
+static void store_grouped(T1 *t, const IrOp *o, Rm m)
+{
+    unsigned size = IR_SIZE(o->op);
+
+    if (is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c])) {
+        a_op(&t->a, 0, size ? 0xc7 : 0xc6, size, 0, m);
+        a_imm(&t->a, (uint64_t)t->konst[o->c], size == 3 ? 4 : 1u << size);
+        return;
+    }
+    a_store(&t->a, size, m, t1_use(t, o->c));
+}
+
 static void load(T1 *t, const IrOp *o)
 {
     unsigned size = IR_SIZE(o->op), y, va = t1_address(t, o), x;
@@ -173,9 +253,23 @@ void t1_lea(T1 *t, const IrOp *o)
 
 bool t1_mem_op(T1 *t, const IrOp *o)
 {
+    IrKind kind = IR_KIND(o->op);
+    Rm m;
+    bool grouped = (kind == IR_ld || kind == IR_st) && t1_grouped(t, o, &m);
+
     switch (IR_KIND(o->op)) {
-    case IR_ld: load(t, o); break;
-    case IR_st: store(t, o); break;
+    case IR_ld:
+        if (grouped)
+            load_grouped(t, o, m);
+        else
+            load(t, o);
+        break;
+    case IR_st:
+        if (grouped)
+            store_grouped(t, o, m);
+        else
+            store(t, o);
+        break;
     case IR_vld:
     case IR_vst:
     case IR_vldn:

@@ -248,11 +248,21 @@ void t1_vec_memory(T1 *t, const IrOp *o)
 {
     IrKind kind = IR_KIND(o->op);
     bool st = kind == IR_vst || kind == IR_vstn;
-    unsigned size = kind == IR_vld || kind == IR_vst ? 4 : IR_SIZE(o->op), y, va = t1_address(t, o);
-    unsigned v = st ? use_vec(t, o->d) : 0;
-    Tail *k = t1_tail(t, TAIL_VEC);
-    Rm m = t1_tlb_check(t, k, va, 1u << size, st, &y);
+    unsigned size = kind == IR_vld || kind == IR_vst ? 4 : IR_SIZE(o->op), y, va, v = st ? use_vec(t, o->d) : 0;
+    Tail *k;
+    Rm m;
 
+    if (t1_grouped(t, o, &m)) {
+        y = size < 2 ? t1_grab(t) : 0;
+        if (st)
+            store(t, v, size, y, m);
+        else
+            load(t, o, size, y, m);
+        return;
+    }
+    va = t1_address(t, o);
+    k = t1_tail(t, TAIL_VEC);
+    m = t1_tlb_check(t, k, va, 1u << size, st, &y);
     k->what = st ? SLOW_VST : SLOW_VLD;
     k->data = o->d | size << 8 | (o->x & X_ALIGNED ? 1u << 16 : 0);
     if (o->x & X_ALIGNED) {

@@ -1,6 +1,6 @@
 /*
  * tests/isa/jit.c - what the oracle cannot ask the silicon: code that rewrites itself, through a second mapping, on
- * both executors; what compiled code costs, as text to review (--cost prints it, a file is compared with it).
+ * both executors; accesses whose common check fails; what compiled code costs, as text to review (--cost prints it, a file is compared with it).
  */
 #include "accel/tcg/tcg.h"
 #include "tests/isa/oracle.h"
@@ -77,6 +77,32 @@ static void other_page(Executor x)
     if (s.vector != EXC_BP || s.gpr[RAX] != 55) {
         printf("FAIL %s: code changes another page: vector %u, rax %" PRIu64 ", not 55\n", x ? "compiled" : "interpreted", s.vector,
                s.gpr[RAX]);
+        failures++;
+    }
+}
+
+/* Accesses beside each other, on both sides of a page's end: their common check fails each time. */
+static void across_pages(Executor x)
+{
+    static const uint8_t loop[] = { /* mov ecx, 100; xor eax, eax; l: mov [rdi-8], rcx; mov [rdi+8], rcx; */
+        0xb9, 100, 0, 0, 0, 0x31, 0xc0, 0x48, 0x89, 0x4f, 0xf8, 0x48, 0x89, 0x4f, 0x08,
+        /* add rax, [rdi-8]; add rax, [rdi+8]; dec ecx; jne l; int3 */
+        0x48, 0x03, 0x47, 0xf8, 0x48, 0x03, 0x47, 0x08, 0xff, 0xc9, 0x75, 0xec, 0xcc };
+    Case k = make(loop, sizeof(loop));
+    State s;
+
+    k.in.gpr[RDI] = DATA_AT + PAGE;
+    engine_load(&k, 1);
+    s = engine_run(&k);
+    if (s.vector != EXC_BP || s.gpr[RAX] != 10100) {
+        printf("FAIL %s: across pages: vector %u, rax %" PRIu64 ", not 10100\n", x ? "compiled" : "interpreted", s.vector,
+               s.gpr[RAX]);
+        failures++;
+    }
+    k.in.gpr[RDI] = DATA_AT + 2 * PAGE; /* the second store is into a read-only page */
+    s = engine_run(&k);
+    if (s.vector != EXC_PF || s.addr != DATA_AT + 2 * PAGE + 8 || s.pc != CODE_AT + 11) {
+        printf("FAIL %s: into a read-only page: vector %u at pc %#" PRIx64 "\n", x ? "compiled" : "interpreted", s.vector, s.pc);
         failures++;
     }
 }
@@ -159,6 +185,7 @@ int main(int argc, char **argv)
         if (engine_use((Executor)x)) {
             self_modifying((Executor)x);
             other_page((Executor)x);
+            across_pages((Executor)x);
         }
     if (!engine_use(EXEC_JIT)) {
         printf("no compiled executor here\n");
