@@ -11,6 +11,7 @@ App *app_new(void)
 
     a->vm = vm_new("menura");
     a->machine = opts_new();
+    app_describe_options(&a->vm->cfg);
     a->accels = g_ptr_array_new_with_free_func(g_free);
     a->drives = g_ptr_array_new_with_free_func(free_pair);
     a->later = g_ptr_array_new_with_free_func(app_later_free);

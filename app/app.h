@@ -29,6 +29,7 @@ int app_run(App *a); /* builds and runs the VM; the exit status */
 void app_free(App *a);
 App *app_new(void);
 void app_help(GString *out);
+void app_describe_options(VmConfig *c); /* for the monitor */
 bool app_make_monitors(App *a, Error **err); /* after the serial ports' chardevs, before the machine */
 /* Turn `menura run IMAGE [options]` into argv of a system emulator; NULL + err. Lines of explanation to `say`. */
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err);

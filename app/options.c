@@ -85,6 +85,17 @@ static const Option options[] = {
 #undef O
 };
 
+void app_describe_options(VmConfig *c)
+{
+    c->options = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
+    for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+        const Option *o = &options[i];
+
+        if (o->arg)
+            g_ptr_array_add(c->options, g_strdupv((char *[]){ (char *)o->name, (char *)o->arg, (char *)o->help, NULL }));
+    }
+}
+
 void app_help(GString *out)
 {
     g_string_append_printf(out, "QEMU emulator version " QEMU_VERSION " (Menura %s)\nusage: menura-system-x86_64 [options] [disk_image]\n"

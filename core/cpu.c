@@ -79,7 +79,7 @@ Cpu *cpu_new(Vm *vm, const char *model, uint32_t apic_id, Error **err)
         fail(err, "this build has no CPU target");
         return NULL;
     }
-    c = (Cpu *)obj_new(class_for(vm, t, model ? model : "default"), vm->unattached, NULL, NULL, err);
+    c = (Cpu *)obj_new(class_for(vm, t, model ? model : vm->mc && vm->mc->default_cpu ? vm->mc->default_cpu : "default"), vm->unattached, NULL, NULL, err);
     if (!c)
         return NULL;
     c->accel = vm->accel;

@@ -34,6 +34,20 @@ bool qmp_query_target(Vm *vm, TargetInfo *ret, Error **err)
     return true;
 }
 
+static bool runs_kvm(const Vm *vm) { return vm->accel && !strcmp(vm->accel->name, "kvm"); }
+
+bool qmp_query_kvm(Vm *vm, KvmInfo *ret, Error **err)
+{
+    ret->enabled = runs_kvm(vm);
+    ret->present = accel_find("kvm");
+    return true;
+}
+
+void hmp_info_kvm(Hmp *h)
+{
+    g_string_append_printf(h->out, "kvm support: %s\n", runs_kvm(h->vm) ? "enabled" : accel_find("kvm") ? "disabled" : "not compiled");
+}
+
 /* ---- machine types ---- */
 static char *cpu_type(const char *model) { return g_strdup_printf("%s-%s-cpu", model, target_find(NULL)->name); }
 

@@ -78,6 +78,7 @@ static void cfg_free(VmConfig *c)
     for (size_t i = 0; i < G_N_ELEMENTS(text); i++)
         g_free(text[i]);
     free_strings(c->firmware_dirs);
+    free_strings(c->options);
     free_strings(c->globals);
     free_strings(c->drives);
     free_strings(c->smbios);

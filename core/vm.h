@@ -48,6 +48,7 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     PanicAction on_panic;
     bool autopsy_stops;              /* menura run: triple fault stops with a report */
     uint64_t tsc_hz;                 /* 0: the host's */
+    GPtrArray *options;              /* of char *[3] {name, argument, help}: the command line's, for query-command-line-options */
     GPtrArray *globals;              /* of char *[3] {driver, prop, value} */
     GPtrArray *drives;               /* of DriveInfo: app and machine (core/machine.h) */
     GPtrArray *smbios;               /* -smbios texts */
