@@ -2,8 +2,10 @@
  * app/monitors.c - -monitor, -qmp, -qmp-pretty, -mon and "mon:" in front of a character device. They are made before the
  * machine: on a shared terminal the last one attached gets the keyboard, and that is to be the serial port.
  */
-#include "app/app.h"
+#include "app/opt.h"
+#include "core/fds.h"
 #include "monitor/monitor.h"
+#include <fcntl.h>
 
 static bool mode_of(const char *mode, bool pretty, MonitorMode *out, Error **err)
 {
@@ -67,4 +69,25 @@ bool app_make_monitors(App *a, Error **err)
     if (asked || a->nodefaults || a->serial_shared)
         return true;
     return make_compat(a, 0, "monitor", a->nographic ? "stdio" : "vc", err);
+}
+
+bool o_add_fd(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, NULL, err);
+    uint64_t fd, set;
+    int64_t id;
+    int copy;
+
+    if (!p || !opts_get_u64(p, "fd", UINT64_MAX, &fd, err) || !opts_get_u64(p, "set", UINT64_MAX, &set, err))
+        return false;
+    if (fd > INT32_MAX || set > INT32_MAX)
+        return fail(err, "-add-fd: it needs fd= and set=");
+    if (fd <= 2)
+        return fail(err, "-add-fd fd=%" PRIu64 ": a standard stream cannot be handed over", fd);
+    copy = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0)
+        return fail_errno(err, "-add-fd fd=%" PRIu64, fd);
+    fcntl((int)fd, F_SETFD, FD_CLOEXEC); /* no process of ours is to keep it open */
+    id = (int64_t)set;
+    return fdset_add(a->vm, &id, copy, opts_get(p, "opaque"), err) && opts_all_used(p, "-add-fd", err);
 }

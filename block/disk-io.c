@@ -7,11 +7,12 @@
  *                +---------- cont -----  stopped
  */
 #include "block/disk-priv.h"
+#include "core/api/block.h"
 #include "block/iov.h"
 #include <errno.h>
 
-static const char *const actions[] = {
-    [ON_ERROR_REPORT] = "report", [ON_ERROR_IGNORE] = "ignore", [ON_ERROR_STOP] = "stop"
+static const BlockErrorAction actions[] = {
+    [ON_ERROR_REPORT] = BLOCK_ERROR_ACTION_REPORT, [ON_ERROR_IGNORE] = BLOCK_ERROR_ACTION_IGNORE, [ON_ERROR_STOP] = BLOCK_ERROR_ACTION_STOP
 };
 
 static bool is_write(const BlkReq *r) { return r->op != BLK_READ && r->op != BLK_STATUS; }
@@ -58,16 +59,22 @@ static OnError policy(const Disk *d, const BlkReq *r, int ret)
     return p;
 }
 
+static void tell(Disk *d, bool write, BlockErrorAction action, int ret)
+{
+    g_autofree char *path = d->attached && d->dev ? obj_path(d->dev) : g_strdup("");
+
+    event_block_io_error(d->vm, &(EventBlockIoError){ .qom_path = path, .device = d->id, .node_name = (char *)disk_node_name(d),
+                                                      .operation = write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
+                                                      .action = action, .has_nospace = true, .nospace = ret == -ENOSPC,
+                                                      .reason = (char *)g_strerror(-ret) });
+}
+
 static void failed(DiskItem *it, int ret)
 {
     Disk *d = it->d;
     OnError p = d->draining ? ON_ERROR_REPORT : policy(d, it->r, ret);
 
-    vm_event(d->vm, "BLOCK_IO_ERROR",
-             "{\"device\": \"%s\", \"node-name\": \"%s\", \"operation\": \"%s\", \"action\": "
-             "\"%s\", \"nospace\": %s, \"reason\": \"%s\"}",
-             d->id, disk_node_name(d), is_write(it->r) ? "write" : "read", actions[p],
-             ret == -ENOSPC ? "true" : "false", g_strerror(-ret));
+    tell(d, is_write(it->r), actions[p], ret);
     if (p != ON_ERROR_STOP) {
         finished(it, p == ON_ERROR_IGNORE ? 0 : ret);
         return;

@@ -1,15 +1,18 @@
 /* block/disk-medium.c - tray, eject, change, resize, and -blockdev nodes as drives. VM lock, VM
  * loop. */
 #include "block/disk-priv.h"
+#include "core/api/block.h"
 #include <errno.h>
 
 static void tray_moved(Disk *d, bool open)
 {
+    g_autofree char *id = NULL;
+
     if (d->tray_open == open)
         return;
     d->tray_open = open;
-    vm_event(d->vm, "DEVICE_TRAY_MOVED", "{\"device\": \"%s\", \"id\": \"%s\", \"tray-open\": %s}",
-             d->id, d->id, open ? "true" : "false");
+    id = disk__qdev(d);
+    event_device_tray_moved(d->vm, &(EventDeviceTrayMoved){ d->id, id ? id : d->id, open });
 }
 
 void disk_set_tray(Disk *d, bool open)

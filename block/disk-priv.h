@@ -37,6 +37,7 @@ struct Disk {
 void disk__io_init(Disk *d);
 void disk__io_fini(Disk *d);
 void disk__drain(Disk *d);
+char *disk__qdev(const Disk *d); /* what clients call the device it is in; NULL: in none; caller frees */
 /* Attach's permissions on the present node. */
 bool disk__take_permissions(Disk *d, Error **err);
 #endif

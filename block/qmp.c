@@ -6,7 +6,7 @@
 static bool is_blockdev(const Disk *d) { return vm_lookup(d->vm, "node", d->id); }
 
 /* IDE, SCSI and floppies go by their id; a virtio disk by the path of its back end. */
-static char *qdev_of(const Disk *d)
+char *disk__qdev(const Disk *d)
 {
     const Dev *dev = d->attached ? d->dev : NULL;
     g_autofree char *path = dev ? obj_path(&dev->obj) : NULL;
@@ -69,7 +69,7 @@ static void fill(const Disk *d, BlockInfo *b)
     bool nospace = false, failed = disk_io_error(d, &nospace);
 
     b->device = g_strdup(is_blockdev(d) ? "" : d->id);
-    b->qdev = qdev_of(d);
+    b->qdev = disk__qdev(d);
     b->type = g_strdup("unknown");
     b->removable = disk_removable(d);
     b->locked = disk_tray_locked(d);

@@ -1,6 +1,7 @@
 /* chr/file.c - files (output, optional input), named pipes, serial lines and other devices of the
  * host. */
 #include "chr/priv.h"
+#include "core/fds.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -37,9 +38,10 @@ static FdStream *start(Chr *c)
 
 static int open_or_fail(Chr *c, const char *path, int flags, Error **err)
 {
-    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+    bool set = g_str_has_prefix(path, "/dev/fdset/");
+    int fd = set ? fdset_open(c->vm, path, flags, 0, err) : open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 
-    if (fd < 0) {
+    if (fd < 0 && !set) {
         fail_errno(err, "chardev %s: cannot open '%s'", c->id, path);
         if (errno == ENOENT)
             error_hint(err, "does the folder exist?");

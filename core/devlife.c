@@ -5,6 +5,7 @@
  *
  * Invariant: own() of a device releases only in the last step, when no request of it is in flight.
  */
+#include "core/api/qom.h"
 #include "core/machine.h"
 #include "core/priv.h"
 
@@ -256,10 +257,7 @@ static void free_and_tell(Dev *d)
 
     d->life = LIFE_DRAINED;
     obj_free(&d->obj);
-    if (id)
-        vm_event(vm, "DEVICE_DELETED", "{\"device\": \"%s\", \"path\": \"%s\"}", id, path);
-    else
-        vm_event(vm, "DEVICE_DELETED", "{\"path\": \"%s\"}", path);
+    event_device_deleted(vm, &(EventDeviceDeleted){ id, path });
 }
 
 static bool try_free(void *arg)

@@ -48,6 +48,22 @@ static GPtrArray *complete(void *o, const char *before, size_t *word)
 
 void hmp__take(Monitor *m, const uint8_t *p, size_t n) { readline_feed(m->readline, (const char *)p, n); }
 
+/* The keyboard is ours: what was held back, or the prompt again. */
+static void come_in(void *o)
+{
+    Monitor *m = o;
+    bool said = m->out->len;
+
+    if (!m->focused || !m->held)
+        return;
+    m->held = false;
+    if (!said)
+        readline_redraw(m->readline);
+    mon__send(m, "", 0);
+}
+
+/* On a shared terminal the events are OUT, IN while we are attached, then OPENED; others may still join, so that the banner
+ * waits until the loop runs. */
 void hmp__event(Monitor *m, ChrEvent e)
 {
     static const char hello[] = "QEMU " QEMU_VERSION " monitor - type 'help' for more information\n";
@@ -55,13 +71,18 @@ void hmp__event(Monitor *m, ChrEvent e)
     if (e == CHR_OPENED) {
         say(m, hello, sizeof(hello) - 1);
         readline_prompt(m->readline);
+        m->greeted = true;
+        if (m->held)
+            loop_post(m->vm->loop, come_in, m);
     } else if (e == CHR_MUX_OUT) {
+        if (m->greeted && !m->held)
+            say(m, "\n", 1);
         m->held = true;
-    } else if (e == CHR_MUX_IN && m->held) {
-        m->held = false;
-        if (!m->out->len)
-            readline_redraw(m->readline);
-        mon__send(m, "", 0);
+        m->focused = false;
+    } else if (e == CHR_MUX_IN) {
+        m->focused = true;
+        if (m->greeted)
+            come_in(m);
     }
 }
 

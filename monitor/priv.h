@@ -16,7 +16,8 @@ struct Monitor {
     VmListener listener;  /* events */
     /* HMP */
     struct Readline *readline;
-    bool held;            /* somebody else has the shared terminal: output waits */
+    bool held, focused;   /* on a shared terminal: output waits; the keyboard is ours */
+    bool greeted;
     unsigned cpu;
 };
 /* Queues text to the peer; nothing blocks. A peer that does not read stops being read from, then loses events. */

@@ -3,6 +3,7 @@
  * Source: Intel 8259A data sheet (231468); ELCR: PIIX3 data sheet 2.8.2. Left out: buffered mode, MCS-80.
  * The command port means four things by its bits, so it is served by code, not by register rows.
  */
+#include "core/api/x86.h"
 #include "hw/intc/intc.h"
 #include "hw/isa/isa.h"
 
@@ -12,6 +13,7 @@ typedef struct Pic {
     bool master;
     uint8_t irr, imr, isr, lines, elcr; /* lines: levels of the inputs */
     uint8_t icw_step /* 0: none, else the ICW expected */, icw1, icw2, icw4;
+    uint64_t count[8]; /* rising edges */
     uint8_t priority_add /* lowest priority + 1 */, read_isr, poll, special_mask, rotate_on_auto_eoi;
 } Pic;
 #define PIC(d) ((Pic *)(d))
@@ -88,6 +90,7 @@ static void set_line(Dev *d, unsigned n, bool level)
     uint8_t bit = (uint8_t)(1 << n);
     Vm *vm = dev_vm(d);
 
+    s->count[n] += level;
     if (vm_chips_in_kernel(vm)) {
         if (!s->master || n != 2) /* the cascade is the kernel's own */
             vm->irq->pin_set(vm, GSI_PIC + n + (s->master ? 0 : 8), level);
@@ -258,7 +261,7 @@ static bool pic_init(Obj *o, Error **err)
 static const Field pic_state[] = {
     FIELD(Pic, irr), FIELD(Pic, imr), FIELD(Pic, isr), FIELD(Pic, lines, .keep = true), FIELD(Pic, elcr), FIELD(Pic, icw_step),
     FIELD(Pic, icw1), FIELD(Pic, icw2), FIELD(Pic, icw4), FIELD(Pic, priority_add), FIELD(Pic, read_isr), FIELD(Pic, poll),
-    FIELD(Pic, special_mask), FIELD(Pic, rotate_on_auto_eoi),
+    FIELD(Pic, special_mask), FIELD(Pic, rotate_on_auto_eoi), TRANSIENT(Pic, count, "statistics", .keep = true),
 };
 static const Prop pic_props[] = {
     PROP(Pic, iobase, "iobase", 0x20, "port"), PROP(Pic, elcr_addr, "elcr_addr", 0x4d0, "port of the edge/level register"),
@@ -275,3 +278,18 @@ static const IsaClass pic = {
 };
 DEVICE_OF(Pic, pic, &pic.dev);
 /* clang-format on */
+
+static void print_counts(Dev *d, void *arg)
+{
+    const Pic *s = PIC(d);
+    GString *out = arg;
+
+    if (d->cls != &pic.dev)
+        return;
+    g_string_append(out, "IRQ statistics for isa-i8259:\n");
+    for (unsigned i = 0; i < 8; i++)
+        if (s->count[i])
+            g_string_append_printf(out, "%2u: %" PRIu64 "\n", i + (s->master ? 0 : 8), s->count[i]);
+}
+
+void hmp_info_irq(Hmp *h) { vm_foreach_dev(h->vm, print_counts, h->out); }

@@ -2,6 +2,7 @@
 """monitor.py MENURA SUITE - monitors of a running machine, from outside: session, hands, probe or oracle.
 
 session  two QMP clients and the human monitor on one machine while the firmware runs
+terminal the human monitor and a serial port on one terminal
 fds      descriptors handed over on the socket
 probe    what a management client asks of a new emulator, on machine none
 oracle   our replies and schema against the introspection of QEMU 10, where that is installed (else exit 77: skipped)
@@ -219,6 +220,16 @@ def session(binary):
         check(m.p.wait(PATIENCE) == 0, 'exit status', m.p.returncode)
 
 
+# ---- a terminal shared with the serial port ----
+def terminal(binary):
+    p = subprocess.Popen([binary, '-M', 'pc', '-accel', 'tcg', '-S', '-nographic'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    said, _ = p.communicate(b'\x01cinfo status\r\x01c\x01cinfo name\x01c\x01c\rq\r', PATIENCE)
+    want = ("QEMU 10.0.2 monitor - type 'help' for more information\r\n(qemu) info status\r\nVM status: paused (prelaunch)\r\n"
+            '(qemu) \r\n(qemu) info name\r\n(qemu) info name\r\n(qemu) q\r\n(qemu) ')
+    check(said.decode().startswith(want), 'said', said)
+    check(p.returncode == 0, 'exit status', p.returncode)
+
+
 # ---- descriptors ----
 def fds(binary):
     with Machine(binary, '-M', 'none') as m:
@@ -245,6 +256,20 @@ def fds(binary):
         check(q('query-fdsets') == [{'fdset-id': 0, 'fds': [{'fd': two['fd']}]}], q('query-fdsets'))
         q('quit')
         check(m.p.wait(PATIENCE) == 0, 'exit status')
+    inherited(binary)
+
+
+def inherited(binary):
+    """-add-fd, and /dev/fdset/N where a file is named."""
+    r, w = os.pipe()
+    os.set_inheritable(w, True)
+    args = ['-M', 'none', '-display', 'none', '-add-fd', f'set=7,fd={w},opaque=log', '-chardev', 'file,id=f,path=/dev/fdset/7', '-mon', 'chardev=f',
+            '-qmp', 'stdio']
+    p = subprocess.Popen([binary] + args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
+    os.close(w)
+    said, _ = p.communicate(b'{"execute":"qmp_capabilities"}{"execute":"query-fdsets"}{"execute":"quit"}', PATIENCE)
+    check(b'"fdset-id": 7, "fds": [{"fd": ' in said and b'"opaque": "log"' in said, said)
+    check(os.read(r, 4096).startswith(b'QEMU 10.0.2 monitor'), 'the banner went through the descriptor')
 
 
 # ---- probe ----
@@ -396,7 +421,7 @@ def oracle(binary):
 def main():
     binary, suite = sys.argv[1:3]
     try:
-        {'session': session, 'fds': fds, 'probe': probe, 'oracle': oracle}[suite](binary)
+        {'session': session, 'terminal': terminal, 'fds': fds, 'probe': probe, 'oracle': oracle}[suite](binary)
     except (Failure, OSError) as f:
         sys.exit(f'FAIL {suite}: {f}')
     print('ok', suite)
