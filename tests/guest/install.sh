@@ -12,7 +12,7 @@ check() { # WHAT TEXT COMMAND..
 }
 check 'menura' 'menura 0.' "$bin/menura" --version
 check 'the link' 'QEMU emulator version 10.0' "$bin/menura-system-x86_64" -version
-check '--help' 'menura run IMAGE' "$bin/menura" --help
+check '--help' 'menura run [--explain]' "$bin/menura" --help
 [ "$(readlink "$bin/menura-system-x86_64")" = menura ] || { echo "FAIL: menura-system-x86_64 is no link to menura"; bad=1; }
 page=$(find "$work" -name menura.1)
 [ -s "$page" ] || { echo "FAIL: no manual page"; exit 1; }
