@@ -4,7 +4,9 @@
 #include "util/opts.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -33,10 +35,10 @@ static bool usable(Stream *s)
 /* ---- URIs ---- */
 bool migrate_uri_check(const char *uri, Error **err)
 {
-    if (g_str_has_prefix(uri, "file:") && uri[5])
+    if ((g_str_has_prefix(uri, "file:") || g_str_has_prefix(uri, "fd:")) && uri[strcspn(uri, ":") + 1])
         return true;
     fail(err, "unknown migration protocol: %s", uri);
-    return error_hint(err, "file:PATH[,offset=N] is what this build knows");
+    return error_hint(err, "file:PATH[,offset=N] and fd:NUMBER are what this build knows");
 }
 
 static bool seek_to(int fd, Opts *o, bool writing, const char *path, Error **err)
@@ -73,9 +75,38 @@ static int open_file(const char *uri, bool writing, Error **err)
     return -1;
 }
 
+/* A descriptor that this process was started with. Its offset is where we begin; it stays open for its owner. */
+static int open_fd(const char *uri, bool writing, Error **err)
+{
+    uint64_t n;
+    int fd, mode;
+
+    if (!parse_u64(uri + 3, &n, NULL) || n > INT_MAX) {
+        fail(err, "%s: want the number of a descriptor", uri);
+        return -1;
+    }
+    mode = fcntl((int)n, F_GETFL);
+    if (mode >= 0 && (mode & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY)) {
+        fail(err, "%s is not open for %s", uri, writing ? "writing" : "reading");
+        return -1;
+    }
+    fd = mode < 0 ? -1 : fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        fail_errno(err, "%s", uri);
+    return fd;
+}
+
+static int open_uri(const char *uri, bool writing, Error **err)
+{
+    if (!migrate_uri_check(uri, err))
+        return -1;
+    return *uri == 'f' && uri[1] == 'd' ? open_fd(uri, writing, err) : open_file(uri, writing, err);
+}
+
 Stream *stream_open(const char *uri, bool writing, Error **err)
 {
-    int fd = migrate_uri_check(uri, err) ? open_file(uri, writing, err) : -1;
+    int fd = open_uri(uri, writing, err);
+    struct stat st;
     Stream *s;
 
     if (fd < 0)
@@ -83,6 +114,7 @@ Stream *stream_open(const char *uri, bool writing, Error **err)
     s = g_new(Stream, 1);
     s->fd = fd;
     s->writing = writing;
+    s->piece = fcntl(fd, F_GETFL) & O_NONBLOCK || (!fstat(fd, &st) && S_ISREG(st.st_mode)) ? 1 * MiB : PIPE_BUF;
     s->crc = 0;
     s->bytes = s->have = s->at = 0;
     s->cancel = 0;
@@ -114,7 +146,7 @@ static bool wait_for(Stream *s, short what)
 static bool write_all(Stream *s, const uint8_t *p, size_t n)
 {
     while (n) {
-        ssize_t w = wait_for(s, POLLOUT) ? write(s->fd, p, MIN(n, 1 * MiB)) : -1;
+        ssize_t w = wait_for(s, POLLOUT) ? write(s->fd, p, MIN(n, s->piece)) : -1;
         Error *e = NULL;
 
         if (s->err)

@@ -13,6 +13,7 @@ enum { REC_STATE = 'S', REC_PAGES = 'P', REC_END = 'E' };
 typedef struct Stream {
     int fd; /* owned */
     bool writing;
+    size_t piece; /* written at once, so that a pipe that is ready does not block */
     uint32_t crc;
     uint64_t bytes;
     size_t have, at; /* of buf */

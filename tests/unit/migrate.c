@@ -175,7 +175,12 @@ static void goes_on_when_it_fails(Vm *unused)
     check_eq(a->state, RUN_RUNNING);
     vm_stop(a, RUN_PAUSED);
     check(!pipe(pipes));
-    uri = g_strdup_printf("file:/proc/self/fd/%d", pipes[1]); /* nobody reads */
+    uri = g_strdup_printf("fd:%d", pipes[0]);
+    check(!migrate_start(a, uri, &e));
+    check(strstr(error_text(e), "not open for writing"));
+    error_free(g_steal_pointer(&e));
+    g_free(uri);
+    uri = g_strdup_printf("fd:%d", pipes[1]); /* nobody reads */
     check(migrate_start(a, uri, &abort_on_error));
     for (n.status = MIGRATE_NONE; n.status != MIGRATE_DEVICE; migrate_query(a, &n))
         g_usleep(1000);
