@@ -202,6 +202,8 @@ void trap_c(Frame *f)
     if (h && h(f))
         return;
     trap = *f;
+    if (f->vector == UD && f->ip == (ul)user_exit) /* ring 3 is done; not every KVM emulates an INT n */
+        trap.vector = USER_DONE;
     trap_cr2 = rdcr2();
     trap_dr6 = rddr6();
     if (resume_sp)

@@ -15,7 +15,7 @@ __asm__(".text\n"
         ".section .user, \"ax\"\n"
         "u_syscall: std\n syscall\n u_after: cld\n mov %ss, %eax\n ret\n"
         "u_sysret: sysretq\n"
-        ".code32\nu32_code: syscall\n mov %cs, %eax\n int $0x81\n"
+        ".code32\nu32_code: syscall\n mov %cs, %eax\n jmp user_exit\n"
         "u32_sysenter: sysenter\n ud2\n"
         ".code64\n.text");
 
