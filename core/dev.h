@@ -211,6 +211,8 @@ struct Dev {
 };
 enum { LIFE_LIVE, LIFE_UNPLUGGED, LIFE_DRAINED };
 
+/* A device that firmware may start from: field int32_t bootindex; hw/fw/bootorder.c finds it by name. */
+#define PROP_BOOTINDEX(T) PROP(T, bootindex, "bootindex", -1, "place in the boot order, 0 the first; -1: none")
 #define TABLE(a) { (a), G_N_ELEMENTS(a) }
 #define COUNTED(f, a) .f = (a), .n##f = G_N_ELEMENTS(a) /* COUNTED(outs, fact_outs) */
 #if defined(__GNUC__) && !defined(__clang__)

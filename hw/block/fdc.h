@@ -15,6 +15,7 @@ typedef struct Floppy {
     Dev dev;
     Disk *disk;
     uint32_t unit;
+    int32_t bootindex;
     uint8_t type;  /* property: FloppyType */
     uint8_t track; /* where the head is */
     uint8_t changed; /* the line of that name: a medium came or went since the last step with one in */

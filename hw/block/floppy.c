@@ -132,6 +132,7 @@ static bool init(Obj *o, Error **err)
 /* clang-format off */
 static const char *const types[] = { "auto", "144", "288", "120", "none", NULL };
 static const Prop props[] = {
+    PROP_BOOTINDEX(Floppy),
     PROP(Floppy, unit, "unit", UINT32_MAX, "0 drive A, 1 drive B; the first that is free when not given"),
     { .name = "drive", PROP_(Floppy, disk), .kind = P_LINK, .space = "drive", .doc = "the medium; empty when not given" },
     PROP_ENUM(Floppy, type, "drive-type", types, "auto", "what firmware is told"),

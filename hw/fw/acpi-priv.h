@@ -1,4 +1,4 @@
-/* hw/fw/acpi-priv.h - between the files that build ACPI tables. */
+/* hw/fw/acpi-priv.h - between the files of this folder. */
 #ifndef HW_FW_ACPI_PRIV_H
 #define HW_FW_ACPI_PRIV_H
 #include "hw/fw/fw.h"
@@ -6,5 +6,6 @@
 void fw__dsdt(GByteArray *a, const FwPlatform *p); /* the AML only */
 uint16_t fw__pm_base(const FwPlatform *p);         /* what the chipset decodes now, else where we shall put it */
 uint64_t fw__ecam(const FwPlatform *p);
+void fw__bootorder(const FwPlatform *p); /* sets the file */
 unsigned fw__pin_wire(const FwPlatform *p, unsigned slot, unsigned pin); /* PIRQ number */
 #endif

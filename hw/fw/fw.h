@@ -26,6 +26,8 @@ void fw_cfg_set(FwCfg *f, uint16_t key, const void *data, size_t len);
 void fw_cfg_set_int(FwCfg *f, uint16_t key, unsigned size, uint64_t v);
 bool fw_cfg_set_file(FwCfg *f, const char *name, const void *data, size_t len, Error **err);
 GBytes *fw_cfg_file(FwCfg *f, const char *name); /* borrowed; NULL: none */
+/* A file of len bytes that the guest may also write (by DMA): it lives in *mem, which is a field of some device's state. */
+bool fw_cfg_writable(FwCfg *f, const char *name, uint8_t *mem, size_t len);
 /* Called (VM lock) before the guest reads a file from its start: contents may be set again there. */
 void fw_cfg_on_select(FwCfg *f, const char *name, void (*fn)(void *arg), void *arg);
 

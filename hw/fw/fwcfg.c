@@ -1,7 +1,7 @@
 /*
  * hw/fw/fwcfg.c - the firmware configuration device, as docs/specs/fw_cfg of the QEMU project documents the
  * interface: selector 0x510, data 0x511, DMA address 0x514 (big-endian, high half first), file directory.
- * Left out: writing to items (no consumer here).
+ * Items are written by DMA only.
  */
 #include "hw/fw/fw.h"
 #include <stdlib.h>
@@ -11,6 +11,7 @@ enum { NAME = 56, DIR_ENTRY = 64 };
 
 typedef struct Item {
     GBytes *data;
+    uint8_t *mem; /* writable: instead of data, of its length */
     char *name; /* files */
     void (*select)(void *arg);
     void *arg;
@@ -52,7 +53,10 @@ static const uint8_t *data_of(const FwCfg *f, size_t *len)
     const Item *i = item(f, f->key);
 
     *len = 0;
-    return i ? g_bytes_get_data(i->data, len) : NULL;
+    if (!i)
+        return NULL;
+    *len = g_bytes_get_size(i->data);
+    return i->mem ? i->mem : g_bytes_get_data(i->data, len);
 }
 
 /* ---- ports ---- */
@@ -88,17 +92,26 @@ static bool read_item(FwCfg *f, uint64_t to, uint32_t len)
     return true;
 }
 
+static bool write_item(FwCfg *f, uint64_t from, uint32_t len)
+{
+    Item *i = item(f, f->key);
+
+    if (!i || !i->mem || !in_range(f->at, len, g_bytes_get_size(i->data))) {
+        guest_error(&f->dev, "%u bytes at %u of item %#x cannot be written", len, f->at, f->key);
+        return false;
+    }
+    return dma_read(&f->dev, from, i->mem + f->at, len);
+}
+
 static uint32_t dma_command(FwCfg *f, uint32_t control, uint32_t len, uint64_t addr)
 {
     if (control & CTL_SELECT)
         select_key(f, (uint16_t)(control >> 16));
-    if (control & CTL_WRITE) {
-        guest_error(&f->dev, "item %#x cannot be written", f->key);
-        return CTL_ERROR;
-    }
     if (control & CTL_READ && !read_item(f, addr, len))
         return CTL_ERROR;
-    if (control & (CTL_READ | CTL_SKIP))
+    if (!(control & CTL_READ) && control & CTL_WRITE && !write_item(f, addr, len))
+        return CTL_ERROR;
+    if (control & (CTL_READ | CTL_SKIP | CTL_WRITE))
         f->at = (uint32_t)MIN((uint64_t)f->at + len, UINT32_MAX);
     return 0;
 }
@@ -194,6 +207,14 @@ bool fw_cfg_set_file(FwCfg *f, const char *name, const void *data, size_t len, E
     if (!k)
         f->next++;
     rebuild_directory(f);
+    return true;
+}
+
+bool fw_cfg_writable(FwCfg *f, const char *name, uint8_t *mem, size_t len)
+{
+    if (!fw_cfg_set_file(f, name, mem, len, NULL))
+        return false;
+    item(f, key_of(f, name))->mem = mem;
     return true;
 }
 

@@ -170,11 +170,28 @@ static bool add_kernel(const FwPlatform *p, Error **err)
     return true;
 }
 
+typedef struct Installed {
+    FwPlatform p;
+    VmListener listener;
+} Installed;
+
+static void at_reset(void *self) { fw__bootorder(&((Installed *)self)->p); }
+
+static void installed_free(void *self)
+{
+    vm_unlisten(((Installed *)self)->p.vm, &((Installed *)self)->listener);
+    g_free(self);
+}
+
 bool fw_platform_install(const FwPlatform *given, Error **err)
 {
-    FwPlatform *p = own(given->vm->machine, g_memdup2(given, sizeof(*given)), g_free);
-    GPtrArray *files = p->vm->cfg.fw_cfg;
+    Installed *me = own(given->vm->machine, g_new0(Installed, 1), installed_free);
+    FwPlatform *p = &me->p;
+    GPtrArray *files = given->vm->cfg.fw_cfg;
 
+    *p = *given;
+    me->listener = (VmListener){ .reset = at_reset, .self = me };
+    vm_listen(p->vm, &me->listener);
     add_numbers(p);
     add_e820(p);
     if (p->hpet)

@@ -372,6 +372,7 @@ static char *state_key(const Dev *d)
 /* clang-format off */
 static const Prop props[] = {
     { .name = "drive", PROP_(Ata, disk), .kind = P_LINK, .space = "drive", .doc = "the disk or disc behind it" },
+    PROP_BOOTINDEX(Ata),
     PROP_STR(Ata, serial, "serial", NULL, "serial number; default: the drive's, or MN0000n"),
     PROP_STR(Ata, model, "model", NULL, "model name in IDENTIFY"),
     PROP_STR(Ata, version, "ver", NULL, "firmware revision in IDENTIFY"),

@@ -41,7 +41,7 @@ struct Ata {
     Disk *disk;
     char *serial, *model, *version;
     uint64_t wwn;
-    int32_t unit;
+    int32_t unit, bootindex;
     struct AtaIo *io; /* the request in flight, or NULL */
     bool cd;
     /* state */

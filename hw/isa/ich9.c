@@ -17,6 +17,7 @@ typedef struct Ich9 {
     uint64_t gpe_sts, gpe_en;
     uint32_t smi_en, smi_sts;
     uint16_t route[ROUTES];
+    uint8_t asked[8], granted; /* SMI features; valid once granted */
     uint8_t pirq; /* levels */
     bool smm;     /* property */
     Region *rcba;
@@ -101,6 +102,20 @@ static void smi_en_w(Dev *d, uint64_t old)
         s->smi_en = (s->smi_en & ~(uint32_t)GBL_SMI_EN) | (old & GBL_SMI_EN);
 }
 
+uint8_t *ich9_smi_requested(Dev *d) { return ICH9(d)->asked; }
+uint64_t ich9_smi_features(const Dev *d) { return ICH9(d)->granted; }
+
+bool ich9_smi_negotiate(Dev *d)
+{
+    Ich9 *s = ICH9(d);
+    uint64_t asked = le64_load(s->asked);
+
+    if (asked & ~(uint64_t)ICH9_SMI_BROADCAST)
+        return s->granted != 0;
+    s->granted |= (uint8_t)asked;
+    return true;
+}
+
 /* ---- where things are ---- */
 uint16_t ich9_pm_base(const Dev *d)
 {
@@ -183,7 +198,9 @@ static const Bank banks[] = {
     { "ich9-pm", 128, TABLE(pm_regs), .quiet = true }, { "apm-io", 2, TABLE(apm_regs) },
     { "lpc-rcrb-mmio", 0x4000, TABLE(rcba_regs), .quiet = true },
 };
-static const Field state[] = { FIELD(Ich9, pirq, .keep = true), TRANSIENT(Ich9, rcba, "wiring", .keep = true) };
+static const Field state[] = {
+    BYTES(Ich9, asked), FIELD(Ich9, granted), FIELD(Ich9, pirq, .keep = true), TRANSIENT(Ich9, rcba, "wiring", .keep = true),
+};
 static const Prop props[] = { PROP(Ich9, smm, "smm-enabled", false, "the APM command raises an SMI") };
 static const Out outs[] = { { "irq", .count = 16, .level_n = isa_line }, { "gsi", .count = PIRQS, .level_n = gsi_line }, { "smi" } };
 static const PciClass lpc = {

@@ -39,7 +39,8 @@ static bool storage(Pc *m, Error **err)
 {
     for (unsigned n = 0; n < 8; n++)
         dev_wire(m->isa_bridge, "gsi", n, m->apic_ends[n][0]);
-    if (!dev_plug(m->vm, &m->bus->bus, "ahci,addr=1f.2,multifunction=on", err))
+    if (!dev_plug(m->vm, &m->bus->bus, "ahci,addr=1f.2,multifunction=on", err) ||
+        !dev_plug(m->vm, &m->bus->bus, "ICH9-SMB,addr=1f.3,multifunction=on", err))
         return false;
     for (int bus = 0; bus < 6; bus++)
         if (!pc_add_drive(m, bus, 0, err))
@@ -50,8 +51,33 @@ static bool storage(Pc *m, Error **err)
 static uint16_t pm_base(void *arg) { return ich9_pm_base(PC(arg)->pm); }
 static uint64_t ecam(void *arg) { return q35_ecam(PC(arg)->mch); }
 
+/* "etc/smi": whether an SMI by the APM command goes to all CPUs. The firmware asks by a writable file, the answer comes when
+ * it reads the last one. */
+static void smi_features(void *arg)
+{
+    Pc *m = arg;
+    uint8_t ok = ich9_smi_negotiate(m->pm);
+
+    fw_cfg_set_file(fw_cfg_find(m->vm), "etc/smi/features-ok", &ok, 1, &abort_on_error);
+}
+
+static void offer_smi_features(Pc *m, FwCfg *f)
+{
+    uint8_t offered[8];
+
+    le64_store(offered, ICH9_SMI_BROADCAST);
+    fw_cfg_set_file(f, "etc/smi/supported-features", offered, sizeof(offered), &abort_on_error);
+    fw_cfg_set_file(f, "etc/smi/features-ok", "", 1, &abort_on_error);
+    fw_cfg_on_select(f, "etc/smi/features-ok", smi_features, m);
+    fw_cfg_writable(f, "etc/smi/requested-features", ich9_smi_requested(m->pm), 8);
+}
+
+static bool smi_to_all(const Pc *m) { return ich9_smi_features(m->pm) & ICH9_SMI_BROADCAST; }
+
 static void tell(Pc *m, FwPlatform *p)
 {
+    if (m->smm)
+        offer_smi_features(m, p->fw_cfg);
     p->q35 = true;
     p->pm_base = 0x600;
     p->pm_base_now = pm_base;
@@ -64,7 +90,7 @@ static void tell(Pc *m, FwPlatform *p)
     p->isa_devfn = LPC_DEVFN;
 }
 
-static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1" };
+static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1", smi_to_all };
 
 static bool init(Vm *vm, Error **err) { return pc_init(vm, &chipset, err); }
 

@@ -169,13 +169,16 @@ static void init_pin(void *chip, unsigned n, bool level)
         cpu_request(vm->cpus[i], CPU_REQ_INIT);
 }
 
-/* Of the CPU that asked. */
+/* Of the CPU that asked, or of all. */
 static void smi_pin(void *chip, unsigned n, bool level)
 {
-    Cpu *c = cpu_self() ? cpu_self() : PC(chip)->vm->cpus[0];
+    Pc *m = chip;
+    Cpu *self = cpu_self() ? cpu_self() : m->vm->cpus[0];
+    bool all = m->chipset->smi_to_all && m->chipset->smi_to_all(m);
 
-    if (level)
-        cpu_request(c, CPU_REQ_SMI);
+    for (unsigned i = 0; level && i < m->vm->ncpus; i++)
+        if (all || m->vm->cpus[i] == self)
+            cpu_request(m->vm->cpus[i], CPU_REQ_SMI);
 }
 
 static void wire_gates(Pc *m, Dev *port92, Dev *kbc)

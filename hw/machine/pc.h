@@ -17,6 +17,7 @@ typedef struct PcChipset {
     void (*tell)(Pc *m, FwPlatform *p);          /* what firmware is told of this chipset */
     uint32_t hpet_lines;                         /* interrupt lines that HPET timers may use */
     const char *vga;                             /* where the default screen goes */
+    bool (*smi_to_all)(const Pc *m);             /* NULL: SMIs go to the CPU that asked */
 } PcChipset;
 struct Pc {
     Obj obj;

@@ -212,6 +212,7 @@ static const Field state[] = {
 };
 static const Prop props[] = {
     { .name = "netdev", PROP_(E1000, netdev), .kind = P_LINK, .space = "netdev", .doc = "the back end" },
+    PROP_BOOTINDEX(E1000),
     PROP_MAC(E1000, conf_mac, "mac", "hardware address; 52:54:00:12:34:56 and on when not given"),
 };
 static const Out outs[] = { { "intx", level } };

@@ -27,6 +27,7 @@ typedef struct E1000 {
     NetPort port;
     uint8_t conf_mac[6]; /* property */
     uint8_t pad[2];
+    int32_t bootindex;
     /* registers */
     uint32_t ctrl, eecd, eerd, mdic, fcal, fcah, fct, vet, icr, itr, ims, rctl, fcttv, tctl, tipg, ait, ledctl, pba;
     uint32_t rdbal, rdbah, rdlen, rdh, rdt, rdtr, radv, rsrpd, rxdctl, tdbal, tdbah, tdlen, tdh, tdt, tidv, tadv, txdctl, rxcsum;

@@ -22,6 +22,7 @@ typedef struct VirtioBlk {
     BlkRequest *first; /* in flight, newest first */
     GPtrArray *again;  /* of VirtioChain: in flight when the state was saved; while a load is under way */
     uint32_t flying;
+    int32_t bootindex;
     uint16_t num_queues;
     bool discard, zeroes;
 } VirtioBlk;
@@ -303,6 +304,7 @@ static void loaded(Dev *d)
 /* clang-format off */
 static const Prop props[] = {
     { .name = "drive", PROP_(VirtioBlk, disk), .kind = P_LINK, .space = "drive", .doc = "the disk behind it" },
+    PROP_BOOTINDEX(VirtioBlk),
     PROP_STR(VirtioBlk, serial, "serial", NULL, "what the guest reads as its identity, 20 bytes"),
     PROP(VirtioBlk, num_queues, "num-queues", UINT16_MAX, "request queues; one for each CPU when not given"),
     PROP(VirtioBlk, discard, "discard", true, "offer discard"), PROP(VirtioBlk, zeroes, "write-zeroes", true, "offer to write zeroes"),

@@ -22,6 +22,7 @@ typedef struct VirtioNet {
     VmListener listener;
     uint8_t *held; /* a frame that waits for buffers */
     uint32_t held_len;
+    int32_t bootindex;
     uint16_t pairs, mtu;   /* properties */
     uint16_t pairs_in_use;
     uint8_t mac[6], conf_mac[6]; /* now; property */
@@ -442,6 +443,7 @@ static bool check(const Dev *d, Error **err)
 /* clang-format off */
 static const Prop props[] = {
     { .name = "netdev", PROP_(VirtioNet, netdev), .kind = P_LINK, .space = "netdev", .doc = "the back end" },
+    PROP_BOOTINDEX(VirtioNet),
     PROP_MAC(VirtioNet, conf_mac, "mac", "hardware address; 52:54:00:12:34:56 and on when not given"),
     PROP(VirtioNet, pairs, "queues", 1, "pairs of queues"), PROP(VirtioNet, mtu, "host_mtu", 0, "largest frame to tell the driver; 0: none"),
 };

@@ -2,7 +2,7 @@
  * tests/device/q35.c - the q35 machine as a whole: its map, configuration space both ways, PAM, SMRAM and TSEG, interrupt
  * routes, SMI, soft and hard reset, A20.
  */
-#include "hw/pci/pci.h"
+#include "hw/fw/fw.h"
 #include "tests/lib/t.h"
 #include <glib/gstdio.h>
 
@@ -54,7 +54,7 @@ static void shape(Vm *unused)
     static const struct {
         unsigned bdf;
         uint32_t id;
-    } functions[] = { { MCH, 0x29c08086 }, { LPC, 0x29188086 }, { SATA, 0x29228086 }, { 0xf900, UINT32_MAX } };
+    } functions[] = { { MCH, 0x29c08086 }, { LPC, 0x29188086 }, { SATA, 0x29228086 }, { 0xfb00, 0x29308086 }, { 0xf900, UINT32_MAX } };
     Vm *vm = machine("tcg");
 
     for (size_t i = 0; i < G_N_ELEMENTS(functions); i++)
@@ -249,3 +249,113 @@ static void gate_a20(Vm *unused)
     vm_free(vm);
 }
 TEST("q35/a20", gate_a20);
+
+/* Paths as Open Firmware writes them, in the order of bootindex. */
+static void bootorder(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+    GBytes *file;
+
+    t_backends(vm);
+    lock_take(&vm->lock);
+    dev_plug(vm, bus_find(vm, "pcie.0"), "pcie-root-port,id=rp,addr=2", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "pcie.0"), "e1000,addr=3,bootindex=5", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "rp"), "virtio-blk-pci,bootindex=1,drive=null0", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "ide.3"), "ide-cd,bootindex=0", &abort_on_error);
+    lock_drop(&vm->lock);
+    vm_reset(vm, CAUSE_NONE);
+    file = fw_cfg_file(fw_cfg_find(vm), "bootorder");
+    check_str(g_bytes_get_data(file, NULL),
+              "/pci@i0cf8/pci8086,2922@1f,2/drive@3/disk@0\n/pci@i0cf8/pci-bridge@2/scsi@0/disk@0,0\n"
+              "/pci@i0cf8/ethernet@3/ethernet-phy@0");
+    check_eq(g_bytes_get_size(file), strlen(g_bytes_get_data(file, NULL)) + 1);
+    vm_free(vm);
+}
+TEST("q35/bootorder", bootorder);
+
+/* ---- SMI to all CPUs, agreed on through fw_cfg ---- */
+static unsigned fw_key(Vm *vm, const char *name)
+{
+    uint8_t e[64];
+
+    store(vm->ports, 0x510, 2, 0x19);
+    for (unsigned i = 0; i < 4; i++)
+        load(vm->ports, 0x511, 1); /* the count */
+    for (unsigned n = 0; n < 64; n++) {
+        for (unsigned i = 0; i < sizeof(e); i++)
+            e[i] = (uint8_t)load(vm->ports, 0x511, 1);
+        if (!strncmp((char *)e + 8, name, 56))
+            return be16_load(e + 4);
+    }
+    return 0;
+}
+
+/* By DMA: control select | write or read. */
+static uint32_t fw_dma(Vm *vm, unsigned key, unsigned op, uint64_t *data, unsigned len)
+{
+    uint8_t d[16];
+
+    be32_store(d, key << 16 | 8 | op);
+    be32_store(d + 4, len);
+    be32_store(d + 8, 0);
+    be32_store(d + 12, 0x2000);
+    as_write(vm->mem, 0x1000, d, sizeof(d), MEM_CPU);
+    store(vm->mem, 0x2000, 8, *data);
+    store(vm->ports, 0x518, 4, __builtin_bswap32(0x1000));
+    *data = load(vm->mem, 0x2000, 8);
+    return (uint32_t)__builtin_bswap32((uint32_t)load(vm->mem, 0x1000, 4));
+}
+
+static void smi_to_all(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+    unsigned want = fw_key(vm, "etc/smi/requested-features"), ok = fw_key(vm, "etc/smi/features-ok");
+    uint64_t v = 3;
+
+    check(want && ok);
+    cfg_set(vm, LPC, 0x40, 4, 0x601);
+    cfg_set(vm, LPC, 0x44, 1, 0x80);
+    store(vm->ports, 0x630, 4, 0x21);
+    store(vm->ports, 0xb2, 1, 0);
+    check(!(cpu_requests(vm->cpus[1]) & CPU_REQ_SMI));
+    check_eq(fw_dma(vm, ok, 16, &v, 1), 1); /* not a file to write to */
+    v = 3;
+    check_eq(fw_dma(vm, want, 16, &v, 9), 1);
+    check_eq(fw_dma(vm, want, 16, &v, 8), 0);
+    check_eq(fw_dma(vm, ok, 2, &v, 1), 0);
+    check_eq(v & 0xff, 0); /* one of them is not offered */
+    v = 1;
+    check_eq(fw_dma(vm, want, 16, &v, 8), 0);
+    check_eq(fw_dma(vm, ok, 2, &v, 1), 0);
+    check_eq(v & 0xff, 1);
+    store(vm->ports, 0xb2, 1, 0);
+    check(cpu_requests(vm->cpus[0]) & cpu_requests(vm->cpus[1]) & CPU_REQ_SMI);
+    cpu_request_clear(vm->cpus[1], CPU_REQ_SMI);
+    vm_reset(vm, CAUSE_NONE);
+    cfg_set(vm, LPC, 0x40, 4, 0x601);
+    cfg_set(vm, LPC, 0x44, 1, 0x80);
+    store(vm->ports, 0x630, 4, 0x21);
+    store(vm->ports, 0xb2, 1, 0);
+    check(!(cpu_requests(vm->cpus[1]) & CPU_REQ_SMI));
+    vm_free(vm);
+}
+TEST("q35/smi-to-all", smi_to_all);
+
+static void smbus(Vm *unused)
+{
+    Vm *vm = machine("tcg");
+
+    check_eq(cfg(vm, 0xfb00, 0, 4), 0x29308086);
+    cfg_set(vm, 0xfb00, 0x20, 4, 0x700);
+    cfg_set(vm, 0xfb00, 0x40, 1, 1);
+    cfg_set(vm, 0xfb00, 4, 2, 1);
+    check_eq(load(vm->ports, 0x700, 1), 0);
+    check_eq(load(vm->ports, 0x700, 1), 0x40); /* taken */
+    store(vm->ports, 0x704, 1, 0xa1);
+    store(vm->ports, 0x702, 1, 0x48); /* read a byte */
+    check_eq(load(vm->ports, 0x700, 1), 0x44); /* nobody answered */
+    store(vm->ports, 0x700, 1, 0x44);
+    check_eq(load(vm->ports, 0x700, 1), 0);
+    vm_free(vm);
+}
+TEST("q35/smbus", smbus);
