@@ -280,15 +280,15 @@ static void set_segment(Cpu *c, const char *seg, uint16_t sel, uint32_t limit, u
 static void set_memory_types(const Direct *d, Cpu *c)
 {
     enum { UC = 0, WB = 6, ENABLE = 0x800, ENABLE_FIXED = 0x400 };
-    uint64_t hole = align_down(d->p.hole, 1 * GiB); /* a power of two below 4 GiB */
+    uint64_t hole = 1ull << (63 - __builtin_clzll(4 * GiB - MAX(d->p.below_4g, 2 * GiB))); /* as much as one range can have */
 
     for (unsigned i = 0; i <= 10; i++) {
         g_autofree char *name = g_strdup_printf("mtrr_fix%u", i);
 
         set(c, name, i == 2 ? UC : 0x0101010101010101ull * WB);
     }
-    set(c, "mtrr_base0", MAX(hole, 2 * GiB) | UC);
-    set(c, "mtrr_mask0", (~((hole <= 2 * GiB ? 2 * GiB : 1 * GiB) - 1) & 0xfffffff000ull) | ENABLE);
+    set(c, "mtrr_base0", (4 * GiB - hole) | UC);
+    set(c, "mtrr_mask0", (~(hole - 1) & 0xfffffff000ull) | ENABLE);
     set(c, "mtrr_def", ENABLE | ENABLE_FIXED | WB);
 }
 

@@ -185,6 +185,44 @@ static void prt(Aml *a, const FwPlatform *p)
 }
 
 /* ---- the root bridge ---- */
+/* Where firmware put BARs and bridge windows above 4 GiB. Depth: at most 255 buses. */
+static void high_range(const PciBus *b, uint64_t *from, uint64_t *to)
+{
+    for (guint i = 0; b->bus.devs && i < b->bus.devs->len; i++) {
+        const PciDev *d = PCI(b->bus.devs->pdata[i]);
+        uint64_t base = (uint64_t)le32_load(d->config + 0x28) << 32 | (le16_load(d->config + 0x24) & 0xfff0u) << 16;
+        uint64_t limit = (uint64_t)le32_load(d->config + 0x2c) << 32 | (le16_load(d->config + 0x26) & 0xfff0u) << 16;
+
+        for (unsigned n = 0; n < 6; n++)
+            if (d->bar[n] && !(d->bar_flags[n] & BAR_IO) && d->bar_at[n] != ~0ull && d->bar_at[n] >> 32) {
+                *from = MIN(*from, d->bar_at[n]);
+                *to = MAX(*to, d->bar_at[n] + d->bar_size[n]);
+            }
+        if (d->behind && base >> 32 && base <= limit) {
+            *from = MIN(*from, base);
+            *to = MAX(*to, limit + MiB);
+        }
+        if (d->behind)
+            high_range(d->behind, from, to);
+    }
+}
+
+static void high_windows(Aml *a, const FwPlatform *p)
+{
+    uint64_t from = ~0ull, to = 0, end = p->hole64 + p->hole64_len;
+
+    if (p->root)
+        high_range(p->root, &from, &to);
+    if (p->hole64_len)
+        aml_crs_memory_window(a, p->hole64, end - 1, true, true);
+    if (from < to && !(from >= p->hole64 && to <= end)) { /* beside or across ours */
+        from = from >= p->hole64 && from < end ? end : align_down(from, GiB);
+        to = to > p->hole64 && to <= end ? p->hole64 : align_up(to, GiB);
+        if (from < to && (from >= end || to <= p->hole64))
+            aml_crs_memory_window(a, from, to - 1, true, true);
+    }
+}
+
 static void windows(Aml *a, const FwPlatform *p)
 {
     uint64_t ecam = p->q35 ? fw__ecam(p) : 0, end = ecam + 256 * MiB;
@@ -205,8 +243,7 @@ static void windows(Aml *a, const FwPlatform *p)
     } else {
         aml_crs_memory_window(a, p->hole, p->hole_end - 1, false, false);
     }
-    if (p->hole64_len)
-        aml_crs_memory_window(a, p->hole64, p->hole64 + p->hole64_len - 1, true, true);
+    high_windows(a, p);
     aml_crs_end(a, b);
 }
 

@@ -47,7 +47,7 @@ typedef struct FwPlatform {
     uint64_t (*ecam_now)(void *arg);     /* q35: 0 while off */
     void *arg;
     uint64_t ecam;         /* where direct boot puts it: 256 MiB */
-    uint64_t hole, hole_end; /* 32-bit PCI window */
+    uint64_t hole, hole_end; /* 32-bit PCI window: what is not RAM; direct boot uses it from 3 GiB on */
     uint64_t hole64, hole64_len;
     uint16_t gpe0;         /* absolute port; 0: at pm_base + 0x20 (q35) */
     uint8_t gpe0_len;      /* 0: no GPE block */

@@ -83,7 +83,6 @@ static void tell(Pc *m, FwPlatform *p)
     p->pm_base_now = pm_base;
     p->ecam = ECAM;
     p->ecam_now = ecam;
-    p->hole = MAX(m->below, 0xc0000000);
     p->gpe0_len = 16;
     p->acpi_enable = ICH9_ACPI_ENABLE;
     p->acpi_disable = ICH9_ACPI_DISABLE;

@@ -377,7 +377,7 @@ static bool add_fw(Pc *m, Error **err)
     static const uint8_t irqs[4] = { 4, 3, 4, 3 };
     FwPlatform p = {
         .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
-        .below_4g = m->below, .above_4g = m->above, .arg = m, .hole_end = 0xfec00000,
+        .below_4g = m->below, .above_4g = m->above, .arg = m, .hole = align_up(m->below, MiB), .hole_end = 0xfec00000,
         .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on, .firmware = m->firmware,
         .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
         .i8042 = m->i8042 && dev_class_find("i8042"),

@@ -55,7 +55,6 @@ static void tell(Pc *m, FwPlatform *p)
 {
     p->pm_base = 0x600;
     p->pm_base_now = pm_base;
-    p->hole = MAX(m->below, 3 * GiB);
     p->acpi_enable = PIIX4_ACPI_ENABLE;
     p->acpi_disable = PIIX4_ACPI_DISABLE;
     p->pm_devfn = 0x0b;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# uefi-linux.sh MENURA CPUS MACHINE - the kernel of linux.sh, started by OVMF through fw_cfg.
+# uefi-linux.sh MENURA CPUS MACHINE [ARGS..] - the kernel of linux.sh, started by OVMF through fw_cfg.
 for bios in /usr/share/ovmf/OVMF.fd /usr/share/qemu/OVMF.fd; do [ -f $bios ] && break; done
 [ -f $bios ] || { echo "SKIP: no OVMF.fd (package ovmf)"; exit 77; }
-exec "$(dirname "$0")/linux.sh" "$1" "$2" '' -M "$3" -bios $bios
+exec "$(dirname "$0")/linux.sh" "$1" "$2" '' -M "$3" -bios $bios "${@:4}"
