@@ -321,17 +321,6 @@ static bool gate_enter(KvmCpu *k)
     return false;
 }
 
-/* Did KVM reset the CPU before it told of the triple fault? AMD-V's processor state is lost then. */
-static const char *shutdown_why(KvmCpu *k)
-{
-    struct kvm_sregs r = { 0 };
-    bool reset = kvm_call(k->fd, KVM_GET_SREGS, &r) >= 0 && r.cs.base == 0xffff0000 && !(r.cr0 & CR0_PE);
-
-    return reset ? "the host's KVM had reset all registers of this CPU before it told of the triple fault: those below are of the "
-                   "reset, not of the fault; -accel tcg shows the fault itself"
-                 : "the registers below are as the fault left them; KVM does not tell which exceptions led to it";
-}
-
 /* True: *x is core's to serve. */
 static bool served(KvmCpu *k, Exit *x)
 {
@@ -353,7 +342,7 @@ static bool served(KvmCpu *k, Exit *x)
         x86_of(c)->eflags = r->if_flag ? x86_of(c)->eflags | EF_IF : x86_of(c)->eflags & ~(uint64_t)EF_IF; /* core asks irq_open */
         *x = (Exit){ .kind = EXIT_HALT };
         return true;
-    case KVM_EXIT_SHUTDOWN: *x = (Exit){ .kind = EXIT_SHUTDOWN, .why = shutdown_why(k) }; return true;
+    case KVM_EXIT_SHUTDOWN: *x = (Exit){ .kind = EXIT_SHUTDOWN }; return true; /* AMD-V has reset registers by now: autopsy says which */
     case KVM_EXIT_DEBUG: *x = kvm_debug_exit(k); return true;
     case KVM_EXIT_IOAPIC_EOI: vm_eoi(c->vm, r->eoi.vector); return false;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
