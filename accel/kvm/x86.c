@@ -179,10 +179,11 @@ static uint64_t *field(X86 *s, const CpuReg *r) { return (uint64_t *)(void *)((c
 
 static bool msrs(KvmCpu *k, bool push, Error **err)
 {
-    struct {
+    union {
         struct kvm_msrs h;
-        struct kvm_msr_entry e[MSRS];
-    } m = { .h = { 0 } };
+        uint8_t room[sizeof(struct kvm_msrs) + MSRS * sizeof(struct kvm_msr_entry)];
+    } m = { .room = { 0 } };
+    struct kvm_msr_entry *v = m.h.entries;
     const Target *t = k->cpu->target;
     const CpuReg *row[MSRS];
     unsigned n = 0;
@@ -190,13 +191,13 @@ static bool msrs(KvmCpu *k, bool push, Error **err)
     for (size_t i = 0; i < t->nregs && n < MSRS; i++)
         if (msr_row(k->v, &t->regs[i])) {
             row[n] = &t->regs[i];
-            m.e[n++] = (struct kvm_msr_entry){ .index = (uint32_t)t->regs[i].kvm, .data = *field(k->s, &t->regs[i]) };
+            v[n++] = (struct kvm_msr_entry){ .index = (uint32_t)t->regs[i].kvm, .data = *field(k->s, &t->regs[i]) };
         }
     for (unsigned at = 0; at < n;) { /* KVM stops at the first it does not take: one that is as after reset may stay away */
-        struct kvm_msr_entry *e = &m.e[at];
+        struct kvm_msr_entry *e = &v[at];
         long r;
 
-        memmove(m.e, e, (n - at) * sizeof(*e));
+        memmove(v, e, (n - at) * sizeof(*e));
         memmove(row, row + at, (n - at) * sizeof(row[0]));
         n -= at;
         m.h.nmsrs = n;
@@ -204,35 +205,45 @@ static bool msrs(KvmCpu *k, bool push, Error **err)
         if (r < 0)
             return fail_errno_is(err, (int)-r, "KVM refuses %s", push ? "KVM_SET_MSRS" : "KVM_GET_MSRS");
         for (long i = 0; !push && i < r && i < n; i++)
-            *field(k->s, row[i]) = m.e[i].data;
+            *field(k->s, row[i]) = v[i].data;
         at = (unsigned)r + 1;
-        if (push && r < n && m.e[r].data != row[r]->reset)
-            return fail(err, "KVM does not take %s = %#llx (MSR %#x)", row[r]->name, (unsigned long long)m.e[r].data, m.e[r].index);
+        if (push && r < n && v[r].data != row[r]->reset)
+            return fail(err, "KVM does not take %s = %#llx (MSR %#x)", row[r]->name, (unsigned long long)v[r].data, v[r].index);
     }
     return true;
 }
 
+/* One MSR there or back. */
+static long one_msr(KvmCpu *k, unsigned long request, uint32_t n, uint64_t *val)
+{
+    union {
+        struct kvm_msrs h;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } m = { .room = { 0 } };
+    long r;
+
+    m.h.nmsrs = 1;
+    m.h.entries[0].index = n;
+    m.h.entries[0].data = *val;
+    r = kvm_call(k->fd, request, &m);
+    *val = m.h.entries[0].data;
+    return r < 0 ? -r : r == 1 ? 0 : EINVAL;
+}
+
 bool kvm_get_msr(KvmCpu *k, uint32_t n, uint64_t *val, Error **err)
 {
-    struct {
-        struct kvm_msrs h;
-        struct kvm_msr_entry e;
-    } m = { .h.nmsrs = 1, .e.index = n };
-    long r = kvm_call(k->fd, KVM_GET_MSRS, &m);
+    long e;
 
-    *val = m.e.data;
-    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM_GET_MSRS: KVM does not tell MSR %#x", n);
+    *val = 0;
+    e = one_msr(k, KVM_GET_MSRS, n, val);
+    return !e || fail_errno_is(err, (int)e, "KVM_GET_MSRS: KVM does not tell MSR %#x", n);
 }
 
 bool kvm_set_msr(KvmCpu *k, uint32_t n, uint64_t val, Error **err)
 {
-    struct {
-        struct kvm_msrs h;
-        struct kvm_msr_entry e;
-    } m = { .h.nmsrs = 1, .e = { .index = n, .data = val } };
-    long r = kvm_call(k->fd, KVM_SET_MSRS, &m);
+    long e = one_msr(k, KVM_SET_MSRS, n, &val);
 
-    return r == 1 || fail_errno_is(err, r < 0 ? (int)-r : EINVAL, "KVM_SET_MSRS: KVM does not take MSR %#x = %#" PRIx64, n, val);
+    return !e || fail_errno_is(err, (int)e, "KVM_SET_MSRS: KVM does not take MSR %#x = %#" PRIx64, n, val);
 }
 
 /* ---- what is in flight ---- */
