@@ -38,7 +38,7 @@ typedef struct PhysEnt { /* physical page -> RAM */
 
 typedef struct Asid { /* an address space whose translations are kept */
     bool used;
-    uint16_t pcid;
+    uint16_t pcid; /* asid_key() */
     uint64_t stamp; /* when it was left or entered: the oldest makes room */
 } Asid;
 

@@ -112,6 +112,9 @@ void tcg_flush_nonglobal(X86 *s)
             flush_asid(t, a, true);
 }
 
+/* What tells address spaces apart: the PCID, and system management mode, which has memory of its own. */
+static unsigned asid_key(const X86 *s, unsigned pcid) { return pcid | (s->smm ? 1u << 12 : 0); }
+
 static int find_asid(const TcgCpu *t, unsigned pcid)
 {
     for (unsigned a = 0; a < ASIDS; a++)
@@ -122,7 +125,7 @@ static int find_asid(const TcgCpu *t, unsigned pcid)
 
 void tcg_flush_pcid(X86 *s, unsigned pcid)
 {
-    int a = s->tcg ? find_asid(s->tcg, pcid) : -1;
+    int a = s->tcg ? find_asid(s->tcg, asid_key(s, pcid)) : -1;
 
     if (a >= 0)
         flush_asid(s->tcg, (unsigned)a, true);
@@ -151,7 +154,7 @@ static unsigned oldest_asid(const TcgCpu *t)
 void tcg_set_cr3(X86 *s, bool keep)
 {
     TcgCpu *t = s->tcg;
-    unsigned pcid = s->cr4 & CR4_PCIDE ? s->cr3 & 0xfff : 0, a;
+    unsigned pcid = asid_key(s, s->cr4 & CR4_PCIDE ? s->cr3 & 0xfff : 0), a;
     int found;
 
     if (!t)
@@ -254,7 +257,7 @@ void tcg_flush_page(X86 *s, uint64_t va)
 
 void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va)
 {
-    int a = s->tcg ? find_asid(s->tcg, pcid) : -1;
+    int a = s->tcg ? find_asid(s->tcg, asid_key(s, pcid)) : -1;
 
     if (a >= 0)
         flush_page(s->tcg, va, a);

@@ -42,7 +42,7 @@ bool x86_set_cr0(X86 *s, uint64_t v)
     s->cr0 = v;
     if (diff & CR0_PE && !(v & CR0_PE))
         s->cpl = 0;
-    if (diff & (CR0_PG | CR0_WP | CR0_PE))
+    if (diff & (CR0_PG | CR0_WP))
         tcg_flush_all(s);
     x86_update_mode(s);
     return true;

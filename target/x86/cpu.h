@@ -103,6 +103,7 @@ typedef struct X86 {
     uint8_t db_data;     /* debug registers armed for data */
     bool ext;            /* an event is being delivered: error codes get EXT */
     bool no_step;        /* this instruction entered a handler: no single-step trap after it */
+    uint64_t before_smm[4]; /* what steered address translation when SMM was entered */
     bool debug_one;      /* a debugger's breakpoints or step */
 } X86;
 static inline X86 *x86(Env *e) { return (X86 *)(void *)e; }
@@ -172,7 +173,8 @@ void tcg_flush_nonglobal(X86 *s);       /* of all PCIDs */
 void tcg_flush_pcid(X86 *s, unsigned pcid);             /* all but global ones of one PCID */
 void tcg_flush_page(X86 *s, uint64_t va);               /* of all PCIDs, global or not */
 void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va);
-void tcg_set_cr3(X86 *s, bool keep);    /* CR3 was written; keep: what its PCID had stays good */
+/* CR3 was written, or SMM entered or left; keep: what that PCID (SMM apart) had stays good. */
+void tcg_set_cr3(X86 *s, bool keep);
 void tcg_set_view(X86 *s, unsigned view);
 void tcg_mode_changed(X86 *s);          /* env.mode was set */
 /* Host address of the byte at pa when it is RAM, else NULL; as as_ram(), but cached. */

@@ -61,6 +61,25 @@ static void save(X86 *s)
     put(s, MAP + 0xc9, 1, s->halted);
 }
 
+static void steering(const X86 *s, uint64_t out[4])
+{
+    out[0] = s->cr0 & (CR0_PG | CR0_WP);
+    out[1] = s->cr3;
+    out[2] = s->cr4;
+    out[3] = s->efer;
+}
+
+/* What was cached of translations before SMM holds if nothing that steers them was changed in the save area. */
+static void back_outside(X86 *s, bool smm_paged)
+{
+    uint64_t now[4];
+
+    steering(s, now);
+    tcg_set_cr3(s, true);
+    if (smm_paged || memcmp(now, s->before_smm, sizeof(now)))
+        tcg_flush_all(s);
+}
+
 void x86_smi(X86 *s)
 {
     uint64_t base = s->smbase;
@@ -68,6 +87,7 @@ void x86_smi(X86 *s)
     if (log_on(LOG_INT))
         log_print("x86: SMI on CPU %u, pc %#" PRIx64 ", SMBASE %#" PRIx64 "\n", s->env.cpu->index, s->env.pc, base);
     save(s);
+    steering(s, s->before_smm);
     s->smm = 1;
     s->env.cpu->attrs.secure = true;
     s->smm_nmi_was_blocked = s->nmi_blocked;
@@ -80,7 +100,7 @@ void x86_smi(X86 *s)
     x86_set_eflags(s, 2, ~0ull);
     for (unsigned i = 0; i < 6; i++)
         x86_set_seg(s, i, i == SEG_CS ? (uint16_t)(base >> 4) : 0, i == SEG_CS ? base : 0, UINT32_MAX, 0x8093);
-    tcg_flush_all(s);
+    tcg_set_cr3(s, true); /* as it was left: flat */
     x86_arm_debug(s);
     s->env.pc = (uint32_t)(base + 0x8000);
 }
@@ -89,6 +109,7 @@ bool x86_rsm(X86 *s)
 {
     uint64_t flags = get(s, MAP + 0x170, 8), rip = get(s, MAP + 0x178, 8);
     X86Table *tables[] = { &s->gdt, &s->ldt, &s->idt, &s->tr };
+    bool paged = s->cr0 & CR0_PG;
 
     for (unsigned i = 0; i < 16; i++)
         s->env.v[i] = get(s, MAP + 0x1f8 - i * 8, 8);
@@ -118,7 +139,7 @@ bool x86_rsm(X86 *s)
     s->env.cpu->attrs.secure = false;
     s->nmi_blocked = s->smm_nmi_was_blocked;
     x86_set_eflags(s, flags, ~0ull);
-    tcg_flush_all(s);
+    back_outside(s, paged);
     x86_arm_debug(s);
     s->env.pc = code64(s) ? rip : (uint32_t)(rip + seg_base(s, SEG_CS));
     if (log_on(LOG_INT))
