@@ -184,6 +184,7 @@ Tail *t1_tail(T1 *t, TailKind kind)
 {
     Tail *k = &t->tail[t->ntails++];
 
+    g_assert(t->ntails <= G_N_ELEMENTS(t->tail));
     memset(k, 0, sizeof(*k));
     k->kind = kind;
     k->op = &t->b->ops[t->i];
@@ -194,6 +195,7 @@ Tail *t1_tail(T1 *t, TailKind kind)
 void t1_call(T1 *t, const uint8_t *stub, unsigned insn)
 {
     a_jump(&t->a, 17, stub);
+    g_assert(t->nside < MAX_OPS);
     t->side[t->nside++] = (SidePoint){ (uint32_t)(t->a.p - t->start), (uint8_t)insn };
 }
 

@@ -57,7 +57,7 @@ typedef struct T1 {
     uint8_t group_of[MAX_OPS];
     uint8_t *careful[2 * IR_GROUPS]; /* jumps of failed checks */
     unsigned ncareful;
-    Tail tail[MAX_OPS + 8];
+    Tail tail[2 * MAX_OPS]; /* an op has two at most */
     unsigned ntails, nside;
     SidePoint *side;
 } T1;
