@@ -162,8 +162,10 @@ void chr_detach(Chr *c, void *o)
         if (g_array_index(c->users, ChrUser, i).o != o)
             continue;
         g_array_remove_index(c->users, i);
-        if (c->mux)
+        if (c->mux) {
+            chr__mux_removed(c->mux, i);
             chr__mux_focus(c->mux, c->users->len ? c->users->len - 1 : 0);
+        }
         return;
     }
 }

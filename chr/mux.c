@@ -8,12 +8,15 @@
 #include "chr/priv.h"
 
 enum { ESCAPE = 1, FIFO = 256 };
+typedef struct Typed { /* for one user, not taken yet */
+    uint8_t byte[FIFO];
+    unsigned used;
+} Typed;
 struct Mux {
     Chr *c;
     guint focus;
     bool escaped, stamps, line_start;
-    uint8_t fifo[FIFO]; /* typed, not taken yet */
-    unsigned used;
+    GArray *typed; /* of Typed, by user */
     int64_t since;
 };
 
@@ -24,12 +27,26 @@ Mux *chr__mux_new(Chr *c)
     m->c = c;
     m->line_start = true;
     m->since = host_now();
+    m->typed = g_array_new(FALSE, TRUE, sizeof(Typed));
     return m;
 }
 
-void chr__mux_free(Mux *m) { g_free(m); }
+void chr__mux_free(Mux *m)
+{
+    g_array_free(m->typed, TRUE);
+    g_free(m);
+}
+
+/* What waits for the user that has the focus. Pointer good until another user gets it. */
+static Typed *waiting(Mux *m)
+{
+    if (m->focus >= m->typed->len)
+        g_array_set_size(m->typed, m->focus + 1);
+    return &g_array_index(m->typed, Typed, m->focus);
+}
+
 guint chr__mux_focused(const Mux *m) { return m->focus; }
-size_t chr__mux_room(Mux *m) { return FIFO - m->used; }
+size_t chr__mux_room(Mux *m) { return FIFO - waiting(m)->used; }
 
 static ChrUser *focused(Mux *m)
 {
@@ -56,15 +73,16 @@ void chr__mux_flush(Mux *m)
 {
     for (;;) { /* ends when the fifo is empty or nobody takes */
         ChrUser *u = focused(m);
-        size_t room = u && u->can_take && m->used ? u->can_take(u->o) : 0;
+        Typed *t = waiting(m);
+        size_t room = u && u->can_take && t->used ? u->can_take(u->o) : 0;
         uint8_t part[FIFO];
-        unsigned n = (unsigned)MIN(room, m->used);
+        unsigned n = (unsigned)MIN(room, t->used);
 
         if (!n)
             return;
-        memcpy(part, m->fifo, n);
-        memmove(m->fifo, m->fifo + n, m->used - n);
-        m->used -= n;
+        memcpy(part, t->byte, n);
+        memmove(t->byte, t->byte + n, t->used - n);
+        t->used -= n;
         u->take(u->o, part, n);
     }
 }
@@ -110,6 +128,13 @@ static void command(Mux *m, uint8_t ch)
     }
 }
 
+/* A user is gone: what the ones behind it had typed moves with them. */
+void chr__mux_removed(Mux *m, guint user)
+{
+    if (user < m->typed->len)
+        g_array_remove_index(m->typed, user);
+}
+
 void chr__mux_take(Mux *m, const uint8_t *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -121,8 +146,10 @@ void chr__mux_take(Mux *m, const uint8_t *p, size_t n)
         if (was && p[i] != ESCAPE) {
             chr__mux_flush(m);
             command(m, p[i]);
-        } else if (m->used < FIFO) {
-            m->fifo[m->used++] = p[i];
+        } else if (waiting(m)->used < FIFO) {
+            Typed *t = waiting(m);
+
+            t->byte[t->used++] = p[i];
         }
     }
     chr__mux_flush(m);

@@ -61,6 +61,7 @@ size_t chr__mux_room(Mux *m);
 void chr__mux_take(Mux *m, const uint8_t *p, size_t n);
 void chr__mux_flush(Mux *m);
 void chr__mux_focus(Mux *m, guint user);
+void chr__mux_removed(Mux *m, guint user);
 guint chr__mux_focused(const Mux *m);
 /* Timestamps (Ctrl-A t): the text to send instead, or NULL for as it is */
 GByteArray *chr__mux_stamp(Mux *m, const uint8_t *p, size_t n);

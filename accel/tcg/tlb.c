@@ -90,6 +90,8 @@ static bool places(Env *e, uint64_t va, unsigned n, bool write, Place p[2], unsi
     *first = MIN(PAGE - (unsigned)(va & (PAGE - 1)), n);
     if (*first < n && code64(x86(e)) && !canonical(x86(e), va + n - 1))
         return x86_raise(x86(e), EXC_GP, 0);
+    if (UNLIKELY(*first < n) && !code64(x86(e)) && (va + n - 1) >> 32) /* past the limit of a flat segment */
+        return x86_raise(x86(e), EXC_GP, 0);
     return place(e, va, write, &p[0]) && (*first == n || place(e, va + *first, write, &p[1]));
 }
 

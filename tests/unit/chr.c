@@ -223,6 +223,12 @@ static void mux(Vm *vm)
     check_eq(write(pair[1], "later", 5), 5);
     spin(vm, 20);
     check_str(a.got->str, "to a\001");
+    check_eq(write(pair[1], "\001cyours", 7), 7); /* .. for the one it was typed to */
+    spin(vm, 20);
+    check_str(b.got->str, "to byours");
+    check_eq(write(pair[1], "\001c", 2), 2);
+    spin(vm, 20);
+    check_str(a.got->str, "to a\001");
     a.room = 100;
     chr_accept_input(c);
     check_str(a.got->str, "to a\001later");
