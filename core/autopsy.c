@@ -60,6 +60,8 @@ bool autopsy_report(Vm *vm, Cpu *cpu, const Exit *e, const char *what)
         cpu_sync(cpu, RG_ALL);
         if (cpu->target->autopsy)
             meant = cpu->target->autopsy(cpu, e, first, report);
+        if (cpu->accel->past)
+            cpu->accel->past(cpu, report);
     }
     if (!meant) {
         g_string_append_printf(page, "menura: %s: %s\n", what, first->len ? first->str : "the cause is not known");

@@ -95,6 +95,7 @@ next:
         return;
     }
 enter:
+    env_note(e, pc);
     blk = jc_find(e, pc);
     if (UNLIKELY(!blk)) {
         e->pc = pc;
@@ -199,6 +200,7 @@ jump: {
     }
     if (UNLIKELY(e->one_block))
         return;
+    env_note(e, pc);
     to = blk->dead ? NULL : jc_find(e, pc); /* a block that runs once is followed by a proper look-up */
     if (!to)
         to = block_get(e, pc);

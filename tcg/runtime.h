@@ -76,6 +76,7 @@ static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
     set[n / 64] = (set[n / 64] & ~(1ull << (n % 64))) | (uint64_t)on << (n % 64);
 }
 
+enum { ENV_PAST = 16 };
 enum { ENV_MODE_ONE = 1 << 7 }; /* the one bit of the mode word the engine knows: blocks of one instruction, unlinked */
 struct Env {
     uint64_t v[256]; /* guest registers, other globals, temps, dump; v[V_NONE] is always zero */
@@ -103,6 +104,10 @@ struct Env {
     } jit;
     bool one_block; /* the interpreter returns after each block: another executor decides */
     bool in_host;   /* generated code runs, or called C */
+    struct EnvPast { /* for an autopsy: the last pcs whose block was looked up; links between blocks pass it by */
+        uint64_t pc, times; /* times: in a row */
+    } past[ENV_PAST];
+    uint32_t npast; /* changes of pc so far; the newest is at npast % ENV_PAST */
 };
 
 typedef struct Link {
@@ -156,6 +161,17 @@ static inline bool block_may_link(const Block *from, unsigned slot, const Block 
     return !from->dead && !to->dead && !(from->rel && (far || !to->rel || to->crosses));
 }
 static inline void env_enter_page(Env *e, uint64_t pc) { e->v[V_PAGE] = pc & -(uint64_t)PAGE; }
+
+static inline void env_note(Env *e, uint64_t pc)
+{
+    struct EnvPast *p = &e->past[e->npast % ENV_PAST];
+
+    if (p->pc != pc) {
+        p = &e->past[++e->npast % ENV_PAST];
+        *p = (struct EnvPast){ pc, 0 };
+    }
+    p->times++;
+}
 
 /* tcg/interp.c */
 void interp_lower(Block *blk, const IrBlock *b);

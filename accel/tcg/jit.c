@@ -159,6 +159,7 @@ void tcg_jit_run(TcgCpu *t)
     while (LIKELY(!__atomic_load_n(&e->exit_req, __ATOMIC_RELAXED))) {
         b = t->next;
         t->next = NULL;
+        env_note(e, e->pc);
         if (!b)
             b = jc_find(e, e->pc);
         if (!b)

@@ -371,6 +371,6 @@ static bool smm(const Vm *vm) { return true; }
 
 static const Accel tcg = {
     .name = "tcg", .desc = "software CPU", .smm = smm, .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
-    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .pull = pull, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .pull = pull, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats, .past = tcg_past,
 };
 ACCEL(tcg);

@@ -142,6 +142,8 @@ static inline void tcg_exec(TcgCpu *t)
     else
         interp_run(&t->s->env);
 }
+/* past.c */
+void tcg_past(Cpu *c, GString *out);
 /* debug.c */
 bool tcg_debug(Cpu *c, const DebugPoint *v, size_t n, bool step, Error **err);
 bool tcg_break_at(const TcgCpu *t, uint64_t pc);

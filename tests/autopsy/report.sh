@@ -25,6 +25,12 @@ for t in '^menura: triple fault: .*stack' 'page walk of 0x3ffffff8 from CR3' 'PD
 run 'device accesses' 66 "$menura" run "$work/idt-limit-0" "${plain[@]}"
 says 'device accesses' 'i8259 io\.write <- 0xfe'
 says 'device accesses' 'i8254 io\.write <- 0x34|pit io\.write <- 0x34'
+for j in on off; do
+  run "blocks, jit=$j" 66 "$menura" run "$work/stack-unmapped" "${plain[@]:2}" -accel "tcg,jit=$j"
+  says "blocks, jit=$j" '^  last blocks entered by look-up .*oldest first$'
+  at=$(sed -n 's/^  blocks known to hold the last instruction: \(0x[0-9a-f]*\) .*/\1/p' "$work/err")
+  { [ -n "$at" ] && grep -qE "^    $at\b" "$work/err"; } || fail "blocks, jit=$j: the block that died is not among those looked up"
+done
 run '-no-reboot ends' 0 "$system" "${plain[@]}" -kernel "$work/stack-unmapped" -no-reboot
 says -no-reboot '^menura: triple fault: '
 run '-action reboot=shutdown ends' 0 "$system" "${plain[@]}" -kernel "$work/stack-unmapped" -action reboot=shutdown
