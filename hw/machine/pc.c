@@ -300,7 +300,7 @@ static bool add_floppies(Pc *m, Error **err)
 
 static bool add_vga(Pc *m, Error **err)
 {
-    const char *vga = m->vm->cfg.vga ? m->vm->cfg.vga : "std";
+    const char *vga = m->vm->cfg.vga ? m->vm->cfg.vga : m->vm->cfg.nodefaults ? "none" : "std";
 
     if (!strcmp(vga, "none"))
         return true;

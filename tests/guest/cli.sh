@@ -62,6 +62,14 @@ check 0 'tcg options' -accel tcg,help
 check 0 'std' -vga help
 check 1 'no such card' -vga voodoo
 
+# A graphic card that nobody asked for, and its absence
+for t in '1 -vga std' '0 ' '0 -vga none'; do
+  got=$(printf 'info pci\nquit\n' | timeout 60 "$m" $quiet ${t#* } -monitor stdio 2>&1 | grep -c 1234:1111)
+  [ "$got" = "${t%% *}" ] || { echo "FAIL: -nodefaults ${t#* }: $got cards"; n=$((n + 1)); }
+done
+got=$(printf 'info pci\nquit\n' | timeout 60 "$m" -accel tcg -display none -S -monitor stdio 2>&1 | grep -c 1234:1111)
+[ "$got" = 1 ] || { echo "FAIL: without -nodefaults: $got cards"; n=$((n + 1)); }
+
 # 200 KB of [ on the machine protocol are an error there, and it goes on
 { echo '{"execute":"qmp_capabilities"}'; head -c 200000 /dev/zero | tr '\0' '['; echo; echo '{"execute":"quit"}'; } >"$tmp/deep"
 out=$(timeout 60 "$m" $quiet -qmp stdio <"$tmp/deep" 2>&1)
