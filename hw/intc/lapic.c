@@ -1,28 +1,10 @@
 /*
- * hw/intc/lapic.c - the local APIC: xAPIC and x2APIC, timer with TSC deadline, inter-processor interrupts, and the
- * software back end for messages. Source: Intel SDM vol. 3A chapter 11.
+ * hw/intc/lapic.c - the local APIC: xAPIC and x2APIC, inter-processor interrupts, and the software back end for
+ * messages; the timer is in lapic-timer.c. Source: Intel SDM vol. 3A chapter 11.
  * Threads: IRR and the PIC's line are atomics that anyone may set; ISR, TPR and the registers belong to the vCPU's
  * thread (MMIO comes under the VM lock from it). Rows would not help: the window is one per CPU at one address.
  */
-#include "hw/intc/intc.h"
-#include "target/x86/cpu.h"
-
-enum { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
-enum { MASKED = 1 << 16, PENDING = 1 << 12 };
-
-typedef struct Lapic {
-    Dev dev;
-    Cpu *cpu;
-    uint64_t base, deadline;
-    uint32_t id, tpr, ldr, dfr, svr, esr, esr_new, icr_lo, icr_hi, lvt[LVTS], initial, divide;
-    uint32_t irr[8], isr[8], tmr[8];
-    bool extint;
-    int64_t timer_start;
-    Timer timer;
-    int (*pic_ack)(void *arg);
-    void *pic_arg;
-} Lapic;
-#define LAPIC(d) ((Lapic *)(d))
+#include "hw/intc/lapic-priv.h"
 
 static int highest(const uint32_t v[8])
 {
@@ -48,7 +30,7 @@ static uint32_t ppr(const Lapic *s)
 }
 
 /* Any thread. */
-static void accept(Lapic *s, unsigned vector, bool level)
+void lapic__accept(Lapic *s, unsigned vector, bool level)
 {
     if (vector < 16 || !(s->svr & 0x100) || !enabled(s))
         return;
@@ -64,7 +46,7 @@ static void deliver(Lapic *s, unsigned mode, unsigned vector, bool level)
 {
     switch (mode) {
     case 0:
-    case 1: accept(s, vector, level); break;
+    case 1: lapic__accept(s, vector, level); break;
     case 2: cpu_request(s->cpu, CPU_REQ_SMI); break;
     case 4: cpu_request(s->cpu, CPU_REQ_NMI); break;
     case 5: cpu_request(s->cpu, CPU_REQ_INIT); break;
@@ -142,67 +124,6 @@ static void write_icr(Lapic *s)
     }
 }
 
-/* ---- timer: 1 GHz bus clock ---- */
-static unsigned shift_of(const Lapic *s)
-{
-    unsigned d = (s->divide & 3) | (s->divide >> 1 & 4);
-
-    return (d + 1) & 7;
-}
-static int64_t tick_ns(const Lapic *s) { return 1ll << shift_of(s); }
-static unsigned timer_mode(const Lapic *s) { return s->lvt[LVT_TIMER] >> 17 & 3; }
-
-static uint32_t current_count(const Lapic *s)
-{
-    int64_t gone;
-
-    if (!s->initial || timer_mode(s) == 2)
-        return 0;
-    gone = (vm_now(s->cpu->vm) - s->timer_start) >> shift_of(s);
-    if (timer_mode(s) == 1)
-        return (uint32_t)(s->initial - (uint64_t)gone % s->initial);
-    return gone >= (int64_t)s->initial ? 0 : (uint32_t)(s->initial - gone);
-}
-
-static void start_timer(Lapic *s)
-{
-    timer_del(&s->timer);
-    if (timer_mode(s) == 2 || !s->initial)
-        return;
-    s->timer_start = vm_now(s->cpu->vm);
-    timer_at(&s->timer, s->timer_start + (int64_t)s->initial * tick_ns(s));
-}
-
-static void arm_deadline(Lapic *s)
-{
-    X86 *x = s->cpu->regs;
-    uint64_t now = x86_tsc(x);
-
-    timer_del(&s->timer);
-    if (timer_mode(s) == 2 && s->deadline)
-        timer_in(&s->timer, s->deadline <= now ? 0 : (int64_t)muldiv64(MIN(s->deadline - now, 1ull << 60), SEC, x->tsc_hz));
-}
-
-static void timer_fired(Dev *d)
-{
-    Lapic *s = LAPIC(d);
-
-    if (s->cpu && s->cpu->sleeps_in_run)
-        return; /* the accelerator's APIC counts; ours only held the state */
-    if (!(s->lvt[LVT_TIMER] & MASKED))
-        accept(s, s->lvt[LVT_TIMER] & 0xff, false);
-    if (timer_mode(s) == 2) {
-        s->deadline = 0;
-    } else if (timer_mode(s) == 1 && s->initial) {
-        int64_t period = MAX((int64_t)s->initial * tick_ns(s), 1000), now = vm_now(s->cpu->vm);
-
-        s->timer_start += period;
-        if (now - s->timer_start > period) /* late: lost ticks are dropped */
-            s->timer_start = now;
-        timer_at(&s->timer, s->timer_start + period);
-    }
-}
-
 /* ---- registers, by number = offset / 16 ---- */
 static bool get_reg(Lapic *s, unsigned n, uint32_t *v)
 {
@@ -221,7 +142,7 @@ static bool get_reg(Lapic *s, unsigned n, uint32_t *v)
     case 0x30: *v = s->icr_lo; break;
     case 0x31: *v = s->icr_hi; break;
     case 0x38: *v = s->initial; break;
-    case 0x39: *v = current_count(s); break;
+    case 0x39: *v = lapic__current_count(s); break;
     case 0x3e: *v = s->divide; break;
     default:
         if (n >= 0x10 && n < 0x18)
@@ -261,14 +182,14 @@ static void set_tpr(Lapic *s, uint32_t v)
 static void set_lvt(Lapic *s, unsigned i, uint32_t v)
 {
     static const uint32_t mask[LVTS] = { 0x107ff, 0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
-    unsigned old = timer_mode(s);
+    unsigned old = lapic__timer_mode(s);
 
     if (!(s->svr & 0x100))
         v |= MASKED;
     s->lvt[i] = v & mask[i];
-    if (i == LVT_TIMER && timer_mode(s) != old) {
+    if (i == LVT_TIMER && lapic__timer_mode(s) != old) {
         s->deadline = 0;
-        if (old == 2 || timer_mode(s) == 2) {
+        if (old == 2 || lapic__timer_mode(s) == 2) {
             s->initial = 0;
             timer_del(&s->timer);
         }
@@ -305,9 +226,9 @@ static bool set_reg(Lapic *s, unsigned n, uint32_t v)
         break;
     case 0x31: s->icr_hi = v; break;
     case 0x38:
-        if (timer_mode(s) != 2) {
+        if (lapic__timer_mode(s) != 2) {
             s->initial = v;
-            start_timer(s);
+            lapic__start_timer(s);
         }
         break;
     case 0x3e: s->divide = v & 0xb; break;
@@ -412,7 +333,7 @@ static bool msr_read(void *chip, uint32_t msr, uint64_t *v)
     uint32_t x;
 
     if (msr == 0x6e0) {
-        *v = timer_mode(s) == 2 ? s->deadline : 0;
+        *v = lapic__timer_mode(s) == 2 ? s->deadline : 0;
         return true;
     }
     if (!x2(s) || msr == 0x80e || msr == 0x831 || !get_reg(s, msr - 0x800, &x))
@@ -428,9 +349,9 @@ static bool msr_write(void *chip, uint32_t msr, uint64_t v)
 
     lock_take(&s->cpu->vm->lock);
     if (msr == 0x6e0) {
-        if (timer_mode(s) == 2) {
+        if (lapic__timer_mode(s) == 2) {
             s->deadline = v;
-            arm_deadline(s);
+            lapic__arm_deadline(s);
         }
     } else if (!x2(s) || (msr != 0x830 && v >> 32) || msr == 0x802 || msr == 0x80d || msr == 0x80e || msr == 0x831) {
         ok = false;
@@ -439,7 +360,7 @@ static bool msr_write(void *chip, uint32_t msr, uint64_t v)
         s->icr_lo = (uint32_t)v;
         write_icr(s);
     } else if (msr == 0x83f) {
-        accept(s, v & 0xff, false);
+        lapic__accept(s, v & 0xff, false);
     } else {
         ok = set_reg(s, msr - 0x800, (uint32_t)v);
     }
@@ -498,23 +419,10 @@ static void get_state(void *chip, LapicState *p)
     memset(p, 0, sizeof(*p));
     for (unsigned n = 0; n < 0x40; n++)
         get_reg(s, n, &p->reg[n]);
-    if (timer_mode(s) == 0 && !timer_pending(&s->timer))
+    if (lapic__timer_mode(s) == 0 && !timer_pending(&s->timer))
         p->reg[0x38] = p->reg[0x39] = 0; /* expired: it must not start again */
     p->base = s->base;
-    p->deadline = timer_mode(s) == 2 ? s->deadline : 0;
-}
-
-static void set_timer(Lapic *s, uint32_t left)
-{
-    timer_del(&s->timer);
-    if (timer_mode(s) == 2) {
-        arm_deadline(s);
-    } else if (s->initial) {
-        left = MIN(left, s->initial);
-        s->timer_start = vm_now(s->cpu->vm) - (int64_t)(s->initial - left) * tick_ns(s);
-        if (left)
-            timer_at(&s->timer, s->timer_start + (int64_t)s->initial * tick_ns(s));
-    }
+    p->deadline = lapic__timer_mode(s) == 2 ? s->deadline : 0;
 }
 
 static void set_state(void *chip, const LapicState *p)
@@ -544,7 +452,7 @@ static void set_state(void *chip, const LapicState *p)
     s->initial = p->reg[0x38];
     s->divide = p->reg[0x3e] & 0xb;
     s->deadline = p->deadline;
-    set_timer(s, p->reg[0x39]);
+    lapic__set_timer(s, p->reg[0x39]);
     dev_leave(&s->dev);
 }
 
@@ -567,7 +475,7 @@ static const Field lapic_state[] = {
     FIELD(Lapic, svr, .reset = 0xff), FIELD(Lapic, esr), FIELD(Lapic, esr_new), FIELD(Lapic, icr_lo), FIELD(Lapic, icr_hi),
     ARRAY_FIELD(Lapic, lvt, .reset = MASKED), FIELD(Lapic, initial), FIELD(Lapic, divide), ARRAY_FIELD(Lapic, irr), ARRAY_FIELD(Lapic, isr),
     ARRAY_FIELD(Lapic, tmr), FIELD(Lapic, extint, .keep = true), FIELD(Lapic, timer_start),
-    TIMER(Lapic, timer, timer_fired, CLOCK_VM, MISSED_DROP),
+    TIMER(Lapic, timer, lapic__timer_fired, CLOCK_VM, MISSED_DROP),
     TRANSIENT(Lapic, cpu, "wiring", .keep = true), TRANSIENT(Lapic, pic_ack, "wiring", .keep = true), TRANSIENT(Lapic, pic_arg, "wiring", .keep = true),
 };
 static const DevClass lapic = {
