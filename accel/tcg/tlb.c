@@ -95,11 +95,15 @@ static bool places(Env *e, uint64_t va, unsigned n, bool write, Place p[2], unsi
     return place(e, va, write, &p[0]) && (*first == n || place(e, va + *first, write, &p[1]));
 }
 
+/* Helpers walk through long operands: outside 64-bit code linear addresses wrap at 4 GiB. */
+static uint64_t wrapped(Env *e, uint64_t va) { return UNLIKELY(va >> 32) && !code64(x86(e)) ? (uint32_t)va : va; }
+
 bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write)
 {
     Place p[2];
     unsigned first;
 
+    va = wrapped(e, va);
     if (!places(e, va, n, for_write, p, &first))
         return false;
     if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, for_write))
@@ -118,6 +122,7 @@ bool mem_store(Env *e, uint64_t va, unsigned n, const void *in)
     Place p[2];
     unsigned first;
 
+    va = wrapped(e, va);
     if (!places(e, va, n, true, p, &first))
         return false;
     if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, true))

@@ -167,7 +167,7 @@ def main():
             print("SKIP: the demo cannot be made here (see above)")
             return 77
         screen = Screen(folder)
-        env = {**os.environ, "DISPLAY": screen.name, "MENURA": menura, "MENURA_DEMO": demo, "SDL_AUDIODRIVER": "dummy"}
+        env = {**os.environ, "DISPLAY": screen.name, "MENURA": os.path.abspath(menura), "MENURA_DEMO": demo, "SDL_AUDIODRIVER": "dummy"}
         run = subprocess.Popen([script], env=env, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             session(screen, run, out, folder)
