@@ -36,6 +36,24 @@ void vm_set_eoi_handler(Vm *vm, void (*fn)(void *chip, uint8_t vector), void *ch
     vm->priv->eoi_chip = chip;
 }
 
+bool vm_ferr(Vm *vm, bool level)
+{
+    bool ignne;
+
+    if (!vm->priv->ferr)
+        return true;
+    lock_take(&vm->lock);
+    ignne = vm->priv->ferr(vm->priv->ferr_chip, level);
+    lock_drop(&vm->lock);
+    return ignne;
+}
+
+void vm_set_ferr_handler(Vm *vm, bool (*fn)(void *chip, bool level), void *chip)
+{
+    vm->priv->ferr = fn;
+    vm->priv->ferr_chip = chip;
+}
+
 bool vm_chips_in_kernel(const Vm *vm) { return vm->irq && vm->irq->pin_set; }
 
 static void port_release(void *p)

@@ -83,6 +83,9 @@ typedef struct CpuIntc {
 /* IOAPICs that want EOIs (level, remote IRR): any accelerator calls it when vector v is EOI'd broadcast. VM lock taken inside. */
 void vm_eoi(Vm *vm, uint8_t vector);
 void vm_set_eoi_handler(Vm *vm, void (*fn)(void *chip, uint8_t vector), void *chip);
+/* FERR# of a CPU, and the answer IGNNE#. VM lock taken inside. Without a chip for it the error is always ignored. */
+bool vm_ferr(Vm *vm, bool level);
+void vm_set_ferr_handler(Vm *vm, bool (*fn)(void *chip, bool level), void *chip);
 /* The accelerator has PIC, IOAPIC, LAPICs and PIT itself: the models only hold their state while it is saved. */
 bool vm_chips_in_kernel(const Vm *vm);
 /* Send an MSI (addr 0xfeexxxxx): to vm->irq->msi_send. */

@@ -67,6 +67,8 @@ struct VmPriv {
     GCond exit_cond;
     void (*eoi)(void *chip, uint8_t vector);
     void *eoi_chip;
+    bool (*ferr)(void *chip, bool level);
+    void *ferr_chip;
     GHashTable *cpu_classes;
     bool powered;
     GPtrArray *buses; /* of Bus *, in order of creation; NULL: none yet */

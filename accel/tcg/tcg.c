@@ -103,6 +103,11 @@ static bool stopped(X86 *s, Cpu *c, bool tf, Exit *x)
         return false;
     case FAULT_POLL: x86_after_insn(s, tf); return false;
     case FAULT_HALT:
+        if (f.err) { /* stays before this instruction until an interrupt comes */
+            s->shadow = 0;
+            *x = (Exit){ .kind = EXIT_HALT };
+            return true;
+        }
         e->pc = f.addr;
         if (x86_after_insn(s, tf))
             return false;

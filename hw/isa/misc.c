@@ -1,9 +1,11 @@
 /*
- * hw/isa/misc.c - single-purpose ports: system control port A (92h: A20 gate, fast reset), debug console,
- * debug exit, pvpanic. Source: PS/2 technical reference (port 92), Bochs' port E9/402 convention, the pvpanic
+ * hw/isa/misc.c - single-purpose ports: system control port A (92h: A20 gate, fast reset), coprocessor error, debug console,
+ * debug exit, pvpanic. Source: PS/2 technical reference (port 92), Intel ICH9 data sheet
+ * (port F0, FERR# and IGNNE#), Bochs' port E9/402 convention, the pvpanic
  * specification (bit 0: panicked, bit 1: crash loaded).
  */
 #include "chr/chr.h"
+#include "core/irqchip.h"
 #include "hw/isa/isa.h"
 
 /* ---- port 92 ---- */
@@ -34,6 +36,58 @@ static const IsaClass port92 = {
     .port[0] = { .base = 0x92, .bank = &port92_bank },
 };
 DEVICE_OF(Port92, port92, &port92.dev);
+/* clang-format on */
+
+/* ---- coprocessor error (port F0): FERR# of the CPU becomes line 13; a write ends it and holds IGNNE# while FERR# lasts ---- */
+typedef struct Ferr {
+    Dev dev;
+    uint8_t ferr, ignne, irq;
+} Ferr;
+#define FERR(d) ((Ferr *)(void *)(d))
+
+static bool ferr_irq(const Dev *d) { return FERR(d)->irq; }
+
+static bool ferr_pin(void *chip, bool level)
+{
+    Ferr *s = chip;
+
+    dev_enter(&s->dev);
+    if (level && !s->ferr)
+        s->irq = 1;
+    if (!level)
+        s->ignne = s->irq = 0;
+    s->ferr = level;
+    dev_leave(&s->dev);
+    return s->ignne;
+}
+
+static void coproc_err(Dev *d, uint64_t val, unsigned lanes)
+{
+    FERR(d)->irq = 0;
+    FERR(d)->ignne = FERR(d)->ferr;
+}
+
+static bool ferr_init(Obj *o, Error **err)
+{
+    vm_set_ferr_handler(o->vm, ferr_pin, o);
+    return true;
+}
+
+static void ferr_fini(Obj *o) { vm_set_ferr_handler(o->vm, NULL, NULL); }
+
+/* clang-format off */
+static const Field ferr_state[] = { FIELD(Ferr, ferr), FIELD(Ferr, ignne), FIELD(Ferr, irq) };
+static const Reg ferr_regs[] = {
+    { .name = "COPROC_ERR", .off = 0, NOFIELD(1), .wrote = coproc_err, .doc = "a write: interrupt off, IGNNE# while FERR# is on" },
+};
+static const Bank ferr_bank = { "coproc-err", 1, TABLE(ferr_regs) };
+static const Out ferr_outs[] = { { "irq", ferr_irq } };
+static const IsaClass ferr = {
+    ISA_DEVICE(Ferr, "coproc-err", "Coprocessor error"), .dev.no_user = true, .dev.obj.init = ferr_init, .dev.obj.fini = ferr_fini,
+    .dev.state = TABLE(ferr_state), .dev.outs = ferr_outs, .dev.nouts = 1, .dev.banks = &ferr_bank,
+    .port[0] = { .base = 0xf0, .bank = &ferr_bank },
+};
+DEVICE_OF(Ferr, ferr, &ferr.dev);
 /* clang-format on */
 
 /* ---- isa-debugcon ---- */

@@ -226,9 +226,11 @@ static bool add_control_ports(Pc *m, Error **err)
 {
     Vm *vm = m->vm;
     Dev *port92 = dev_plug(vm, &m->isa->bus, "port92", err), *kbc = NULL;
+    Dev *ferr = port92 ? dev_plug(vm, &m->isa->bus, "coproc-err", err) : NULL;
 
-    if (!port92 || (m->i8042 && dev_class_find("i8042") && !(kbc = dev_plug(vm, &m->isa->bus, "i8042", err))))
+    if (!ferr || (m->i8042 && dev_class_find("i8042") && !(kbc = dev_plug(vm, &m->isa->bus, "i8042", err))))
         return false;
+    dev_wire(ferr, "irq", 0, m->ends[13][SELF_END]);
     wire_gates(m, port92, kbc);
     return true;
 }

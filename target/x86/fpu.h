@@ -81,6 +81,8 @@ int x87_mem(unsigned op11);
  */
 unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags);
 static inline bool x87_pending(const X86Fpu *f) { return f->sw & FSW_ES; }
+/* Before an instruction that waits, an unmasked exception pending. False: a fault is set. True: IGNNE# says go on. */
+bool x87_report(X86 *s);
 void x87_init(X86Fpu *f); /* FNINIT */
 void x87_clex(X86Fpu *f); /* FNCLEX */
 void x87_set_cw(X86Fpu *f, uint16_t cw);

@@ -1,4 +1,5 @@
 /* target/x86/sys-flags.c - helpers that read and write EFLAGS whole or by bit; HLT and WAIT. */
+#include "target/x86/fpu.h"
 #include "target/x86/helper.h"
 
 /* In virtual-8086 mode with IOPL < 3 the 16-bit forms work on VIF when CR4.VME is set; nothing else is allowed. */
@@ -86,7 +87,7 @@ HELPER(fwait)
 
     if ((s->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
         return x86_raise(s, EXC_NM, 0);
-    if (s->fpu.sw & 0x80)
-        return x86_raise(s, EXC_MF, 0);
+    if (x87_pending(&s->fpu))
+        x87_report(s);
     return 0;
 }

@@ -1,8 +1,9 @@
 /*
  * target/x86/tr-x87.c - x87, FXSAVE and the XSAVE family: one helper call each. SDM volume 1, 8
- * and 13. With CR0.NE clear an unmasked exception is not reported: FERR# and IRQ 13 are left out
- * (as if IGNNE# were asserted).
+ * and 13. With CR0.NE clear an unmasked exception asserts FERR# at the next waiting instruction, which
+ * freezes until an interrupt unless IGNNE# is on (8.7.2).
  */
+#include "core/irqchip.h"
 #include "target/x86/fpu.h"
 #include "target/x86/tr.h"
 #include "tcg/flags.h"
@@ -150,26 +151,47 @@ static unsigned compute(X86 *s, unsigned op11, uint64_t at)
     return r;
 }
 
+bool x87_report(X86 *s)
+{
+    if (s->cr0 & CR0_NE)
+        x86_raise(s, EXC_MF, 0);
+    else if (!vm_ferr(s->env.cpu->vm, true))
+        s->env.fault = (Fault){ FAULT_HALT, 1, 0 };
+    return !s->env.fault.kind;
+}
+
+/* An exception was pending: ES is what the flags and masks say now, and FERR# goes with it. */
+static void ferr_follows(X86 *s)
+{
+    if (s->fpu.sw & ~s->fpu.cw & FPE_ALL)
+        s->fpu.sw |= FSW_ES | FSW_B;
+    else if (!(s->cr0 & CR0_NE))
+        vm_ferr(s->env.cpu->vm, false);
+}
+
 static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
 {
     X86 *s = x86(e);
     const unsigned op11 = how & 0x7ff;
 
-    if (!not_waiting(op11) && x87_pending(&s->fpu)) {
-        if (s->cr0 & CR0_NE) {
-            x86_raise(s, EXC_MF, 0);
-            return 0;
-        }
-        s->fpu.sw &= (uint16_t) ~(FSW_ES | FSW_B);
-    }
-    if (control(s, op11, (unsigned)how, at))
+    const bool was = x87_pending(&s->fpu);
+
+    if (was && !not_waiting(op11) && !x87_report(s))
         return 0;
-    compute(s, op11, at);
-    if (!e->fault.kind) {
-        s->fpu.ip = ip;
-        if ((op11 & 0xc0) != 0xc0)
-            s->fpu.dp = at;
+    if (!control(s, op11, (unsigned)how, at)) {
+        const uint16_t ignored = s->fpu.sw & ~s->fpu.cw & FPE_ALL;
+
+        s->fpu.sw &= (uint16_t) ~(ignored | FSW_ES | FSW_B); /* the host must not see it; it stays pending */
+        compute(s, op11, at);
+        s->fpu.sw |= ignored;
+        if (!e->fault.kind) {
+            s->fpu.ip = ip;
+            if ((op11 & 0xc0) != 0xc0)
+                s->fpu.dp = at;
+        }
     }
+    if (was)
+        ferr_follows(s);
     return 0;
 }
 
@@ -201,7 +223,7 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
 {
     X86 *s = x86(e);
     uint8_t area[512];
-    bool fast = s->efer & EFER_FFXSR && s->cpl == 0 && how & XS_64;
+    bool was, fast = s->efer & EFER_FFXSR && s->cpl == 0 && how & XS_64;
     unsigned xmm = fast ? 0 : how & XS_64 ? 16 : 8;
 
     if (at & 15) {
@@ -212,8 +234,11 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
                   !(how & XS_LOAD))) /* as the silicon does: the last byte first */
         return 0;
     if (how & XS_LOAD) {
+        was = x87_pending(&s->fpu);
         if (get_bytes(e, at, area, 512) && !x86_fxrstor(s, area, how & XS_REXW, xmm))
             x86_raise(s, EXC_GP, 0);
+        if (was)
+            ferr_follows(s);
         return 0;
     }
     if (!mem_load(e, at, 1, area, true)) /* then from the start */
@@ -257,8 +282,12 @@ static uint64_t xsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
     if (!get_bytes(e, at, area, n))
         return 0;
     if (how & XS_LOAD) {
+        bool was = x87_pending(&s->fpu);
+
         if (x86_xrstor(s, area, rfbm, how & XS_S_FORM, rexw, l64))
             x86_raise(s, EXC_GP, 0);
+        if (was)
+            ferr_follows(s);
         return 0;
     }
     x86_xsave(s, area, (X86XsaveKind)(how >> XS_KIND_SHIFT), rfbm, rexw, l64);

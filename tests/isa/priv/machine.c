@@ -158,6 +158,47 @@ static void timers(void)
     outb(0x21, 0xff);
 }
 
+/* CR0.NE = 0: FERR# becomes line 13; port F0 ends it, with IGNNE# until the exception is gone (SDM vol. 1 8.7.2, ICH9 5.x F0h). */
+static volatile unsigned errors;
+static volatile uint16_t error_sw;
+
+static bool on_fpu(Frame *f)
+{
+    uint16_t sw;
+
+    __asm__ volatile("fnstsw %0" : "=m"(sw));
+    if (!errors++)
+        error_sw = sw;
+    outb(0xf0, 0);
+    __asm__ volatile("fld1; fstp %%st(0)" ::: "memory"); /* waits, but IGNNE# is on */
+    __asm__ volatile("fnclex");
+    outb(0xa0, 0x20), outb(0x20, 0x20);
+    return true;
+}
+
+static void fpu_error(void)
+{
+    static const uint16_t unmasked = 0x37b; /* ZM = 0 */
+    ul cr0 = rdcr0();
+
+    outb(0x20, 0x11), outb(0x21, 0x20), outb(0x21, 4), outb(0x21, 1), outb(0x21, 0xfb);
+    outb(0xa0, 0x11), outb(0xa1, 0x28), outb(0xa1, 2), outb(0xa1, 1), outb(0xa1, 0xdf);
+    apic_wr(0x350, 0x700);
+    handlers[0x2d] = on_fpu;
+    wrcr0(cr0 & ~0x2cul);
+    __asm__ volatile("fninit; fldcw %0; fld1; fldz; fdivrp" ::"m"(unmasked));
+    expect(errors, 0, "NE = 0: nothing before an instruction that waits");
+    sti();
+    __asm__ volatile("fwait" ::: "memory");
+    cli();
+    expect(errors, 1, "NE = 0: FWAIT waits for line 13");
+    check((error_sw & 0x84) == 0x84, "NE = 0: the handler sees ES and ZE");
+    __asm__ volatile("fninit; fldcw %0; fld1; fldz; fdivrp; sti; fld1; cli; fninit" ::"m"(unmasked) : "memory");
+    expect(errors, 2, "NE = 0: so does FLD, and FERR# rises again");
+    outb(0x21, 0xff), outb(0xa1, 0xff);
+    wrcr0(cr0);
+}
+
 int main(void)
 {
     outb(0x21, 0xff);
@@ -167,5 +208,7 @@ int main(void)
     msrs();
     tsc();
     timers();
+    if (!option("sparse")) /* of KVM: it has no FERR# */
+        fpu_error();
     return 0;
 }
