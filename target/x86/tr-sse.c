@@ -205,10 +205,8 @@ static uint64_t mmx_do(Env *e, uint64_t id, uint64_t how, uint64_t c)
     unsigned d = how & 31, src = how >> 8 & 31;
     uint8_t in[16] = { 0 };
 
-    if (x87_pending(&s->fpu)) {
-        x86_raise(s, EXC_MF, 0);
+    if (x87_pending(&s->fpu) && !x87_report(s))
         return 0;
-    }
     memcpy(in, mm_reg(s, src), src < VECS ? 8 : 16);
     x86_vop((X86VopId)id)(e, mm_reg(s, d), in, how >> 16 & 0xff);
     if (e->fault.kind || how & PEEK)
@@ -228,7 +226,7 @@ static uint64_t mmx_enter(Env *e, uint64_t a, uint64_t b, uint64_t c)
 static uint64_t mmx_check(Env *e, uint64_t a, uint64_t b, uint64_t c)
 {
     if (x87_pending(&x86(e)->fpu))
-        x86_raise(x86(e), EXC_MF, 0);
+        x87_report(x86(e));
     return 0;
 }
 
@@ -326,10 +324,8 @@ static uint64_t mask_move(Env *e, uint64_t at, uint64_t data, uint64_t mask)
     unsigned n = data < VECS ? 8 : 16;
     const uint8_t *d = mm_reg(s, (unsigned)data), *m = mm_reg(s, (unsigned)mask);
 
-    if (n == 8 && x87_pending(&s->fpu)) {
-        x86_raise(s, EXC_MF, 0);
+    if (n == 8 && x87_pending(&s->fpu) && !x87_report(s))
         return 0;
-    }
     for (unsigned i = n;
          i-- > 0;) /* from the end: a fault on the second page comes before any store */
         if (m[i] & 0x80 && !mem_store(e, at + i, 1, d + i))

@@ -195,6 +195,8 @@ static void fpu_error(void)
     check((error_sw & 0x84) == 0x84, "NE = 0: the handler sees ES and ZE");
     __asm__ volatile("fninit; fldcw %0; fld1; fldz; fdivrp; sti; fld1; cli; fninit" ::"m"(unmasked) : "memory");
     expect(errors, 2, "NE = 0: so does FLD, and FERR# rises again");
+    __asm__ volatile("fninit; fldcw %0; fld1; fldz; fdivrp; sti; paddb %%mm0, %%mm0; cli; fninit" ::"m"(unmasked) : "memory");
+    expect(errors, 3, "NE = 0: and MMX");
     outb(0x21, 0xff), outb(0xa1, 0xff);
     wrcr0(cr0);
 }
