@@ -21,7 +21,8 @@ static bool irq(const Dev *d)
 
 void fdc__result(Fdc *s, const uint8_t *bytes, unsigned n, bool interrupt)
 {
-    memcpy(s->out, bytes, n);
+    if (n)
+        memcpy(s->out, bytes, n);
     s->nout = (uint8_t)n;
     s->at = s->nin = 0;
     s->stage = FDC_NOTHING;

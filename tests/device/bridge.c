@@ -120,6 +120,7 @@ static void places(Vm *vm)
 
     lock_take(&vm->lock);
     check(!dev_plug(vm, bus_find(vm, "rp"), "edu,addr=1", &err) && strstr(error_text(err), "slot 0"));
+    error_free(err);
     check(!dev_plug(vm, bus_find(vm, "rp"), "edu", NULL)); /* taken */
     plug(vm, "br", "pci-bridge,id=leaf,chassis_nr=2,addr=4");
     check(!dev_plug(vm, bus_find(vm, "leaf"), "edu,addr=0", NULL));

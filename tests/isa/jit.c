@@ -156,7 +156,8 @@ static unsigned bytes_of(const uint8_t *code, unsigned n)
     uint8_t all[40];
     Case k;
 
-    memcpy(all, code, n);
+    if (n)
+        memcpy(all, code, n);
     all[n] = 0xcc;
     k = make(all, n + 1);
     engine_load(&k, 1);
