@@ -199,6 +199,7 @@ struct Dev {
     char *id;         /* of -device, or NULL */
     Bus *bus;
     AddrSpace *dma;   /* where its DMA goes; default vm->mem */
+    bool (*may_dma)(const Dev *d); /* set by its bus; NULL: always */
     uint16_t requester;
     Region **regions; /* of its banks */
     Irq *out;         /* all outputs, in table order */

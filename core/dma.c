@@ -7,15 +7,20 @@ enum { BOUNCE_MAX = 1 << 20 };
 
 static AddrSpace *space_of(Dev *d) { return d->dma ? d->dma : d->obj.vm->mem; }
 static MemAttrs attrs_of(const Dev *d) { return (MemAttrs){ .requester = d->requester }; }
+static bool refused(const Dev *d) { return d->may_dma && !d->may_dma(d); }
 
 bool dma_read(Dev *d, uint64_t addr, void *buf, uint64_t len)
 {
+    if (refused(d)) {
+        memset(buf, 0xff, len);
+        return false;
+    }
     return as_read(space_of(d), addr, buf, len, attrs_of(d)) == MEM_OK;
 }
 
 bool dma_write(Dev *d, uint64_t addr, const void *buf, uint64_t len)
 {
-    return as_write(space_of(d), addr, buf, len, attrs_of(d)) == MEM_OK;
+    return !refused(d) && as_write(space_of(d), addr, buf, len, attrs_of(d)) == MEM_OK;
 }
 
 /* RAM that is contiguous from addr, at most len, or NULL. */
@@ -43,7 +48,7 @@ bool dma_map(Dev *d, uint64_t addr, uint64_t *len, DmaDir dir, DmaMap *out)
     VmPriv *p = d->obj.vm->priv;
 
     *out = (DmaMap){ .addr = addr, .dir = (uint8_t)dir };
-    if (!*len)
+    if (!*len || refused(d))
         return false;
     out->host = map_ram(space_of(d), addr, len, dir, &out->block, &out->off);
     if (!out->host) {

@@ -8,8 +8,8 @@
 
 typedef struct Dev Dev;
 typedef enum DmaDir { DMA_TO_RAM, DMA_FROM_RAM } DmaDir;
-/* false: nothing (or not all) is there; the rest of buf is 0xff for reads. Uses dev's address space
- * (PCI: bus master enable is checked by pci_dma_*, hw/pci/pci.h). */
+/* false: nothing (or not all) is there; the rest of buf is 0xff for reads. Uses dev's address space.
+ * A bus may refuse (Dev.may_dma; PCI: while bus master is off). */
 bool dma_read(Dev *d, uint64_t addr, void *buf, uint64_t len);
 bool dma_write(Dev *d, uint64_t addr, const void *buf, uint64_t len);
 /* Little-endian scalars. */

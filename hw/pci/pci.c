@@ -302,6 +302,8 @@ static bool parse_addr(PciDev *p, PciBus *b, Error **err)
     return true;
 }
 
+static bool may_dma(const Dev *d) { return pci_bus_master((const PciDev *)(const void *)d); }
+
 static bool bus_plug(Bus *bus, Dev *d, Error **err)
 {
     PciBus *b = (PciBus *)(void *)bus;
@@ -311,6 +313,7 @@ static bool bus_plug(Bus *bus, Dev *d, Error **err)
         return false;
     p->pbus = b;
     b->slot[p->devfn] = p;
+    d->may_dma = may_dma;
     d->requester = (uint16_t)((b->number << 8 | p->devfn) + 1);
     return true;
 }

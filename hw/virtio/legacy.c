@@ -65,6 +65,8 @@ static void status_w(Dev *d, uint64_t val, unsigned lanes)
         virtio__reset(v);
         return;
     }
+    if (val & ~v->status & VIRTIO_S_DRIVER && !pci_bus_master(&v->pci)) /* old drivers (Linux before 2.6.34) forget it */
+        pci_config_write(&v->pci, 4, pci_config_read(&v->pci, 4, 2) | 4, 2);
     v->status = (uint8_t)(val | (v->status & (VIRTIO_S_NEEDS_RESET | VIRTIO_S_FEATURES_OK)));
     virtio__tell_live(v);
 }

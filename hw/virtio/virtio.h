@@ -17,7 +17,7 @@ enum { VIRTIO_QUEUES = 64, VIRTIO_SEGMENTS = 1024, VIRTIO_QUEUE_MAX = 1024, VIRT
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
 #define VIRTIO_F_VERSION_1 (1ull << 32)
 #define VIRTIO_F_PACKED    (1ull << 34)
-enum { VIRTIO_S_FEATURES_OK = 8, VIRTIO_S_DRIVER_OK = 4, VIRTIO_S_NEEDS_RESET = 0x40 };
+enum { VIRTIO_S_DRIVER = 2, VIRTIO_S_FEATURES_OK = 8, VIRTIO_S_DRIVER_OK = 4, VIRTIO_S_NEEDS_RESET = 0x40 };
 
 typedef struct VirtioQueues { /* by number of the queue */
     uint64_t desc[VIRTIO_QUEUES], driver[VIRTIO_QUEUES], device[VIRTIO_QUEUES]; /* areas, as the driver named them */

@@ -52,6 +52,26 @@ static void dma(Vm *vm)
 }
 TEST("edu/dma", dma);
 
+static void master_off(Vm *vm)
+{
+    Dev *d = t_plug(vm, "edu");
+    uint64_t v;
+
+    as_store(vm->mem, 0x100, 4, 0x1234, MEM_CPU);
+    pci_config_write(PCI(d), 4, 2, 2);
+    move(d, 0x100, 0x40000, 4, 1); /* gets ones */
+    pci_config_write(PCI(d), 4, 6, 2);
+    move(d, 0x40000, 0x800, 4, 1 | 2);
+    as_load(vm->mem, 0x800, 4, &v, MEM_CPU);
+    check_eq(v, UINT32_MAX);
+    pci_config_write(PCI(d), 4, 2, 2);
+    as_store(vm->mem, 0x800, 4, 0, MEM_CPU);
+    move(d, 0x40000, 0x800, 4, 1 | 2); /* arrives nowhere */
+    as_load(vm->mem, 0x800, 4, &v, MEM_CPU);
+    check_eq(v, 0);
+}
+TEST("edu/master-off", master_off);
+
 static unsigned messages;
 static uint32_t last_data;
 

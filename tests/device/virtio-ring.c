@@ -186,6 +186,7 @@ static void test_legacy(Vm *vm)
     check_eq(pci_config_read(PCI(d), 0, 4), 0x10011af4);
     check_eq(pci_config_read(PCI(d), 8, 1), 0);
     check_eq(pci_config_read(PCI(d), 0x2e, 2), 2);
+    pci_config_write(PCI(d), 4, 1, 2); /* the driver does not switch bus master on */
     t_out(vm, IO + 18, 1, 3);
     check(t_in(vm, IO, 4) & 1u << 28);
     t_out(vm, IO + 4, 4, ~0u);
