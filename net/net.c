@@ -152,16 +152,15 @@ void net_detach(NetPort *card)
 
 bool net_link_up(const NetPort *card) { return card->peer && !card->down && !card->peer->down; }
 
-void net_describe_card(NetPort *card, const char *name, const char *model, const uint8_t mac[6])
+static void describe_card(NetPort *card, const Obj *o, const uint8_t mac[6]) /* for `info network` */
 {
-    if (!card->dev)
-        return;
     g_free(card->dev->card);
-    card->dev->card = g_strdup_printf("%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", name, model, mac[0], mac[1], mac[2],
-                                      mac[3], mac[4], mac[5]);
+    card->dev->card = g_strdup_printf("%s: index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", o->name, o->cls->name, mac[0],
+                                      mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-void net_default_mac(Vm *vm, uint8_t mac[6])
+/* An address of the VM's next card, 52:54:00:12:34:56 and on, unless one is set already. */
+static void default_mac(Vm *vm, uint8_t mac[6])
 {
     static const uint8_t first[6] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
     uintptr_t n = (uintptr_t)vm_lookup(vm, "net", "next-mac");
@@ -174,6 +173,18 @@ void net_default_mac(Vm *vm, uint8_t mac[6])
     if (n)
         vm_unregister(vm, "net", "next-mac");
     vm_register(vm, "net", "next-mac", (void *)(n + 1));
+}
+
+bool net_card_init(Obj *card, NetPort *port, const NetPortOps *ops, NetDev *d, uint8_t mac[6], Error **err)
+{
+    default_mac(card->vm, mac);
+    net_port_init(port, card->vm, ops, card);
+    if (!d)
+        return true;
+    if (!net_attach(d, port, err))
+        return false;
+    describe_card(port, card, mac);
+    return true;
 }
 
 /* ---- back ends ---- */

@@ -5,6 +5,7 @@
  */
 #ifndef NET_NET_H
 #define NET_NET_H
+#include "core/obj.h"
 #include "util/error.h"
 #include "util/opts.h"
 #include <sys/uio.h>
@@ -41,9 +42,8 @@ void net_can_take(NetPort *p); /* the owner can take again: what waits for it co
 bool net_attach(NetDev *d, NetPort *card, Error **err);
 void net_detach(NetPort *card);
 bool net_link_up(const NetPort *card);
-/* An address of the VM's next card, 52:54:00:12:34:56 and on, unless one is set already. */
-void net_default_mac(Vm *vm, uint8_t mac[6]);
-void net_describe_card(NetPort *card, const char *name, const char *model, const uint8_t mac[6]); /* for `info network` */
+/* What a card's init does with its end: an address if it has none, its port (ops get the card itself), and the back end, which may be NULL. */
+bool net_card_init(Obj *card, NetPort *port, const NetPortOps *ops, NetDev *d, uint8_t mac[6], Error **err);
 
 /* ---- frames ---- */
 size_t net_flatten(const struct iovec *iov, int n, uint8_t *out, size_t max); /* how much there is; copies at most max */

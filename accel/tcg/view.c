@@ -208,7 +208,7 @@ static void drop_range(View *w, uint64_t va, uint64_t len)
     }
 }
 
-static void drop_code_range(TcgCpu *t, View *w, uint64_t va, uint64_t len)
+static void drop_code_range(View *w, uint64_t va, uint64_t len)
 {
     for (unsigned i = 0; i < w->njused; i++) {
         JcEnt *j = &w->jc[w->jused[i]];
@@ -218,7 +218,7 @@ static void drop_code_range(TcgCpu *t, View *w, uint64_t va, uint64_t len)
     }
 }
 
-static void flush_view_page(TcgCpu *t, View *w, uint64_t va, bool large, bool code)
+static void flush_view_page(View *w, uint64_t va, bool large, bool code)
 {
     unsigned i = (va >> 12) & (TLB_N - 1);
     uint64_t from = large ? va & ~0x1fffffull : va & -(uint64_t)PAGE, len = large ? 0x200000 : PAGE;
@@ -230,7 +230,7 @@ static void flush_view_page(TcgCpu *t, View *w, uint64_t va, bool large, bool co
     if (large)
         drop_range(w, from, len);
     if (large || code)
-        drop_code_range(t, w, from, len);
+        drop_code_range(w, from, len);
 }
 
 static void flush_page(TcgCpu *t, uint64_t va, int only)
@@ -243,7 +243,7 @@ static void flush_page(TcgCpu *t, uint64_t va, int only)
     }
     for (unsigned a = 0; a < ASIDS; a++)
         for (unsigned k = 0; k < VIEWS && is_used(t, a) && (only < 0 || only == (int)a); k++)
-            flush_view_page(t, view_at(t, a, k), va, large, code);
+            flush_view_page(view_at(t, a, k), va, large, code);
     for (unsigned i = 0; i < FETCH_N && (large || code); i++)
         if (large ? t->fetch[i].vpage >> 9 == va >> 21 : t->fetch[i].vpage == va >> 12)
             t->fetch[i].gen = 0;

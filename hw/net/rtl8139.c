@@ -247,14 +247,7 @@ static bool init(Obj *o, Error **err)
 {
     Rtl *s = RTL(o);
 
-    net_default_mac(o->vm, s->conf_mac);
-    net_port_init(&s->port, o->vm, &port_ops, s);
-    if (!s->netdev)
-        return true;
-    if (!net_attach(s->netdev, &s->port, err))
-        return false;
-    net_describe_card(&s->port, o->name, o->cls->name, s->conf_mac);
-    return true;
+    return net_card_init(o, &s->port, &port_ops, s->netdev, s->conf_mac, err);
 }
 
 static void fini(Obj *o)

@@ -408,19 +408,13 @@ static const NetPortOps port_ops = { .can_take = can_take, .take = take, .ready 
 static bool init(Obj *o, Error **err)
 {
     VirtioNet *s = N(o);
-    bool on = s->netdev;
 
     if (s->pairs < 1 || s->pairs > PAIRS_MAX)
         return fail(err, "virtio-net-pci: queues=%u is not between 1 and %u", s->pairs, PAIRS_MAX);
     virtio_set_queues(&s->v, 2u * s->pairs + 1);
-    net_default_mac(o->vm, s->conf_mac);
-    net_port_init(&s->port, o->vm, &port_ops, s);
     s->listener = (VmListener){ .state = state_changed, .self = s };
     vm_listen(o->vm, &s->listener);
-    if (!on || !net_attach(s->netdev, &s->port, err))
-        return !on;
-    net_describe_card(&s->port, o->name, o->cls->name, s->conf_mac);
-    return true;
+    return net_card_init(o, &s->port, &port_ops, s->netdev, s->conf_mac, err);
 }
 
 static void fini(Obj *o)
