@@ -88,15 +88,21 @@ static void load_part(Env *e, const Place *p, unsigned n, void *out)
 static bool places(Env *e, uint64_t va, unsigned n, bool write, Place p[2], unsigned *first)
 {
     *first = MIN(PAGE - (unsigned)(va & (PAGE - 1)), n);
-    if (*first < n && code64(x86(e)) && !canonical(x86(e), va + n - 1))
-        return x86_raise(x86(e), EXC_GP, 0);
-    if (UNLIKELY(*first < n) && !code64(x86(e)) && (va + n - 1) >> 32) /* past the limit of a flat segment */
+    if (UNLIKELY(*first < n) && x86_past_end(x86(e), va, n))
         return x86_raise(x86(e), EXC_GP, 0);
     return place(e, va, write, &p[0]) && (*first == n || place(e, va + *first, write, &p[1]));
 }
 
 /* Helpers walk through long operands: outside 64-bit code linear addresses wrap at 4 GiB. */
 static uint64_t wrapped(Env *e, uint64_t va) { return UNLIKELY(va >> 32) && !code64(x86(e)) ? (uint32_t)va : va; }
+
+bool mem_writable(Env *e, uint64_t va, unsigned n)
+{
+    Place p[2];
+    unsigned first;
+
+    return places(e, wrapped(e, va), n, true, p, &first);
+}
 
 bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write)
 {

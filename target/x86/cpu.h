@@ -122,6 +122,11 @@ static inline bool canonical(const X86 *s, uint64_t va)
 
     return (uint64_t)((int64_t)(va << sh) >> sh) == va;
 }
+/* Do n bytes at va leave the address space: past what is canonical, or outside 64-bit code past 4 GiB, where a flat segment ends? #GP. */
+static inline bool x86_past_end(const X86 *s, uint64_t va, unsigned n)
+{
+    return code64(s) ? !canonical(s, va) || !canonical(s, va + n - 1) : ((uint64_t)(uint32_t)va + n - 1) >> 32;
+}
 
 /* flags.c of the target: EFLAGS whole */
 uint64_t x86_eflags(const X86 *s);
@@ -166,7 +171,9 @@ bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write(X86 *s, uint64_t va, unsigned n, uint64_t v);
 bool x86_read_sys(X86 *s, uint64_t va, unsigned n, uint64_t *v);
 bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v);
-bool x86_aligned(X86 *s, uint64_t va, unsigned n); /* n: a power of two; false: alignment check, #AC raised */
+/* An access of n bytes to an address that should be a multiple of `align`, a power of two. false: alignment check, #AC raised;
+ * not where #GP for the same access comes first (x86_past_end()). */
+bool x86_aligned(X86 *s, uint64_t va, unsigned align, unsigned n);
 /* accel/tcg, on the vCPU's thread; nothing to do when another accelerator runs the vCPU */
 void tcg_flush_all(X86 *s);             /* every translation of addresses */
 void tcg_flush_nonglobal(X86 *s);       /* of all PCIDs */

@@ -107,7 +107,7 @@ HELPER(cmpxchg8b)
 
     if (b == 16 && a & 15)
         return x86_raise(s, EXC_GP, 0);
-    if (!x86_aligned(s, a, 8))
+    if (!x86_aligned(s, a, 8, (unsigned)b))
         return 0;
     le_store(old, n, e->v[RAX]);
     le_store(old + n, n, e->v[RDX]);
@@ -186,7 +186,7 @@ HELPER(enter)
         return 0;
 #undef PUSH
     sp -= b;
-    if (!stack_ok(s, sp & m, (unsigned)a, true) || !x86_aligned(s, stack_base(s) + (sp & m), (unsigned)n) || !mem_load(e, stack_base(s) + (sp & m), (unsigned)n, &v, true))
+    if (!stack_ok(s, sp & m, (unsigned)a, true) || !x86_aligned(s, stack_base(s) + (sp & m), (unsigned)n, (unsigned)n) || !mem_load(e, stack_base(s) + (sp & m), (unsigned)n, &v, true))
         return 0; /* the new top must be writable, though nothing is stored there */
     e->v[RSP] = (e->v[RSP] & ~m) | (sp & m);
     if (a == 1)

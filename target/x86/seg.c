@@ -267,9 +267,9 @@ bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v)
 {
     return sys_access(s, long_mode(s) ? va : (uint32_t)va, n, &v, true);
 }
-bool x86_aligned(X86 *s, uint64_t va, unsigned n)
+bool x86_aligned(X86 *s, uint64_t va, unsigned align, unsigned n)
 {
-    if (LIKELY(!(s->env.mode & MODE_AC) || !(va & (n - 1))) || (code64(s) && !canonical(s, va))) /* #GP comes first */
+    if (LIKELY(!(s->env.mode & MODE_AC) || !(va & (align - 1))) || x86_past_end(s, va, n))
         return true;
     return x86_raise(s, EXC_AC, 0);
 }
@@ -277,9 +277,9 @@ bool x86_aligned(X86 *s, uint64_t va, unsigned n)
 bool x86_read(X86 *s, uint64_t va, unsigned n, uint64_t *v)
 {
     *v = 0;
-    return x86_aligned(s, va, n) && mem_load(&s->env, code64(s) ? va : (uint32_t)va, n, v, false);
+    return x86_aligned(s, va, n, n) && mem_load(&s->env, code64(s) ? va : (uint32_t)va, n, v, false);
 }
 bool x86_write(X86 *s, uint64_t va, unsigned n, uint64_t v)
 {
-    return x86_aligned(s, va, n) && mem_store(&s->env, code64(s) ? va : (uint32_t)va, n, &v);
+    return x86_aligned(s, va, n, n) && mem_store(&s->env, code64(s) ? va : (uint32_t)va, n, &v);
 }

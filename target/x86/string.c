@@ -49,12 +49,12 @@ static bool linear(const Str *t, unsigned reg, unsigned seg, bool write, uint64_
 
     if (t->code64) {
         *va = seg >= SEG_FS ? off + seg_base(t->s, seg) : off;
-        return x86_aligned(t->s, *va, 1u << t->size);
+        return x86_aligned(t->s, *va, 1u << t->size, 1u << t->size);
     }
     if (t->e->mode >> (MODE_CHECK_SHIFT + seg) & 1 && !target_segchk(t->e, off, seg | t->size << 3 | (unsigned)write << 7))
         return false;
     *va = (uint32_t)(off + seg_base(t->s, seg));
-    return x86_aligned(t->s, *va, 1u << t->size);
+    return x86_aligned(t->s, *va, 1u << t->size, 1u << t->size);
 }
 
 /* Something looks at every iteration: a single step, a debug register. */
@@ -153,6 +153,17 @@ uint64_t hx_scas(Env *e, uint64_t how, uint64_t b, uint64_t c);
 uint64_t hx_ins(Env *e, uint64_t how, uint64_t b, uint64_t c);
 uint64_t hx_outs(Env *e, uint64_t how, uint64_t b, uint64_t c);
 
+/* The destination is refused; what is wrong with the source's page comes before that. */
+static void source_first(const Str *t, uint64_t src)
+{
+    const Fault refused = t->e->fault;
+    uint64_t v;
+
+    t->e->fault.kind = FAULT_NONE;
+    if (mem_load(t->e, src, 1u << t->size, &v, false))
+        t->e->fault = refused;
+}
+
 uint64_t hx_movs(Env *e, uint64_t how, uint64_t b, uint64_t c)
 {
     Str t = decode(e, how);
@@ -160,9 +171,13 @@ uint64_t hx_movs(Env *e, uint64_t how, uint64_t b, uint64_t c)
     for (uint64_t left = count(&t); left;) { /* bound: rcx, polled every page */
         uint64_t src, dst, n = left;
 
-        if (!linear(&t, RSI, t.seg, false, &src) ||
-            (UNLIKELY(e->mode & MODE_AC) && !mem_load(e, src, 1u << t.size, &dst, false)) || /* before the other's alignment */
-            !linear(&t, RDI, SEG_ES, true, &dst) || !copy_some(&t, dst, src, &n))
+        if (!linear(&t, RSI, t.seg, false, &src))
+            return 0;
+        if (!linear(&t, RDI, SEG_ES, true, &dst)) {
+            source_first(&t, src);
+            return 0;
+        }
+        if (!copy_some(&t, dst, src, &n))
             return 0;
         advance(&t, RSI, n);
         advance(&t, RDI, n);

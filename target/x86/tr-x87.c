@@ -8,7 +8,21 @@
 #include "target/x86/tr.h"
 #include "tcg/flags.h"
 
-enum { HOW_O16 = 1 << 16, HOW_REAL = 1 << 17 };
+enum { HOW_O16 = 1 << 16, HOW_REAL = 1 << 17, HOW_LIMITED = 1 << 18, HOW_SEG = 1 << 20 /* times the segment */ };
+
+/*
+ * n bytes of an operand lie in the address space and in the segment, else #GP or #SS. HOW_LIMITED: the segment is
+ * in HOW_SEG and has been looked at for the operand's first bytes.
+ */
+static bool inside(X86 *s, unsigned how, uint64_t at, unsigned n)
+{
+    const unsigned seg = how / HOW_SEG & 7;
+    const X86Seg *g = &s->seg[seg];
+
+    if (how & HOW_LIMITED && !x86_in_limit(g->attr, g->limit, (uint32_t)(at - seg_base(s, seg)), n))
+        return x86_raise(s, seg == SEG_SS ? EXC_SS : EXC_GP, 0);
+    return !x86_past_end(s, at, n) || x86_raise(s, EXC_GP, 0);
+}
 
 static bool get_bytes(Env *e, uint64_t at, uint8_t *p, unsigned n)
 {
@@ -55,7 +69,7 @@ static bool env_op(X86 *s, unsigned op11, unsigned how, uint64_t at)
     X86Fpu old = s->fpu;
     uint8_t buf[112];
 
-    if (!x86_aligned(s, at, k == X87_P16 || k == X87_R16 ? 2 : 4))
+    if (!inside(s, how, at, n) || !x86_aligned(s, at, k == X87_P16 || k == X87_R16 ? 2 : 4, n))
         return true;
     if (!(op11 & 0x10)) { /* fldenv, frstor */
         if (get_bytes(&s->env, at, buf, n))
@@ -87,13 +101,13 @@ static bool control(X86 *s, unsigned op11, unsigned how, uint64_t at)
     }
     switch (op11 & 0x738) {
     case 0x128:
-        if (x86_aligned(s, at, 2) && mem_load(e, at, 2, &v, false))
+        if (x86_aligned(s, at, 2, 2) && mem_load(e, at, 2, &v, false))
             x87_set_cw(&s->fpu, v);
         return true;
     case 0x138:
     case 0x538:
         v = op11 & 0x400 ? s->fpu.sw : s->fpu.cw;
-        if (x86_aligned(s, at, 2) && !mem_store(e, at, 2, &v))
+        if (x86_aligned(s, at, 2, 2) && !mem_store(e, at, 2, &v))
             return true; /* the fault is set */
         return true;
     case 0x120:
@@ -111,17 +125,18 @@ static bool with_flags(unsigned op11)
     return (op11 & 0x6e0) == 0x2c0 || (op11 & 0x3f8) == 0x3e8 || (op11 & 0x3f8) == 0x3f0;
 }
 
-static bool writable(Env *e, uint64_t at, unsigned n)
+/* A memory operand of n bytes, loaded, or if `out` is NULL found fit for a store. Ten bytes are two accesses, of 8 and of 2. */
+static bool operand(X86 *s, unsigned how, uint64_t at, unsigned n, uint8_t *out)
 {
-    unsigned left;
+    const unsigned first = n == 10 ? 8 : n;
+    Env *e = &s->env;
 
-    mem_page(e, at, true, &left);
-    if (!e->fault.kind && left < n)
-        mem_page(e, at + left, true, &left);
-    return !e->fault.kind;
+    if (!x86_aligned(s, at, first, first) || !(out ? mem_load(e, at, first, out, false) : mem_writable(e, at, first)))
+        return false;
+    return n == first || (inside(s, how, at + 8, 2) && (out ? mem_load(e, at + 8, 2, out + 8, false) : mem_writable(e, at + 8, 2)));
 }
 
-static unsigned compute(X86 *s, unsigned op11, uint64_t at)
+static unsigned compute(X86 *s, unsigned op11, unsigned how, uint64_t at)
 {
     Env *e = &s->env;
     uint8_t buf[16] = { 0 };
@@ -136,15 +151,11 @@ static unsigned compute(X86 *s, unsigned op11, uint64_t at)
         vop_flags(e, fl);
         return r;
     }
-    if (n && !x86_aligned(s, at, abs(n) == 10 ? 8 : (unsigned)abs(n))) /* 10-byte reals: 8 */
-        return 0;
-    if (n > 0 && !mem_load(e, at, (unsigned)n, buf, false))
+    if (n && !operand(s, how, at, (unsigned)abs(n), n > 0 ? buf : NULL)) /* a store's even if an unmasked exception then suppresses it */
         return 0;
     if (n >= 0)
         return x87_op(&s->fpu, op11, buf, &stored);
     X86Fpu old = s->fpu;
-    if (!writable(e, at, (unsigned)-n)) /* looked at even if an unmasked exception then suppresses the store */
-        return 0;
     r = x87_op(&s->fpu, op11, buf, &stored);
     if (stored && !mem_store(e, at, (unsigned)-n, buf))
         s->fpu = old;
@@ -169,7 +180,14 @@ static void ferr_follows(X86 *s)
         vm_ferr(s->env.cpu->vm, false);
 }
 
-static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip) /* ip: as the guest sees it */
+static uint64_t before_limits(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    if (x87_pending(&x86(e)->fpu))
+        x87_report(x86(e));
+    return 0;
+}
+
+static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
 {
     X86 *s = x86(e);
     const unsigned op11 = how & 0x7ff;
@@ -182,7 +200,7 @@ static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip) /* ip: as
         const uint16_t ignored = s->fpu.sw & ~s->fpu.cw & FPE_ALL;
 
         s->fpu.sw &= (uint16_t) ~(ignored | FSW_ES | FSW_B); /* the host must not see it; it stays pending */
-        compute(s, op11, at);
+        compute(s, op11, (unsigned)how, at);
         s->fpu.sw |= ignored;
         if (!e->fault.kind) {
             s->fpu.ip = ip;
@@ -195,38 +213,6 @@ static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip) /* ip: as
     return 0;
 }
 
-uint64_t target_fpu_pc(uint64_t mode, uint64_t pc)
-{
-    return (mode & MODE_CODE) == CODE64 ? pc : (uint32_t)(pc - (mode >> 32));
-}
-
-uint64_t target_fpu(Env *e, uint64_t op, uint64_t at, uint64_t pc) { return x87_do(e, op, at, target_fpu_pc(e->mode, pc)); }
-
-#define FPU_AT(field) offsetof(X86, fpu.field)
-const TargetFpuAt target_fpu_at = { FPU_AT(cw), FPU_AT(sw), FPU_AT(tags), FPU_AT(st), FPU_AT(ip), FPU_AT(dp) };
-
-/*
- * What the host's own instruction does as well, given that no exception is unmasked. Not: environments, whose
- * memory image names the guest's addresses; FNINIT, which clears those.
- */
-static bool one_to_one(unsigned op11)
-{
-    if ((op11 & 0xc0) == 0xc0)
-        return op11 < 0x3e0 || op11 > 0x3e4 || op11 == 0x3e2;
-    return x87_mem(op11) || (op11 & 0x738) == 0x128 || (op11 & 0x338) == 0x138; /* fldcw, fnstcw, fnstsw */
-}
-
-static void emit_fpum(Tr *t, unsigned op11)
-{
-    int n = x87_mem(op11);
-    bool store = n < 0 || (op11 & 0x338) == 0x138;
-    unsigned bytes = n ? (unsigned)abs(n) : 2, size = bytes == 10 ? 0 : bytes == 8 ? 3 : bytes / 2;
-    IrOp *o = tr_mem(t, IR_fpum, size, NOVAL, store);
-
-    o->x |= (uint16_t)((op11 & 0xff) << X_FPU_OP | (store ? X_FPU_ST : 0));
-    o->c = (uint8_t)(op11 >> 8);
-}
-
 void tr_x87(Tr *t)
 {
     unsigned op11 = (t->in.opcode & 7u) << 8 | t->in.modrm, how = op11;
@@ -237,24 +223,19 @@ void tr_x87(Tr *t)
         tr_exc(t, EXC_UD);
         return;
     }
-    if (one_to_one(op11) && !(t->mode & MODE_AC)) {
-        if (t->in.mem)
-            emit_fpum(t, op11);
-        else
-            ir_emit(t->b, with_flags(op11) ? IR_fpux : IR_fpu, 3, NOVAL, NOVAL, NOVAL)->x = (uint16_t)op11;
-        return;
-    }
-    if (t->in.mem) { /* an upper bound of the size, for the segment's limit */
-        unsigned bytes = n < 0 ? (unsigned)-n : (unsigned)n;
+    if (t->in.mem) { /* the first bytes, for the segment's limit; operand() and env_op() look at the rest */
+        const unsigned bytes = (unsigned)abs(n);
+        const bool writes = n ? n < 0 : op11 & 0x10;
 
-        at = tr_linear(t, bytes == 2 ? 1 : bytes == 4 ? 2 : bytes == 10 ? 4 : 3, n < 0);
+        if (!not_waiting(op11) && tr_limited(t, t->in.seg)) /* #MF goes before the segment's #GP */
+            tr_call(t, IR_call, NOVAL, before_limits, NOVAL, NOVAL, NOVAL);
+        how |= tr_limited(t, t->in.seg) ? HOW_LIMITED | t->in.seg * HOW_SEG : 0;
+        at = tr_linear(t, bytes <= 2 ? 1 : bytes == 4 ? 2 : 3, writes);
     }
     how |= t->in.size == 1 ? HOW_O16 : 0;
     how |= !(t->mode & MODE_PE) || t->mode & MODE_VM ? HOW_REAL : 0;
     tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how),
             at, tr_visible(t, tr_eip(t, t->pc)));
-    if (t->in.mem && (op11 & 0x330) == 0x120) /* fldenv, frstor, fldcw: compiled blocks look at the masks when they begin */
-        tr_leave(t, false);
 }
 
 /* ---- FXSAVE, XSAVE */
@@ -271,8 +252,7 @@ static uint64_t fxsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
         x86_raise(s, EXC_GP, 0);
         return 0;
     }
-    if (!mem_load(e, at + 511, 1, area,
-                  !(how & XS_LOAD))) /* as the silicon does: the last byte first */
+    if (!inside(s, 0, at, 512) || !mem_load(e, at + 511, 1, area, !(how & XS_LOAD))) /* as the silicon does: the last byte first */
         return 0;
     if (how & XS_LOAD) {
         was = x87_pending(&s->fpu);
@@ -320,7 +300,7 @@ static uint64_t xsave(Env *e, uint64_t at, uint64_t how, uint64_t c)
         x86_raise(s, EXC_GP, 0);
         return 0;
     }
-    if (!get_bytes(e, at, area, n))
+    if (!inside(s, 0, at, n) || !get_bytes(e, at, area, n))
         return 0;
     if (how & XS_LOAD) {
         bool was = x87_pending(&s->fpu);

@@ -41,9 +41,11 @@ static Val add(Tr *t, unsigned size, Val a, Val b)
     return d;
 }
 
+bool tr_limited(const Tr *t, unsigned seg) { return t->code != CODE64 && t->mode >> (MODE_CHECK_SHIFT + seg) & 1; }
+
 static void seg_check(Tr *t, Val off, unsigned seg, unsigned log_bytes, bool write)
 {
-    if (t->code != CODE64 && t->mode >> (MODE_CHECK_SHIFT + seg) & 1)
+    if (tr_limited(t, seg))
         ir_emit(t->b, IR_segchk, 3, NOVAL, off, NOVAL)->x = (uint16_t)(seg | log_bytes << 3 | (unsigned)write << 7);
 }
 
@@ -105,7 +107,7 @@ static void make_addr(Tr *t, unsigned log_bytes, bool write)
     t->addr = linear(t, off, in->seg);
 }
 
-static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c) { return x86_aligned(x86(e), va, (unsigned)bytes); }
+static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c) { return x86_aligned(x86(e), va, (unsigned)bytes, (unsigned)bytes); }
 
 /* Its operand has to be aligned anyway, for #GP. */
 static bool wants_aligned(const Tr *t)
@@ -137,7 +139,7 @@ static IrOp *addressed(Tr *t, IrKind k, unsigned size, Val d, Addr a)
 
 IrOp *tr_mem(Tr *t, IrKind k, unsigned size, Val d, bool write)
 {
-    unsigned log_bytes = k == IR_vld || k == IR_vst || (k == IR_fpum && !size) ? 4 : size;
+    unsigned log_bytes = k == IR_vld || k == IR_vst ? 4 : size;
 
     make_addr(t, log_bytes, write);
     return addressed(t, k, size, d, t->addr);

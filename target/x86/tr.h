@@ -30,6 +30,7 @@ unsigned tr_reg(const Tr *t, unsigned n);
 IrOp *tr_mem(Tr *t, IrKind k, unsigned size, Val d, bool write); /* the memory operand, segment checked */
 Val tr_ea(Tr *t, unsigned size);                    /* offset in its segment: lea */
 Val tr_linear(Tr *t, unsigned log_bytes, bool write); /* linear address in a temp */
+bool tr_limited(const Tr *t, unsigned seg); /* is the segment's limit or type checked at each access? */
 IrOp *tr_at(Tr *t, IrKind k, unsigned size, Val d, Val offset, unsigned seg, bool write); /* [seg:offset] */
 Val tr_rd(Tr *t, unsigned n, bool for_write);
 Val tr_get_reg(Tr *t, unsigned size, unsigned reg);

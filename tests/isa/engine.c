@@ -60,7 +60,6 @@ bool engine_start(void)
     cpu = vm->cpus[0]->regs;
     cpu_reset(vm->cpus[0]);
     map(CODE_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x3000, 0);
-    map(ALIAS_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x5000, 2);
     map(DATA_AT, DATA_PA, 3, TABLES + 0x4000, 0);
     map(DATA_AT, DATA_PA, 2, TABLES + 0x4000, 2);
     case_memory(ram + DATA_PA + 2 * PAGE, 2, 0);
@@ -83,6 +82,12 @@ bool engine_start(void)
     tcg_flush_all(cpu);
     rcu_lock();
     return true;
+}
+
+void engine_map_alias(void)
+{
+    map(ALIAS_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x5000, 2);
+    tcg_flush_all(cpu);
 }
 
 /* False: there is no such executor here. */
@@ -160,9 +165,7 @@ static State get(const Case *k)
                 .cw = cpu->fpu.cw,
                 .sw = cpu->fpu.sw,
                 .tags = (uint8_t)cpu->fpu.tags,
-                .flags = flags_of(&cpu->env.cc),
-                .fip = cpu->fpu.ip,
-                .fdp = cpu->fpu.dp };
+                .flags = flags_of(&cpu->env.cc) };
     Fault f = cpu->env.fault;
 
     memcpy(s.gpr, cpu->env.v, sizeof(s.gpr));

@@ -156,8 +156,17 @@ static uint64_t pick_address(Gen *g, unsigned align)
         a = DATA_AT + PAGE * (1 + below(g->r, 3)) - below(g->r, 18); /* across a page end */
     else if (where < 98 || g->fuzz)
         a = DATA_AT + PAGE * 3 + below(g->r, PAGE);
-    else
-        a = chance(g->r, 50) ? rnd(g->r) : -1 - (uint64_t)below(g->r, PAGE - 32);
+    else /* anywhere, mostly not canonical; the last page; across an end of the segment or of addresses */
+        switch (below(g->r, 4)) {
+        case 0:
+            a = -1 - (uint64_t)below(g->r, PAGE - 32);
+            break;
+        case 1:
+            a = (g->k->mode == CODE16 ? DATA16_AT + 0x10000 : chance(g->r, 50) ? 1ull << 47 : 0) - below(g->r, 18);
+            break;
+        default:
+            a = rnd(g->r);
+        }
     if (g->fuzz && a - (DATA_AT + PAGE + 512) < 2048)
         a -= 2048; /* not the stack: a changed return address runs anything */
     return align && chance(g->r, 85) ? a & -(uint64_t)align : a;

@@ -145,8 +145,6 @@ static const Pattern pattern[] = {
     { "imul eax, ecx; div esi", { 0x0f, 0xaf, 0xc1, 0xf7, 0xf6 }, 5, 2 },
     { "addsd xmm0, [rsi]", { 0xf2, 0x0f, 0x58, 0x06 }, 4, 1 },
     { "mulps xmm1, xmm2; movaps [rdi], xmm1", { 0x0f, 0x59, 0xca, 0x0f, 0x29, 0x0f }, 6, 2 },
-    { "fld qword [rsi]; fmul st, st1", { 0xdd, 0x06, 0xd8, 0xc9 }, 4, 2 },
-    { "fnstcw [rsi]; fldcw [rdi]", { 0xd9, 0x3e, 0xd9, 0x2f }, 4, 2 },
     { "lock add [rdi], eax", { 0xf0, 0x01, 0x07 }, 3, 1 },
     { "rep movsb", { 0xf3, 0xa4 }, 2, 1 },
     { "cpuid", { 0x0f, 0xa2 }, 2, 1 },
@@ -184,6 +182,7 @@ int main(int argc, char **argv)
 
     if (!engine_start())
         return 2;
+    engine_map_alias();
     for (unsigned x = 0; x < EXECUTORS; x++)
         if (engine_use((Executor)x)) {
             self_modifying((Executor)x);

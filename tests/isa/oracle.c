@@ -120,9 +120,6 @@ static bool fpu_differs(const Case *k, const State *got, bool show)
     DIFF(!mmx && (want->cw != got->cw || want->sw != got->sw || want->tags != got->tags),
          printf("    x87: silicon cw %04x sw %04x tags %02x ours cw %04x sw %04x tags %02x\n",
                 want->cw, want->sw, want->tags, got->cw, got->sw, got->tags));
-    DIFF(want->fip != got->fip || want->fdp != got->fdp,
-         printf("    x87: interpreted ip %#" PRIx64 " dp %#" PRIx64 " compiled ip %#" PRIx64 " dp %#" PRIx64 "\n", want->fip, want->fdp,
-                got->fip, got->fdp));
     for (unsigned i = 0; i < 8 && !mmx; i++)
         DIFF(memcmp(want->st[i], got->st[i], 10), show_vec("st", i, want->st[i], got->st[i], 10));
     for (unsigned i = 0; i < 16; i++)
@@ -205,6 +202,17 @@ static const Row *row_at(const Case *k, uint64_t pc)
 }
 
 /*
+ * FXSAVE and FXRSTOR past the end of a segment: #GP, says the manual, and ours is. AMD's first touch the last of the 512
+ * bytes, whose offset has wrapped round to the segment's start, and so can answer with that byte's page fault.
+ */
+static bool wraps(const Case *k)
+{
+    if (k->mode == CODE64 || k->out.vector != EXC_PF)
+        return false;
+    return k->out.addr < 511 /* of flat segments */ || (k->mode == CODE16 && k->out.addr - DATA16_AT < 511);
+}
+
+/*
  * What models differ in and ours is one of the answers: whether the SHA instructions demand alignment; which of
  * its two operands a string compare looks at first, and the flags a fault of a repeated one leaves; 16-bit double
  * shifts by more than 16, where the manual says undefined.
@@ -213,6 +221,8 @@ static bool model_specific(const Case *k, const State *got)
 {
     const Row *row = row_at(k, got->pc);
 
+    if (k->row && !strncmp(k->row->name, "fx", 2) && got->vector == EXC_GP && wraps(k))
+        return true;
     if (k->row && (!strcmp(k->row->name, "shld") || !strcmp(k->row->name, "shrd")) && k->code[0] == 0x66) {
         unsigned n = k->row->opr[2].kind == O_UB ? k->code[k->len - 17] : (unsigned)k->in.gpr[RCX];
 
@@ -242,10 +252,6 @@ static void check_on(Executor x, Case *cases, unsigned n, Totals *t, Options *o)
 
             if (caveat(k))
                 got.mem = k->out.mem;
-            if (x == EXEC_INTERP) {
-                k->out.fip = got.fip;
-                k->out.fdp = got.fdp;
-            }
             t->runs++;
             t->faults += k->out.vector != EXC_BP;
             if (!comparable(k) || !differs(k, &got, false) || model_specific(k, &got))
@@ -412,6 +418,7 @@ int main(int argc, char **argv)
         mmap(NULL, BATCH * sizeof(Case), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int64_t end;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a long run shows what it finds */
     if (!options(argc, argv, &o)) {
         fprintf(
             stderr,

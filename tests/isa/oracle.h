@@ -10,7 +10,7 @@
 enum { CODE_PAGES = 256, CODE_SLOT = 512, BATCH = CODE_PAGES * (PAGE / CODE_SLOT - 1) };
 #define CODE_AT 0x10000000ull
 #define DATA16_AT (DATA_AT - PAGE) /* base of DS and ES in 16-bit cases: offsets from 1000h are good */
-#define ALIAS_AT 0x18000000ull /* the code pages again, writable */
+#define ALIAS_AT 0x18000000ull /* the code pages again, writable: after engine_map_alias() alone, silicon has nothing there */
 #define DATA_AT 0x20000000ull /* two writable pages, a read-only one, then nothing */
 
 typedef struct State {
@@ -23,7 +23,6 @@ typedef struct State {
     uint16_t cw, sw;
     uint8_t tags;
     uint64_t mem; /* hash of the writable data pages */
-    uint64_t fip, fdp; /* of our x87: the silicon may not keep them, so the executors are compared with each other */
 } State;
 
 typedef struct Case {
@@ -37,7 +36,7 @@ typedef struct Case {
     unsigned undef;              /* flags not compared at the end, */
     uint8_t undef_at[CODE_SLOT]; /* .. at a fault in the instruction at this offset */
     bool usefpu, div;
-    State in, out; /* out: the silicon's answer, but for what only ours can say */
+    State in, out; /* out: the silicon's answer */
     bool answered;
 } Case;
 
@@ -63,6 +62,7 @@ void gen_block_case(uint64_t seed, unsigned slot, Case *k);
 /* engine.c */
 typedef enum Executor { EXEC_INTERP, EXEC_JIT, EXECUTORS } Executor;
 bool engine_start(void);
+void engine_map_alias(void);
 bool engine_use(Executor x); /* before engine_load(); false: not on this host */
 void engine_load(const Case *cases, unsigned n);
 State engine_run(const Case *k);
