@@ -90,6 +90,7 @@ typedef struct X86 {
     uint64_t monitor_addr;
     /* derived or of the process */
     struct TcgCpu *tcg;
+    const struct X86Units *units; /* fpu.h */
     X86Cpuid *cpuid;
     unsigned ncpuid;
     uint64_t features[8]; /* bit per X86Feature, target/x86/models */

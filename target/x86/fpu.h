@@ -41,6 +41,15 @@ enum { FPU_XM = 1u << 31, FPU_MF = 1u << 30, FPU_UD = 1u << 29, FPU_GP = 1u << 2
  */
 typedef unsigned VopFn(Env *e, void *d, const void *s, unsigned imm);
 unsigned vop_flags(Env *e, unsigned eflags);
+/* Adds the FPE_* that an operation found to MXCSR. True: one of them is unmasked, #XM (or #UD) is raised. */
+bool vop_raise(Env *e, unsigned flags);
+static inline bool vop_raised(Env *e, unsigned flags)
+{
+    if (UNLIKELY(flags & ~(x86(e)->mxcsr >> 7)))
+        return vop_raise(e, flags);
+    x86(e)->mxcsr |= flags;
+    return false;
+}
 typedef enum X86VopId {
 #define VOP(name, kind, insn, feature) VOP_##name,
 #include "target/x86/vops.def"
@@ -62,10 +71,8 @@ typedef struct X86Vop {
     VopFn *fn;
     uint8_t feature;
 } X86Vop;
-extern const X86Vop x86_vop_ref[VOP_COUNT];  /* plain C; NULL fn: not written in C */
-extern const X86Vop x86_vop_host[VOP_COUNT]; /* host instructions; on other hosts all NULL */
-/* The one to use on this host; NULL when neither exists. Any thread. */
-VopFn *x86_vop(X86VopId id);
+extern const X86Vop x86_vop_ref[VOP_COUNT];  /* plain C */
+extern const X86Vop x86_vop_host[VOP_COUNT]; /* instructions of an x86-64 host, only there */
 bool x86_host_vec_has(X86VopFeature f);
 
 /*
@@ -73,13 +80,23 @@ bool x86_host_vec_has(X86VopFeature f);
  * mem holds the operand (loaded before, stored after by the caller: see x87_mem()).
  * Answers 0, FPU_MF (a pending exception: nothing done) or FPU_UD. *stored tells that mem is to be
  * written back (an unmasked exception may suppress the store).
+ * EFLAGS of FCOMI and its like are answered in *eflags; FCMOV reads it. NULL is allowed elsewhere.
  */
-unsigned x87_op(X86Fpu *f, unsigned op11, void *mem, bool *stored);
+typedef unsigned X87Fn(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags);
+
+/* Who computes x87 and vectors: the units of an x86-64 host, or C. */
+typedef struct X86Units {
+    const char *name;
+    const X86Vop *vops; /* what is not in it, or not on this host, is in x86_vop_ref */
+    X87Fn *x87;
+} X86Units;
+extern const X86Units *const x86_units_host; /* NULL: another kind of host */
+extern const X86Units *const x86_units_c;    /* NULL: built without MPFR */
+const X86Units *x86_units(void);             /* those that new vCPUs use, by the build option portable_fp */
+/* The function of these units. Any thread. */
+VopFn *x86_vop(const X86Units *u, X86VopId id);
 /* Memory operand of op11: bytes read or written (0: register form); negative: written. -128: UD. */
 int x87_mem(unsigned op11);
-/* EFLAGS of FCOMI and its like are answered in *eflags; FCMOV reads it. NULL is allowed elsewhere.
- */
-unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags);
 static inline bool x87_pending(const X86Fpu *f) { return f->sw & FSW_ES; }
 /* Before an instruction that waits, an unmasked exception pending. False: a fault is set. True: IGNNE# says go on. */
 bool x87_report(X86 *s);

@@ -1,5 +1,6 @@
 /* target/x86/target.c - x86-64 as core sees it: registers, models, reset, start-up, printing. */
 #include "target/x86/disas.h"
+#include "target/x86/fpu.h"
 #include "target/x86/models.h"
 #include "tcg/flags.h"
 
@@ -17,6 +18,7 @@ static bool cpu_init(Cpu *cpu, const char *model, Error **err)
     X86 *s = cpu->regs;
 
     s->env.cpu = cpu;
+    s->units = x86_units();
     if (!x86_choose_model(cpu, model, err))
         return false;
     own(&cpu->obj, s->cpuid, free_cpuid);

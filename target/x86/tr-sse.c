@@ -16,7 +16,7 @@ static void emit_vop(Tr *t, X86VopId id, unsigned d, unsigned s, unsigned imm)
     IrOp *o = ir_emit(t->b, kind[x86_vop_effect[id]], 3, val_reg(d), val_reg(s), NOVAL);
 
     o->x = (uint16_t)imm;
-    o->imm = (int64_t)(uintptr_t)x86_vop(id);
+    o->imm = (int64_t)(uintptr_t)x86_vop(t->s->units, id);
 }
 
 static bool must_align(const Tr *t, const Opr *o)
@@ -177,10 +177,10 @@ static uint64_t pcmpstr(Env *e, uint64_t how, uint64_t id, uint64_t w)
     if (id == VOP_pcmpestri || id == VOP_pcmpestrm)
         imm |= length_of(e->v[RAX], w) << 8 | length_of(e->v[RDX], w) << 16;
     if (id == VOP_pcmpestri || id == VOP_pcmpistri) {
-        x86_vop((X86VopId)id)(e, &index, e->vec[s], imm | d << 24);
+        x86_vop(x86(e)->units, (X86VopId)id)(e, &index, e->vec[s], imm | d << 24);
         e->v[RCX] = index;
     } else {
-        x86_vop((X86VopId)id)(e, e->vec[d], e->vec[s], imm);
+        x86_vop(x86(e)->units, (X86VopId)id)(e, e->vec[d], e->vec[s], imm);
     }
     return 0;
 }
@@ -208,7 +208,7 @@ static uint64_t mmx_do(Env *e, uint64_t id, uint64_t how, uint64_t c)
     if (x87_pending(&s->fpu) && !x87_report(s))
         return 0;
     memcpy(in, mm_reg(s, src), src < VECS ? 8 : 16);
-    x86_vop((X86VopId)id)(e, mm_reg(s, d), in, how >> 16 & 0xff);
+    x86_vop(s->units, (X86VopId)id)(e, mm_reg(s, d), in, how >> 16 & 0xff);
     if (e->fault.kind || how & PEEK)
         return 0;
     x86_mmx_enter(&s->fpu);

@@ -147,16 +147,16 @@ static unsigned compute(X86 *s, unsigned op11, unsigned how, uint64_t at)
 
     if ((op11 & 0xc0) == 0xc0 && with_flags(op11)) {
         fl = (uint32_t)target_eflags6(flags_of(&e->cc));
-        r = x87_op_flags(&s->fpu, op11, NULL, &stored, &fl);
+        r = s->units->x87(&s->fpu, op11, NULL, &stored, &fl);
         vop_flags(e, fl);
         return r;
     }
     if (n && !operand(s, how, at, (unsigned)abs(n), n > 0 ? buf : NULL)) /* a store's even if an unmasked exception then suppresses it */
         return 0;
     if (n >= 0)
-        return x87_op(&s->fpu, op11, buf, &stored);
+        return s->units->x87(&s->fpu, op11, buf, &stored, NULL);
     X86Fpu old = s->fpu;
-    r = x87_op(&s->fpu, op11, buf, &stored);
+    r = s->units->x87(&s->fpu, op11, buf, &stored, NULL);
     if (stored && !mem_store(e, at, (unsigned)-n, buf))
         s->fpu = old;
     return r;

@@ -19,15 +19,6 @@ static inline void csr_in(Env *e)
     __asm__ volatile("ldmxcsr %0" ::"m"(c));
 }
 
-static unsigned csr_raise(Env *e, uint32_t flags)
-{
-    if (flags & ~(x86(e)->mxcsr >> 7) & (FPE_I | FPE_D | FPE_Z))
-        flags &= FPE_I | FPE_D | FPE_Z; /* found before the operation: nothing was computed */
-    x86(e)->mxcsr |= flags;
-    x86_raise(x86(e), x86(e)->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
-    return FPU_XM;
-}
-
 static inline unsigned csr_out(Env *e)
 {
     const uint32_t normal = MXCSR_RESET;
@@ -36,11 +27,7 @@ static inline unsigned csr_out(Env *e)
     __asm__ volatile("stmxcsr %0" : "=m"(c));
     if ((c & 0xffc0) != MXCSR_RESET)
         __asm__ volatile("ldmxcsr %0" ::"m"(normal));
-    c &= FPE_ALL;
-    if (UNLIKELY(c & ~(x86(e)->mxcsr >> 7)))
-        return csr_raise(e, c);
-    x86(e)->mxcsr |= c;
-    return 0;
+    return vop_raised(e, c & FPE_ALL) ? FPU_XM : 0;
 }
 
 #define FN(name) static unsigned h_##name(Env *e, void *d, const void *s, unsigned imm)

@@ -3,11 +3,13 @@
 #include "target/x86/fpu.h"
 #include "tcg/flags.h"
 
-VopFn *x86_vop(X86VopId id)
-{
-    const X86Vop *h = &x86_vop_host[id];
+const X86Units *x86_units(void) { return (MENURA_PORTABLE_FP && x86_units_c) || !x86_units_host ? x86_units_c : x86_units_host; }
 
-    return h->fn && x86_host_vec_has((X86VopFeature)h->feature) ? h->fn : x86_vop_ref[id].fn;
+VopFn *x86_vop(const X86Units *u, X86VopId id)
+{
+    const X86Vop *v = &u->vops[id];
+
+    return v->fn && (u != x86_units_host || x86_host_vec_has((X86VopFeature)v->feature)) ? v->fn : x86_vop_ref[id].fn;
 }
 
 unsigned vop_flags(Env *e, unsigned f)
@@ -17,6 +19,17 @@ unsigned vop_flags(Env *e, unsigned f)
 
     e->cc = (Cc){ .kind = CC_RAW, .res = r };
     return f;
+}
+
+bool vop_raise(Env *e, unsigned flags)
+{
+    const unsigned early = FPE_I | FPE_D | FPE_Z;
+
+    if (flags & ~(x86(e)->mxcsr >> 7) & early)
+        flags &= early; /* found before the operation: nothing was computed */
+    x86(e)->mxcsr |= flags;
+    x86_raise(x86(e), x86(e)->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD, 0);
+    return true;
 }
 
 /* clang-format off */

@@ -67,7 +67,7 @@ static void *build(void *arg)
     table[VOP_movhps] = table[VOP_movlhps];
     ids = g_hash_table_new(NULL, NULL);
     for (unsigned i = 0; i < VOP_COUNT; i++) {
-        by_id[i] = (const void *)(uintptr_t)x86_vop((X86VopId)i);
+        by_id[i] = (const void *)(uintptr_t)x86_vop(x86_units_host, (X86VopId)i);
         if (table[i].form != HV_NONE && x86_host_vec_has((X86VopFeature)x86_vop_host[i].feature))
             g_hash_table_insert(ids, (gpointer)by_id[i], &table[i]);
     }

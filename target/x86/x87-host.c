@@ -6,7 +6,7 @@
  * exception stays pending in the saved status word: the host never traps, since FNINIT follows
  * FXSAVE at once.
  */
-#include "target/x86/fpu.h"
+#include "target/x86/x87-regs.h"
 
 /* One stub of 4 bytes per instruction: registers (512), then memory at [rdi] (64). */
 __asm__(
@@ -64,21 +64,6 @@ static unsigned whole(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
         f->op = (uint16_t)op11;
     *stored = !(f->sw & ~f->cw & (FPE_ALL & ~FPE_P));
     return 0;
-}
-
-static inline uint8_t *reg(X86Fpu *f, unsigned i) { return f->st[(x86_top(f) + i) & 7]; }
-static inline bool used(const X86Fpu *f, unsigned i)
-{
-    return f->tags >> ((x86_top(f) + i) & 7) & 1;
-}
-static inline void set_top(X86Fpu *f, unsigned top)
-{
-    f->sw = (uint16_t)((f->sw & ~FSW_TOP) | (top & 7) << 11);
-}
-static inline void pop(X86Fpu *f)
-{
-    f->tags &= (uint16_t) ~(1u << x86_top(f));
-    set_top(f, x86_top(f) + 1);
 }
 
 #define C1 0x200u
@@ -140,7 +125,7 @@ static bool push_mem(X86Fpu *f, unsigned what, const void *mem)
     uint8_t r[10];
     uint16_t sw;
 
-    if (used(f, 7))
+    if (x87_used(f, 7))
         return false;
     ENTER(f);
 #define LOAD(insn, T)                                                                              \
@@ -163,18 +148,18 @@ static bool push_mem(X86Fpu *f, unsigned what, const void *mem)
     }
 #undef LOAD
     leave(f, sw);
-    set_top(f, x86_top(f) - 1);
-    memcpy(reg(f, 0), r, 10);
-    f->tags |= (uint16_t)(1u << x86_top(f));
+    x87_set_top(f, x86_top(f) - 1);
+    memcpy(x87_st(f, 0), r, 10);
+    x87_use(f, 0);
     return true;
 }
 
 static bool store_mem(X86Fpu *f, bool wide, bool pops, void *mem)
 {
-    const uint8_t *s = reg(f, 0);
+    const uint8_t *s = x87_st(f, 0);
     uint16_t sw;
 
-    if (!used(f, 0))
+    if (!x87_used(f, 0))
         return false;
     ENTER(f);
     if (wide)
@@ -187,7 +172,7 @@ static bool store_mem(X86Fpu *f, bool wide, bool pops, void *mem)
                          : "m"(*(const uint8_t(*)[10])s));
     leave(f, sw);
     if (pops)
-        pop(f);
+        x87_pop(f);
     return true;
 }
 
@@ -195,10 +180,10 @@ static bool store_mem(X86Fpu *f, bool wide, bool pops, void *mem)
 static bool arith_mem(X86Fpu *f, unsigned op11, const void *mem)
 {
     unsigned kind = op11 >> 3 & 7;
-    uint8_t *d = reg(f, 0);
+    uint8_t *d = x87_st(f, 0);
     uint16_t sw;
 
-    if (kind == 2 || kind == 3 || !used(f, 0))
+    if (kind == 2 || kind == 3 || !x87_used(f, 0))
         return false;
     ENTER(f);
 #define RUN(insn, T)                                                                               \
@@ -248,16 +233,16 @@ static bool quick_mem(X86Fpu *f, unsigned op11, void *mem)
 /* D8, DC, DE register arithmetic. With ST(i) as destination the subtract and divide pairs swap. */
 static bool arith_reg(X86Fpu *f, unsigned op, unsigned kind, unsigned i)
 {
-    uint8_t *t = reg(f, 0), *s = reg(f, i);
+    uint8_t *t = x87_st(f, 0), *s = x87_st(f, i);
 
-    if (!used(f, 0) || !used(f, i))
+    if (!x87_used(f, 0) || !x87_used(f, i))
         return false;
     if (op == 0)
         arith(f, kind, t, t, s);
     else
         arith(f, kind & 4 ? kind ^ 1 : kind, s, s, t);
     if (op == 6)
-        pop(f);
+        x87_pop(f);
     return true;
 }
 
@@ -268,23 +253,23 @@ static bool quick_reg(X86Fpu *f, unsigned op11)
 
     if ((op == 0 || op == 4 || op == 6) && kind != 2 && kind != 3)
         return arith_reg(f, op, kind, i);
-    if (!used(f, 0))
+    if (!x87_used(f, 0))
         return false;
-    if (op == 1 && kind == 0 && used(f, i) && !used(f, 7)) { /* fld st(i) */
-        memcpy(t, reg(f, i), 10);
-        set_top(f, x86_top(f) - 1);
-        memcpy(reg(f, 0), t, 10);
-        f->tags |= (uint16_t)(1u << x86_top(f));
-    } else if (op == 1 && kind == 1 && used(f, i)) { /* fxch */
-        memcpy(t, reg(f, i), 10);
-        memcpy(reg(f, i), reg(f, 0), 10);
-        memcpy(reg(f, 0), t, 10);
+    if (op == 1 && kind == 0 && x87_used(f, i) && !x87_used(f, 7)) { /* fld st(i) */
+        memcpy(t, x87_st(f, i), 10);
+        x87_set_top(f, x86_top(f) - 1);
+        memcpy(x87_st(f, 0), t, 10);
+        x87_use(f, 0);
+    } else if (op == 1 && kind == 1 && x87_used(f, i)) { /* fxch */
+        memcpy(t, x87_st(f, i), 10);
+        memcpy(x87_st(f, i), x87_st(f, 0), 10);
+        memcpy(x87_st(f, 0), t, 10);
     } else if (op == 5 && (kind == 2 || kind == 3)) { /* fst, fstp st(i) */
-        memcpy(t, reg(f, 0), 10);
-        memcpy(reg(f, i), t, 10);
-        f->tags |= (uint16_t)(1u << ((x86_top(f) + i) & 7));
+        memcpy(t, x87_st(f, 0), 10);
+        memcpy(x87_st(f, i), t, 10);
+        x87_use(f, i);
         if (kind == 3)
-            pop(f);
+            x87_pop(f);
     } else {
         return false;
     }
@@ -292,7 +277,7 @@ static bool quick_reg(X86Fpu *f, unsigned op11)
     return true;
 }
 
-unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags)
+static unsigned x87_host(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_t *eflags)
 {
     *stored = true;
     if (x87_pending(f))
@@ -304,3 +289,6 @@ unsigned x87_op_flags(X86Fpu *f, unsigned op11, void *mem, bool *stored, uint32_
             return 0;
     return whole(f, op11, mem, stored, eflags);
 }
+
+static const X86Units host = { "host", x86_vop_host, x87_host };
+const X86Units *const x86_units_host = &host;

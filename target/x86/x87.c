@@ -4,12 +4,7 @@
  */
 #include "target/x86/fpu.h"
 
-unsigned x87_op(X86Fpu *f, unsigned op11, void *mem, bool *stored)
-{
-    return x87_op_flags(f, op11, mem, stored, NULL);
-}
-
-/* Bytes of the memory operand by [opcode & 7][reg]; negative: written; U: #UD; 0: not by x87_op().
+/* Bytes of the memory operand by [opcode & 7][reg]; negative: written; U: #UD; 0: not by X87Fn.
  */
 #define U -128
 static const int8_t mem_bytes[8][8] = {

@@ -91,6 +91,8 @@ void engine_map_alias(void)
 }
 
 /* False: there is no such executor here. */
+const char *const executor_name[] = { [EXEC_INTERP] = "interpreted", [EXEC_C] = "in C", [EXEC_JIT] = "compiled" };
+
 bool engine_use(Executor x)
 {
     static bool compiles;
@@ -98,7 +100,10 @@ bool engine_use(Executor x)
     compiles |= cpu->tcg->jit;
     if (x == EXEC_JIT && !compiles)
         return false;
+    if (x == EXEC_C && !x86_units_c)
+        return false;
     cpu->tcg->jit = x == EXEC_JIT;
+    cpu->units = x == EXEC_C ? x86_units_c : x86_units_host;
     return true;
 }
 

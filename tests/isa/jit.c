@@ -75,7 +75,7 @@ static void other_page(Executor x)
     engine_load(k, 2);
     s = engine_run(&k[0]);
     if (s.vector != EXC_BP || s.gpr[RAX] != 55) {
-        printf("FAIL %s: code changes another page: vector %u, rax %" PRIu64 ", not 55\n", x ? "compiled" : "interpreted", s.vector,
+        printf("FAIL %s: code changes another page: vector %u, rax %" PRIu64 ", not 55\n", executor_name[x], s.vector,
                s.gpr[RAX]);
         failures++;
     }
@@ -95,14 +95,14 @@ static void across_pages(Executor x)
     engine_load(&k, 1);
     s = engine_run(&k);
     if (s.vector != EXC_BP || s.gpr[RAX] != 10100) {
-        printf("FAIL %s: across pages: vector %u, rax %" PRIu64 ", not 10100\n", x ? "compiled" : "interpreted", s.vector,
+        printf("FAIL %s: across pages: vector %u, rax %" PRIu64 ", not 10100\n", executor_name[x], s.vector,
                s.gpr[RAX]);
         failures++;
     }
     k.in.gpr[RDI] = DATA_AT + 2 * PAGE; /* the second store is into a read-only page */
     s = engine_run(&k);
     if (s.vector != EXC_PF || s.addr != DATA_AT + 2 * PAGE + 8 || s.pc != CODE_AT + 11) {
-        printf("FAIL %s: into a read-only page: vector %u at pc %#" PRIx64 "\n", x ? "compiled" : "interpreted", s.vector, s.pc);
+        printf("FAIL %s: into a read-only page: vector %u at pc %#" PRIx64 "\n", executor_name[x], s.vector, s.pc);
         failures++;
     }
 }
@@ -116,7 +116,7 @@ static void self_modifying(Executor x)
         engine_load(&k, 1);
         s = engine_run(&k);
         if (s.vector != EXC_BP || s.gpr[RAX] != expected(i)) {
-            printf("FAIL %s: code changes %s: vector %u, rax %#" PRIx64 ", not %#" PRIx64 "\n", x ? "compiled" : "interpreted",
+            printf("FAIL %s: code changes %s: vector %u, rax %#" PRIx64 ", not %#" PRIx64 "\n", executor_name[x],
                    smc[i].what, s.vector, s.gpr[RAX], expected(i));
             failures++;
         }

@@ -59,8 +59,12 @@ uint32_t silicon_mxcsr_mask(void);
 /* gen.c: slot is its place in a batch, seed makes it again */
 void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k);
 void gen_block_case(uint64_t seed, unsigned slot, Case *k);
+/* near.c: where C's floating point need not have the silicon's bits; such of `got` as are near enough become the silicon's. */
+void forgive_near(const Case *k, State *got);
+bool c_compares(const Case *k); /* false: C and this silicon may differ in what other instructions of the case then see */
 /* engine.c */
-typedef enum Executor { EXEC_INTERP, EXEC_JIT, EXECUTORS } Executor;
+typedef enum Executor { EXEC_INTERP, EXEC_C /* interpreter, x87 and vectors in C */, EXEC_JIT, EXECUTORS } Executor;
+extern const char *const executor_name[EXECUTORS];
 bool engine_start(void);
 void engine_map_alias(void);
 bool engine_use(Executor x); /* before engine_load(); false: not on this host */
