@@ -139,8 +139,8 @@ struct Block { /* the first cache line is what a look-up reads */
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 
-/* Bits 57 to 63 are equal: only such a pc is ever in a jump cache. */
-static inline bool jc_can_be(uint64_t pc) { return (uint64_t)((int64_t)(pc << 6) >> 6) == pc; }
+/* Bits 56 to 63 are equal: only such a pc is ever in a jump cache. */
+static inline bool jc_can_be(uint64_t pc) { return (uint64_t)((int64_t)(pc << 7) >> 7) == pc; }
 /* The virtual pc that an entry is for. */
 static inline uint64_t jc_pc(const JcEnt *j) { return (uint64_t)((int64_t)(j->tag << 6) >> 6); }
 /* The block the jump cache names for pc in the current mode, or NULL. */

@@ -302,9 +302,9 @@ void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
     miss[0] = a_jump(a, 5, NULL);
     a_mov(a, 3, y, rm_reg(r)); /* jc_can_be() */
     a_op(a, 0, 0xc1, 3, 4, rm_reg(y));
-    a_imm(a, 6, 1);
+    a_imm(a, 7, 1);
     a_op(a, 0, 0xc1, 3, 7, rm_reg(y));
-    a_imm(a, 6, 1);
+    a_imm(a, 7, 1);
     a_op(a, 0, 0x3b, 3, y, rm_reg(r));
     miss[1] = a_jump(a, 5, NULL);
     a_alu_imm(a, 4, 3, rm_reg(y), -(int64_t)PAGE);
