@@ -156,16 +156,20 @@ static bool add_hpet(Pc *m, Error **err)
 /* ---- A20 and INIT ---- */
 static void a20(void *chip, unsigned n, bool level) { x86_set_a20(PC(chip)->vm, level); }
 
-/* INIT# of all CPUs; a kernel that was entered directly has no firmware to go on from there. */
+/*
+ * INIT# of all CPUs. A guest that left a shutdown code in CMOS comes back to its own code that way (a 286's road to real
+ * mode). Without one firmware starts from nothing, as does a kernel that has no firmware: that is a reset of the machine,
+ * so that no device goes on writing to memory and -no-reboot sees it.
+ */
 static void init_pin(void *chip, unsigned n, bool level)
 {
+    enum { SHUTDOWN_CODE = 0x0f };
     Vm *vm = PC(chip)->vm;
+    bool resumes = PC(chip)->firmware && rtc_get_cmos(PC(chip)->rtc, SHUTDOWN_CODE);
 
-    if (!level)
-        return;
-    if (!PC(chip)->firmware)
+    if (level && !resumes)
         vm_request(vm, VM_RESET, CAUSE_GUEST_RESET);
-    for (unsigned i = 0; PC(chip)->firmware && i < vm->ncpus; i++)
+    for (unsigned i = 0; level && resumes && i < vm->ncpus; i++)
         cpu_request(vm->cpus[i], CPU_REQ_INIT);
 }
 

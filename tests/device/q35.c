@@ -204,10 +204,31 @@ static void smi(Vm *unused)
 }
 TEST("q35/smi", smi);
 
+/* With nothing in CMOS to come back to, the three ways to INIT# reset the machine: firmware would begin anew, devices would not. */
+static void init_without_code(Vm *unused)
+{
+    static const struct {
+        uint16_t port;
+        uint8_t v;
+    } ways[] = { { 0xcf9, 0x04 }, { 0x92, 0x01 }, { 0x64, 0xfe } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
+        Vm *vm = machine("tcg");
+
+        store(vm->ports, ways[i].port, 1, ways[i].v);
+        check(vm->requests & VM_RESET);
+        check(!(cpu_requests(vm->cpus[0]) & CPU_REQ_INIT));
+        vm_free(vm);
+    }
+}
+TEST("q35/init-without-code", init_without_code);
+
 static void resets(Vm *unused)
 {
     Vm *vm = machine("tcg");
 
+    store(vm->ports, 0x70, 1, 0x0f);
+    store(vm->ports, 0x71, 1, 0x05); /* shutdown code: the guest comes back */
     store(vm->ports, 0xcf9, 1, 0x04); /* soft: INIT of all CPUs */
     check(cpu_requests(vm->cpus[0]) & CPU_REQ_INIT && cpu_requests(vm->cpus[1]) & CPU_REQ_INIT);
     check(!(vm->requests & VM_RESET));
