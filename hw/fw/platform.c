@@ -23,11 +23,26 @@ unsigned fw_e820(const FwPlatform *p, uint64_t acpi_at, FwE820 *v)
     return n;
 }
 
-/* ---- tables that depend on what the firmware programmed before it reads them ---- */
+typedef struct Installed {
+    FwPlatform p;
+    VmListener listener;
+    bool built; /* since the reset */
+} Installed;
+
+/*
+ * Tables that depend on what the firmware programmed: built when it selects the first of the three files after a reset,
+ * then left alone. OVMF reads the script while all devices decode and the tables after it turned them off again: the
+ * offsets of the script have to hold for the tables.
+ */
 static void refresh(void *arg)
 {
-    const FwPlatform *p = arg;
-    FwLinker *l = fw_acpi_build(p);
+    Installed *me = arg;
+    const FwPlatform *p = &me->p;
+    FwLinker *l = me->built ? NULL : fw_acpi_build(p);
+
+    if (!l)
+        return;
+    me->built = true;
 
     fw_cfg_set_file(p->fw_cfg, "etc/acpi/tables", l->tables->data, l->tables->len, &abort_on_error);
     fw_cfg_set_file(p->fw_cfg, "etc/acpi/rsdp", l->rsdp->data, l->rsdp->len, &abort_on_error);
@@ -35,14 +50,16 @@ static void refresh(void *arg)
     fw_linker_free(l);
 }
 
-static void add_tables(FwPlatform *p)
+static void add_tables(Installed *me)
 {
+    FwPlatform *p = &me->p;
     static const char *const files[] = { "etc/acpi/tables", "etc/acpi/rsdp", "etc/table-loader" };
     GByteArray *t = g_byte_array_new(), *a = g_byte_array_new();
 
-    refresh(p);
+    refresh(me);
+    me->built = false;
     for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
-        fw_cfg_on_select(p->fw_cfg, files[i], refresh, p);
+        fw_cfg_on_select(p->fw_cfg, files[i], refresh, me);
     fw_smbios_build(p, t, a);
     fw_cfg_set_file(p->fw_cfg, "etc/smbios/smbios-tables", t->data, t->len, &abort_on_error);
     fw_cfg_set_file(p->fw_cfg, "etc/smbios/smbios-anchor", a->data, a->len, &abort_on_error);
@@ -170,12 +187,13 @@ static bool add_kernel(const FwPlatform *p, Error **err)
     return true;
 }
 
-typedef struct Installed {
-    FwPlatform p;
-    VmListener listener;
-} Installed;
+static void at_reset(void *self)
+{
+    Installed *me = self;
 
-static void at_reset(void *self) { fw__bootorder(&((Installed *)self)->p); }
+    me->built = false;
+    fw__bootorder(&me->p);
+}
 
 static void installed_free(void *self)
 {
@@ -196,7 +214,7 @@ bool fw_platform_install(const FwPlatform *given, Error **err)
     add_e820(p);
     if (p->hpet)
         add_hpet(p);
-    add_tables(p);
+    add_tables(me);
     for (guint i = 0; files && i < files->len; i++)
         if (!add_user_file(p->fw_cfg, files->pdata[i], err))
             return false;
