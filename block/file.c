@@ -133,6 +133,7 @@ static bool file_permissions(Node *n, Node *parent, unsigned want, unsigned shar
 typedef struct Job {
     File *f;
     BlkReq *r;
+    bool extends; /* past what was the end */
 } Job;
 
 /* Read or write all of it; a read past the end of the file gives zeros. */
@@ -212,9 +213,9 @@ static int job_zero(void *arg)
     Job *j = arg;
     int ret = -ENOTSUP;
 
-    if ((j->r->flags & BLK_MAY_UNMAP))
+    if ((j->r->flags & (BLK_MAY_UNMAP | BLK_RESERVE)) == BLK_MAY_UNMAP && !j->extends)
         ret = job_discard(arg);
-    if (ret == -ENOTSUP && !j->f->no_zero) {
+    if (ret == -ENOTSUP && !j->f->no_zero) { /* moves the end, too */
         ret = allocate(j->f, FALLOC_FL_ZERO_RANGE, j->r);
         if (ret == -ENOTSUP)
             j->f->no_zero = true;
@@ -228,7 +229,11 @@ static int job_truncate(void *arg)
 {
     Job *j = arg;
 
-    return ftruncate(j->f->fd, (off_t)j->r->off) < 0 ? -errno : 0;
+    if (ftruncate(j->f->fd, (off_t)j->r->off) < 0)
+        return -errno;
+    if (!(j->r->flags & BLK_RESERVE) || !j->r->off)
+        return 0;
+    return allocate(j->f, 0, &(BlkReq){ .off = 0, .len = j->r->off });
 }
 
 /* Data or hole at off? r->len shrinks to what is alike. */
@@ -239,6 +244,7 @@ static int job_status(void *arg)
     off_t data = lseek(j->f->fd, (off_t)r->off, SEEK_DATA), hole;
 
     r->allocated = true;
+    r->map = r->off;
     if (data < 0 && errno == ENXIO) { /* a hole up to the end */
         r->zero = true;
         return 0;
@@ -263,7 +269,7 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
                     [BLK_DISCARD] = job_discard,  [BLK_ZERO] = job_zero, [BLK_STATUS] = job_status,
                     [BLK_TRUNCATE] = job_truncate };
     File *f = n->opaque;
-    Job j = { f, r };
+    Job j = { f, r, r->off + r->len > n->size };
     int ret;
 
     if (r->op >= G_N_ELEMENTS(jobs) || !jobs[r->op])
@@ -275,6 +281,8 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
     ret = blk_in_pool(n->loop, jobs[r->op], &j);
     if (!ret && r->op == BLK_TRUNCATE)
         n->size = align_up(r->off, 512);
+    if (!ret && r->op == BLK_STATUS)
+        r->map_file = n;
     return ret;
 }
 

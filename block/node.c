@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 enum { BOUNCE_MAX = 1024 * 1024, ZERO_CHUNK = 256 * 1024 };
+#define GROW_MAX ((uint64_t)INT64_MAX - GiB)
 
 /* ---- coroutines from outside ---- */
 typedef struct Run {
@@ -100,8 +101,7 @@ static CO_FN int to_driver(Node *n, const BlkReq *r, uint64_t at, uint64_t len, 
 static CO_FN int bounce_part(Node *n, const BlkReq *r, uint64_t at, uint64_t len)
 {
     uint32_t align = MAX(n->limits.align, 1);
-    uint64_t lo = align_down(r->off + at, align),
-             hi = MIN(align_up(r->off + at + len, align), align_up(n->size, align));
+    uint64_t lo = align_down(r->off + at, align), hi = align_up(r->off + at + len, align);
     void *buf = NULL;
     struct iovec one = { NULL, hi - lo };
     BlkReq whole = { .op = BLK_READ, .off = lo, .len = hi - lo, .iov = &one, .niov = 1 };
@@ -224,7 +224,9 @@ static CO_FN int by_op(Node *n, BlkReq *r)
         return n->no_flush ? 0 : n->drv->submit(n, r);
     case BLK_STATUS:
         r->allocated = true;
-        r->zero = false;
+        r->zero = r->compressed = false;
+        r->map_file = NULL;
+        r->depth = 0;
         ret = n->drv->submit(n, r);
         return ret == -ENOTSUP ? 0 : ret;
     default:
@@ -241,11 +243,48 @@ static int check(const Node *n, const BlkReq *r)
         return -EACCES;
     if (r->op == BLK_FLUSH || r->op == BLK_TRUNCATE)
         return 0;
-    if (!in_range(r->off, r->len, n->size))
+    if (!in_range(r->off, r->len, n->grows ? GROW_MAX : n->size))
         return -EIO;
     if ((r->op == BLK_READ || r->op == BLK_WRITE) && iov_total(r->iov, r->niov) != r->len)
         return -EINVAL;
     return 0;
+}
+
+/* A file that grows: what is read past its end is zero, what is written there moves the end. */
+static CO_FN int past_end(Node *n, BlkReq *r)
+{
+    uint64_t in = r->off < n->size ? n->size - r->off : 0;
+    BlkReq part = *r;
+    int ret = 0;
+
+    switch (r->op) {
+    case BLK_READ:
+        part.len = in;
+        part.iov = g_new(struct iovec, MAX(r->niov, 1));
+        part.niov = iov_slice(r->iov, r->niov, 0, in, part.iov);
+        ret = in ? by_op(n, &part) : 0;
+        g_free(part.iov);
+        iov_zero(r->iov, r->niov, in, r->len - in);
+        return ret;
+    case BLK_WRITE:
+    case BLK_ZERO:
+        ret = by_op(n, r);
+        if (!ret)
+            n->size = MAX(n->size, r->off + r->len);
+        return ret;
+    case BLK_STATUS:
+        if (in) {
+            r->len = in;
+            return by_op(n, r);
+        }
+        r->allocated = r->compressed = false;
+        r->zero = true;
+        r->map_file = NULL;
+        return 0;
+    default:
+        part.len = in;
+        return in ? by_op(n, &part) : 0;
+    }
 }
 
 CO_FN int blk_submit(Node *n, BlkReq *r)
@@ -255,9 +294,35 @@ CO_FN int blk_submit(Node *n, BlkReq *r)
     if (ret)
         return ret;
     g_atomic_int_inc(&n->in_flight);
-    ret = by_op(n, r);
+    ret = n->grows && r->len && r->off + r->len > n->size ? past_end(n, r) : by_op(n, r);
     g_atomic_int_add(&n->in_flight, -1);
     return ret;
+}
+
+CO_FN int blk_read(Node *n, uint64_t off, void *buf, size_t len)
+{
+    struct iovec one = { buf, len };
+
+    return blk_submit(n, &(BlkReq){ .op = BLK_READ, .off = off, .len = len, .iov = &one, .niov = 1 });
+}
+
+CO_FN int blk_write(Node *n, uint64_t off, const void *buf, size_t len)
+{
+    struct iovec one = { (void *)(uintptr_t)buf, len };
+
+    return blk_submit(n, &(BlkReq){ .op = BLK_WRITE, .off = off, .len = len, .iov = &one, .niov = 1 });
+}
+
+CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    return blk_submit(n, &(BlkReq){ .op = BLK_ZERO, .off = off, .len = len, .flags = flags });
+}
+
+CO_FN int blk_flush(Node *n) { return blk_submit(n, &(BlkReq){ .op = BLK_FLUSH }); }
+
+CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags)
+{
+    return blk_submit(n, &(BlkReq){ .op = BLK_TRUNCATE, .off = size, .flags = flags });
 }
 
 typedef struct Sync {
@@ -314,6 +379,7 @@ void node_unref(Node *n)
         block__run(n->loop, close_body, n);
     node_unref(n->file);
     node_unref(n->backing);
+    node_unref(n->data);
     g_free(n->opaque);
     g_free(n->name);
     g_free(n->filename);

@@ -20,7 +20,9 @@ typedef enum BlkOp {
     BLK_TRUNCATE,
     BLK_COPY
 } BlkOp;
-enum { BLK_FUA = 1, BLK_NO_FALLBACK = 2, BLK_MAY_UNMAP = 4 };
+enum { BLK_FUA = 1, BLK_NO_FALLBACK = 2, BLK_MAY_UNMAP = 4, BLK_COMPRESS = 8,
+       BLK_RESERVE = 16, /* TRUNCATE, ZERO: host blocks are reserved, so that later writes find room */
+       BLK_THIS_LAYER = 32 /* STATUS: do not ask the backing file */ };
 enum { /* permissions, QEMU's numbering: the OFD lock bytes are 100 + bit and 200 + bit */
        PERM_CONSISTENT_READ = 1,
        PERM_WRITE = 2,
@@ -34,8 +36,12 @@ typedef struct BlkReq {
     struct iovec *iov;
     int niov;
     unsigned flags;
-    /* BLK_STATUS result */
-    bool allocated, zero;
+    /* BLK_STATUS's result, for the first `len` bytes: in this layer (or, zero, below it); reads as zeros; stored
+     * packed; where in the file `map_file` (borrowed, NULL: nowhere) the bytes lie; how many layers below. */
+    bool allocated, zero, compressed;
+    struct Node *map_file;
+    uint64_t map;
+    unsigned depth;
 } BlkReq;
 typedef struct BlkLimits {
     uint32_t align, max_iov; /* request alignment in bytes */
@@ -45,10 +51,13 @@ typedef struct BlkLimits {
 } BlkLimits;
 typedef struct Node Node;
 typedef struct Reopen Reopen;
+typedef struct BlkImageOps BlkImageOps;
 typedef struct BlkDriver {
     const char *name;
     size_t size;   /* of the driver's state, n->opaque */
     bool protocol; /* file, null: has no child "file" */
+    bool has_backing; /* a format whose images may name a backing file */
+    const BlkImageOps *image; /* what tools do with an image: block/image.h; NULL: nothing */
     int (*probe)(const uint8_t *head, size_t n);
     bool (*open)(Node *n, Opts *o, Error **err) CO_FN;
     void (*close)(Node *n) CO_FN;
@@ -61,10 +70,13 @@ typedef struct BlkDriver {
 struct Node {
     const BlkDriver *drv;
     char *name, *filename;
-    Node *file, *backing; /* children */
+    Node *file, *backing, *data; /* children; data: an external data file */
     uint64_t size;        /* bytes */
     bool readonly, direct, no_flush, force_share;
     bool unmap;            /* discard=unmap */
+    bool grows;  /* a format's file: writes past the end extend it, reads there give zeros */
+    bool probed; /* the format was guessed: raw protects its first sector from becoming another format's */
+    const Node *upper; /* while it is opened: whose backing file or child it becomes */
     uint8_t detect_zeroes; /* DETECT_* */
     unsigned perm, shared; /* what the parents together ask and allow */
     BlkLimits limits;
@@ -87,6 +99,12 @@ Node *node_overlay(Node *base, Error **err);
 Node *node_ref(Node *n);
 void node_unref(Node *n);                 /* drains and closes at the last */
 CO_FN int blk_submit(Node *n, BlkReq *r); /* checks bounds, splits to limits, then the driver */
+/* The common requests in a line. 0 or -errno. */
+CO_FN int blk_read(Node *n, uint64_t off, void *buf, size_t len);
+CO_FN int blk_write(Node *n, uint64_t off, const void *buf, size_t len);
+CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags);
+CO_FN int blk_flush(Node *n);
+CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags);
 int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */
 /* fn on a thread of the pool; the caller yields meanwhile. */
 CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);

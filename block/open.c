@@ -29,13 +29,21 @@ static const struct {
     unsigned len;
     const char *name;
 } foreign[] = {
-    { 0, "QFI\xfb", 4, "qcow2" },     { 0, "KDMV", 4, "vmdk" },
-    { 0, "vhdxfile", 8, "vhdx" },     { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" },
-    { 0, "conectix", 8, "vpc" },      { 0, "QED\0", 4, "qed" },
+    { 0, "QFI\xfb", 4, "qcow2" }, { 0, "KDMV", 4, "vmdk" },
+    { 0, "vhdxfile", 8, "vhdx" }, { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" },
+    { 0, "conectix", 8, "vpc" },  { 0, "QED\0", 4, "qed" },
     { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
 };
 
-static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filename, Error **err)
+static const char *foreign_of(const uint8_t *head, size_t n)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(foreign); i++)
+        if (foreign[i].at + foreign[i].len <= n && !memcmp(head + foreign[i].at, foreign[i].magic, foreign[i].len))
+            return foreign[i].name;
+    return NULL;
+}
+
+static const BlkDriver *best_of(const uint8_t *head, size_t n)
 {
     const BlkDriver *best = NULL;
     int score = 0;
@@ -48,12 +56,23 @@ static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filenam
             score = s;
         }
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(foreign) && score < 2; i++) {
-        if (foreign[i].at + foreign[i].len > n ||
-            memcmp(head + foreign[i].at, foreign[i].magic, foreign[i].len))
-            continue;
-        fail(err, "'%s' looks like a %s image, a format that is not supported", filename,
-             foreign[i].name);
+    return best;
+}
+
+const char *block__format_of(const uint8_t *head, size_t n)
+{
+    const BlkDriver *d = best_of(head, n);
+
+    return d ? d->name : foreign_of(head, n);
+}
+
+static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filename, Error **err)
+{
+    const BlkDriver *best = best_of(head, n);
+    const char *other = best ? NULL : foreign_of(head, n);
+
+    if (other) {
+        fail(err, "'%s' looks like a %s image, a format that is not supported", filename, other);
         error_hint(err,
                    "convert it: qemu-img convert -O raw '%s' NEW.img, or say format=raw if it is a "
                    "plain disk",
@@ -143,8 +162,6 @@ static bool split_protocol(Opts *o, Error **err)
     return true;
 }
 
-static Node *open_inner(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err);
-
 /* The child "file": given, by nested options, or by our own filename. */
 static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
 {
@@ -152,7 +169,8 @@ static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
     g_autofree char *filename = opts_take(o, "filename");
     static const char *const inherited[] = { "cache.direct", "cache.no-flush",
                                              "read-only",    "auto-read-only",
-                                             "aio",          "locking" };
+                                             "aio",          "locking",
+                                             "force-share" };
 
     if (filename)
         opts_set(sub, "filename", filename);
@@ -168,7 +186,7 @@ static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
         return NULL;
     if (!opts_peek(sub, "driver"))
         opts_set(sub, "driver", "file");
-    return open_inner(loop, sub, readonly, NULL, NULL, err);
+    return block__open(loop, sub, readonly, NULL, NULL, NULL, err);
 }
 
 static const BlkDriver *choose(Loop *loop, Node *file, Error **err)
@@ -197,42 +215,66 @@ static const BlkDriver *named(const char *name, Error **err)
     return NULL;
 }
 
-static Node *open_inner(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err)
+/* The driver that the options name, or the one that the child's first bytes ask for. */
+static const BlkDriver *find_driver(Loop *loop, const char *name, Node **child, Opts *o, bool readonly, Error **err)
+{
+    const BlkDriver *d = name ? named(name, err) : NULL;
+
+    if (name && !d)
+        return NULL;
+    if (d && d->protocol)
+        return d;
+    if (!*child && !(*child = open_file_child(loop, o, readonly, err)))
+        return NULL;
+    return d ? d : choose(loop, *child, err);
+}
+
+static void warn_of_guess(const Node *n)
+{
+    warn_report("image format was not specified for '%s' and probing guessed raw: automatically detecting the format "
+                "is dangerous for raw images, write operations on block 0 will be restricted; specify the 'raw' "
+                "format explicitly to remove the restrictions",
+                n->filename);
+}
+
+static CO_FN bool set_up(Node *n, Opts *o, Error **err)
+{
+    if (n->file)
+        n->filename = g_strdup(n->file->filename);
+    if (common(n, o, err) && n->drv->open(n, o, err))
+        return true;
+    n->drv = &block__raw; /* nothing of the driver's to close */
+    return false;
+}
+
+CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, const Node *upper, Error **err)
 {
     g_autofree char *driver = NULL;
     const BlkDriver *d = NULL;
     Node *n, *child = file ? node_ref(file) : NULL;
+    bool ok;
 
-    if (!split_protocol(o, err))
-        return NULL;
-    driver = opts_take(o, "driver");
-    if (driver && !(d = named(driver, err))) {
+    if (!split_protocol(o, err) || !(driver = opts_take(o, "driver"), d = find_driver(loop, driver, &child, o, readonly, err))) {
         node_unref(child);
         return NULL;
-    }
-    if (!d || !d->protocol) {
-        if (!child && !(child = open_file_child(loop, o, readonly, err)))
-            return NULL;
-        if (!d && !(d = choose(loop, child, err))) {
-            node_unref(child);
-            return NULL;
-        }
     }
     n = node_alloc(loop, d, readonly);
     n->file = child;
     n->backing = backing ? node_ref(backing) : NULL;
-    if (child)
-        n->filename = g_strdup(child->filename);
-    if (!common(n, o, err) || !d->open(n, o, err)) {
-        n->drv = &block__raw; /* nothing of the driver's to close */
+    n->upper = upper;
+    n->probed = !driver;
+    ok = set_up(n, o, err);
+    n->upper = NULL;
+    if (ok) {
+        block__limits(n);
+        ok = opts_all_used(o, driver ? driver : "the drive", err);
+    }
+    if (!ok) {
         node_unref(n);
         return NULL;
     }
-    block__limits(n);
-    if (!opts_all_used(o, driver ? driver : "the drive", err)) {
-        node_unref(n);
-        return NULL;
-    }
+    if (n->probed && d == &block__raw && !n->readonly)
+        warn_of_guess(n);
     return n;
 }
 
@@ -248,7 +290,7 @@ static void open_body(void *arg)
 {
     Opening *p = arg;
 
-    p->made = open_inner(p->loop, p->o, p->readonly, p->file, p->backing, p->err);
+    p->made = block__open(p->loop, p->o, p->readonly, p->file, p->backing, NULL, p->err);
 }
 
 Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err)

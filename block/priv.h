@@ -9,6 +9,15 @@ extern const BlkDriver block__file, block__raw;
 void block__run(Loop *loop, void (*fn)(void *arg), void *arg);
 /* Default limits; drivers lower them. */
 void block__limits(Node *n);
+/* Opens a node of the options; upper: whose backing or data file it becomes, or NULL. */
+CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing,
+                        const Node *upper, Error **err);
+/* n's backing file by the options "backing", "backing.*", else by the name (and format, or NULL: guessed) that its
+ * header gives; none of them: none. */
+CO_FN bool block__open_backing(Node *n, Opts *o, const char *name, const char *format, Error **err);
+CO_FN bool block__open_data(Node *n, Opts *o, const char *name, Error **err); /* the same for n->data */
+char *block__beside(const char *image, const char *name); /* where a name in an image's header leads; caller frees */
+const char *block__format_of(const uint8_t *head, size_t n); /* by its first bytes; NULL: raw */
 /* Locks other processes see. want/share: PERM_*. fd readable. */
 bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared,
                       unsigned had_want, unsigned had_unshared, Error **err);

@@ -1,7 +1,12 @@
-/* block/raw.c - driver "raw": the bytes of its file, or a window of them (offset=, size=). */
+/*
+ * block/raw.c - driver "raw": the bytes of its file, or a window of them (offset=, size=). When the
+ * format was guessed, the guest must not make the next start guess another one: what would turn the
+ * first sector into the head of another format is refused (EPERM).
+ */
 #include "block/priv.h"
 #include <errno.h>
 
+enum { HEAD = 512 };
 typedef struct Raw {
     uint64_t at, size; /* size 0: up to the end */
 } Raw;
@@ -20,6 +25,17 @@ static CO_FN bool raw_open(Node *n, Opts *o, Error **err)
     return true;
 }
 
+/* limits.align is HEAD then: a write of the first sector is whole */
+static bool disguises(const Node *n, const BlkReq *r)
+{
+    uint8_t head[HEAD];
+
+    if (!n->probed || n->readonly || r->op != BLK_WRITE || r->off || r->len < HEAD)
+        return false;
+    iov_gather(r->iov, r->niov, 0, head, HEAD);
+    return block__format_of(head, HEAD) != NULL;
+}
+
 static CO_FN int raw_submit(Node *n, BlkReq *r)
 {
     Raw *w = n->opaque;
@@ -27,6 +43,8 @@ static CO_FN int raw_submit(Node *n, BlkReq *r)
 
     if (r->op == BLK_TRUNCATE && w->size)
         return -ENOTSUP;
+    if (disguises(n, r))
+        return -EPERM;
     r->off += w->at;
     ret = blk_submit(n->file, r);
     r->off -= w->at;
@@ -35,7 +53,15 @@ static CO_FN int raw_submit(Node *n, BlkReq *r)
     return ret;
 }
 
-const BlkDriver block__raw = {
-    .name = "raw", .size = sizeof(Raw), .open = raw_open, .submit = raw_submit
-};
+static void raw_limits(Node *n, BlkLimits *out)
+{
+    if (n->probed && !n->readonly)
+        out->align = HEAD;
+}
+
+const BlkDriver block__raw = { .name = "raw",
+                               .size = sizeof(Raw),
+                               .open = raw_open,
+                               .submit = raw_submit,
+                               .limits = raw_limits };
 BLK_DRIVER(block__raw);

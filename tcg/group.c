@@ -27,19 +27,22 @@ static unsigned bytes_of(const IrOp *o)
 {
     IrKind k = IR_KIND(o->op);
 
+    if (k == IR_fpum && !IR_SIZE(o->op))
+        return 10;
     return k == IR_vld || k == IR_vst ? 16 : 1u << IR_SIZE(o->op);
 }
 
 static bool is_access(IrKind k)
 {
-    return k == IR_ld || k == IR_st || k == IR_vld || k == IR_vst || k == IR_vldn || k == IR_vstn;
+    return k == IR_ld || k == IR_st || k == IR_vld || k == IR_vst || k == IR_vldn || k == IR_vstn ||
+           k == IR_fpum;
 }
 
 static bool is_store(const IrOp *o)
 {
     IrKind k = IR_KIND(o->op);
 
-    return k == IR_st || k == IR_vst || k == IR_vstn || o->x & X_W;
+    return k == IR_st || k == IR_vst || k == IR_vstn || o->x & (k == IR_fpum ? X_FPU_ST : X_W);
 }
 
 static Sym none(void) { return (Sym){ false, 0, 0 }; }

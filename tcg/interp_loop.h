@@ -157,6 +157,16 @@ vopf: vopx:
     if (UNLIKELY(e->fault.kind))
         goto fault;
     NEXT();
+fpu: fpux:
+    target_fpu(e, o->x, 0, block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]));
+    if (UNLIKELY(e->fault.kind))
+        goto fault;
+    NEXT();
+fpum:
+    target_fpu(e, fpu_with_memory(o), address(e, o), block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]));
+    if (UNLIKELY(e->fault.kind))
+        goto fault;
+    NEXT();
 mulw: imulw: mulx: divw: idivw: shld: shrd: adcx: adox: bmi: pdep: pext: bswap: setf: getf: cas: segchk:
 vld: vst: vldn: vstn: vmovg: vgetg:
     if (UNLIKELY(!slow_op(e, o)))

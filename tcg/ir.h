@@ -17,7 +17,7 @@
 
 enum { FC = 1, FP = 2, FA = 4, FZ = 8, FS = 16, FO = 32, FALL = 63, FX = 64 /* by condition */ };
 enum { T_MAYBE = 1, T_SIDE = 2, T_FAULT = 4, T_END = 8, T_WIDE = 16 };
-enum { X_SCALE = 3, X_W = 16, X_ALIGNED = 32 }; /* bits of x in addressing ops */
+enum { X_SCALE = 3, X_W = 16, X_ALIGNED = 32, X_FPU_ST = 128, X_FPU_OP = 8 }; /* bits of x in addressing ops */
 
 typedef enum CcKind { CC_RAW, CC_ADD, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SHR, CC_SAR,
                CC_HOST /* res: as LAHF and SETO AL leave AX */ } CcKind;

@@ -98,6 +98,8 @@ struct Env {
         uint8_t vs[16]; /* the vector register that holds temps, during a slow path */
         uint32_t csr;   /* what C code expects in the host's MXCSR */
         uint8_t vec_live; /* guest vectors and MXCSR are in the host's, not in Env */
+        uint8_t fpu_live; /* the guest's x87 is the host's */
+        uint32_t fpu_env[7]; /* scratch, as FNSTENV has it */
         uint64_t link; /* why it came back: Block address | JIT_* */
         uint64_t host_rsp;
         void (*fn)(void);
@@ -211,6 +213,17 @@ typedef struct HostVop {
     uint32_t opc; /* 0f.., 0f38.., 0f3a.. */
 } HostVop;
 const HostVop *target_host_vop(const void *fn);
+/*
+ * The FPU: an x86's x87. op: 0x000..0x7ff are D8 00.. to DF FF; at: the memory operand. Done by C, a fault is in e->fault; the answer says nothing. pc: the instruction's, linear.
+ */
+uint64_t target_fpu(Env *e, uint64_t op, uint64_t at, uint64_t pc);
+static inline unsigned fpu_with_memory(const IrOp *o) { return (unsigned)o->c << 8 | o->x >> X_FPU_OP; }
+uint64_t target_fpu_pc(uint64_t mode, uint64_t pc); /* pc as the FPU remembers it */
+/* Behind Env: 16-bit words, 8 x 16 bytes by physical number, one bit for each in use, two pointers. */
+typedef struct TargetFpuAt {
+    size_t cw, sw, tags, st, ip, dp;
+} TargetFpuAt;
+extern const TargetFpuAt target_fpu_at;
 extern const size_t target_fpcsr_at; /* uint32_t behind Env: control and status of vector floating point */
 uint64_t target_eflags6(unsigned f);                  /* FC.. -> the guest's positions */
 #endif

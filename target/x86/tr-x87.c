@@ -187,7 +187,7 @@ static uint64_t before_limits(Env *e, uint64_t a, uint64_t b, uint64_t c)
     return 0;
 }
 
-static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
+static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip) /* ip: as the guest sees it */
 {
     X86 *s = x86(e);
     const unsigned op11 = how & 0x7ff;
@@ -213,6 +213,38 @@ static uint64_t x87_do(Env *e, uint64_t how, uint64_t at, uint64_t ip)
     return 0;
 }
 
+uint64_t target_fpu_pc(uint64_t mode, uint64_t pc)
+{
+    return (mode & MODE_CODE) == CODE64 ? pc : (uint32_t)(pc - (mode >> 32));
+}
+
+uint64_t target_fpu(Env *e, uint64_t op, uint64_t at, uint64_t pc) { return x87_do(e, op, at, target_fpu_pc(e->mode, pc)); }
+
+#define FPU_AT(field) offsetof(X86, fpu.field)
+const TargetFpuAt target_fpu_at = { FPU_AT(cw), FPU_AT(sw), FPU_AT(tags), FPU_AT(st), FPU_AT(ip), FPU_AT(dp) };
+
+/*
+ * What the host's own instruction does as well, given that no exception is unmasked. Not: environments, whose
+ * memory image names the guest's addresses; FNINIT, which clears those.
+ */
+static bool one_to_one(unsigned op11)
+{
+    if ((op11 & 0xc0) == 0xc0)
+        return op11 < 0x3e0 || op11 > 0x3e4 || op11 == 0x3e2;
+    return x87_mem(op11) || (op11 & 0x738) == 0x128 || (op11 & 0x338) == 0x138; /* fldcw, fnstcw, fnstsw */
+}
+
+static void emit_fpum(Tr *t, unsigned op11)
+{
+    int n = x87_mem(op11);
+    bool store = n < 0 || (op11 & 0x338) == 0x138;
+    unsigned bytes = n ? (unsigned)abs(n) : 2, size = bytes == 10 ? 0 : bytes == 8 ? 3 : bytes / 2;
+    IrOp *o = tr_mem(t, IR_fpum, size, NOVAL, store);
+
+    o->x |= (uint16_t)((op11 & 0xff) << X_FPU_OP | (store ? X_FPU_ST : 0));
+    o->c = (uint8_t)(op11 >> 8);
+}
+
 void tr_x87(Tr *t)
 {
     unsigned op11 = (t->in.opcode & 7u) << 8 | t->in.modrm, how = op11;
@@ -221,6 +253,13 @@ void tr_x87(Tr *t)
 
     if (x87_mem(op11) == -128) {
         tr_exc(t, EXC_UD);
+        return;
+    }
+    if (one_to_one(op11) && t->s->units == x86_units_host && !(t->mode & MODE_AC) && !(t->in.mem && tr_limited(t, t->in.seg))) {
+        if (t->in.mem)
+            emit_fpum(t, op11);
+        else
+            ir_emit(t->b, with_flags(op11) ? IR_fpux : IR_fpu, 3, NOVAL, NOVAL, NOVAL)->x = (uint16_t)op11;
         return;
     }
     if (t->in.mem) { /* the first bytes, for the segment's limit; operand() and env_op() look at the rest */
@@ -236,6 +275,8 @@ void tr_x87(Tr *t)
     how |= !(t->mode & MODE_PE) || t->mode & MODE_VM ? HOW_REAL : 0;
     tr_call(t, !t->in.mem && with_flags(op11) ? IR_callf : IR_call, NOVAL, x87_do, val_const(how),
             at, tr_visible(t, tr_eip(t, t->pc)));
+    if (t->in.mem && (op11 & 0x330) == 0x120) /* fldenv, frstor, fldcw: compiled blocks look at the masks when they begin */
+        tr_leave(t, false);
 }
 
 /* ---- FXSAVE, XSAVE */

@@ -139,7 +139,7 @@ static IrOp *addressed(Tr *t, IrKind k, unsigned size, Val d, Addr a)
 
 IrOp *tr_mem(Tr *t, IrKind k, unsigned size, Val d, bool write)
 {
-    unsigned log_bytes = k == IR_vld || k == IR_vst ? 4 : size;
+    unsigned log_bytes = k == IR_vld || k == IR_vst || (k == IR_fpum && !size) ? 4 : size;
 
     make_addr(t, log_bytes, write);
     return addressed(t, k, size, d, t->addr);

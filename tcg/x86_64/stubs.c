@@ -127,6 +127,22 @@ static void make_live(Asm *a, CodeCache *c)
     a_jump(a, 16, c->exit_link);
 }
 
+/* The same for the x87. */
+static void make_fpu_live(Asm *a, CodeCache *c)
+{
+    uint8_t *unmasked[2];
+
+    c->fpu_entry = a->p; /* r11: what to say if the interpreter has to do it */
+    unmasked[0] = t1_fpu_unmasked(a, 8, &unmasked[1]);
+    c->fpu = a->p;
+    t1_fpu_load(a, 8);
+    a_byte(a, 0xc3);
+    a_patch(unmasked[0], a->p);
+    a_patch(unmasked[1], a->p);
+    a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+    a_jump(a, 16, c->exit_link);
+}
+
 static void make_slow(Asm *a, const uint8_t *back, bool vectors)
 {
     uint8_t *bad, *other = NULL;
@@ -139,6 +155,7 @@ static void make_slow(Asm *a, const uint8_t *back, bool vectors)
     }
     move_pinned(a, true, CALLER_SAVED, 8);
     move_temps(a, true, 8);
+    t1_fpu_store(a, 8);
     a_mov(a, 2, HSI, AT(jit.link, 8));
     call_c(a, (uintptr_t)jit_slow);
     test_answer(a, &bad);
@@ -169,6 +186,7 @@ static void make_op(Asm *a, const uint8_t *back)
 
     store_vectors(a, 8);
     move_pinned(a, true, ALL, 8);
+    t1_fpu_store(a, 8);
     a_mov(a, 3, HSI, rm_reg(H11));
     call_c(a, (uintptr_t)jit_op);
     test_answer(a, &bad);
@@ -183,6 +201,7 @@ static void make_call(Asm *a, const uint8_t *back)
 
     store_vectors(a, 8);
     move_pinned(a, true, ALL, 8);
+    t1_fpu_store(a, 8);
     a_mov(a, 3, HSI, AT(jit.arg[0], 8));
     a_mov(a, 3, HDX, AT(jit.arg[1], 8));
     a_mov(a, 3, HCX, AT(jit.arg[2], 8));
@@ -238,6 +257,7 @@ void jit_stubs(CodeCache *c)
     a_store(&a, 3, ENV(jit.link), H11);
     store_vectors(&a, 0);
     move_pinned(&a, true, ALL, 0);
+    t1_fpu_store(&a, 0);
     a_jump(&a, 16, back);
     c->leave = a.p;
     make_leave(&a, c->exit_link);
@@ -253,6 +273,7 @@ void jit_stubs(CodeCache *c)
     a_const(&a, H11, JIT_DEAD);
     a_jump(&a, 16, c->exit_link);
     make_live(&a, c);
+    make_fpu_live(&a, c);
     c->call = a.p;
     make_call(&a, back);
     c->op = a.p;

@@ -205,7 +205,7 @@ void t1_set32(T1 *t, Rm m, uint32_t v)
     a_imm(&t->a, v, 4);
 }
 
-static void count(T1 *t, unsigned insns) /* flags are dead or saved */
+void t1_count(T1 *t, unsigned insns)
 {
     if (insns)
         a_alu_imm(&t->a, 0, 3, ENV(icount), insns);
@@ -217,8 +217,7 @@ static void leave_for(T1 *t, unsigned why)
     a_jump(&t->a, 16, t->code->exit_link);
 }
 
-/* pc of the block, as it is here and now, to r. */
-static void here_and_now(T1 *t, unsigned r, uint64_t pc)
+void t1_here_and_now(T1 *t, unsigned r, uint64_t pc)
 {
     a_const(&t->a, r, pc);
     if (t->b->rel)
@@ -230,7 +229,7 @@ static void far_exit(T1 *t, uint64_t pc)
 {
     uint8_t *miss[3] = { NULL };
 
-    here_and_now(t, H9, pc);
+    t1_here_and_now(t, H9, pc);
     t1_jc_probe(&t->a, H9, H10, miss);
     a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
     for (unsigned i = 0; i < 3; i++)
@@ -251,7 +250,7 @@ static void direct_exit(T1 *t, unsigned slot)
     bool guarded = ((x->pc ^ t->b->pc) & -(uint64_t)PAGE) || (x->pc & (PAGE - 1)) > PAGE - 15;
     uint8_t *over;
 
-    count(t, x->insns);
+    t1_count(t, x->insns);
     if (guarded && t->b->rel) {
         far_exit(t, x->pc);
         return;
@@ -320,7 +319,7 @@ static void indirect(T1 *t, const IrOp *o)
     t1_save_flags(t);
     if (r == H11)
         a_mov(&t->a, 3, r = H10, rm_reg(H11));
-    count(t, t->b->ninsns);
+    t1_count(t, t->b->ninsns);
     t1_jc_probe(&t->a, r, r == H9 ? H10 : H9, k->jump);
     k->addr = r;
     a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
@@ -340,7 +339,7 @@ static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
     a_imm(&t->a, kind, 4);
     a_op(&t->a, 0, 0xc7, 3, 0, ENV(fault.addr));
     a_imm(&t->a, 0, 4);
-    here_and_now(t, H9, pc);
+    t1_here_and_now(t, H9, pc);
     a_store(&t->a, 3, ENV(pc), H9);
     leave_for(t, JIT_LOOKUP);
 }
@@ -364,6 +363,8 @@ static void emit_tail(T1 *t, Tail *k)
     case TAIL_DATA: t1_data_tail(t, k); break;
     case TAIL_VEC: t1_vec_tail(t, k); break;
     case TAIL_LIVE: t1_live_tail(t, k); break;
+    case TAIL_FPU: t1_fpu_tail(t, k); break;
+    case TAIL_FPU_LIVE: t1_fpu_live_tail(t, k); break;
     default: t1_mem_tail(t, k); break;
     }
 }
@@ -392,9 +393,9 @@ static bool keeps_flags(IrKind k)
 static void leave(T1 *t, const IrOp *o)
 {
     t1_save_flags(t);
-    count(t, t->b->ninsns);
+    t1_count(t, t->b->ninsns);
     if (!o->x) {
-        here_and_now(t, H9, (uint64_t)o->imm);
+        t1_here_and_now(t, H9, (uint64_t)o->imm);
         a_store(&t->a, 3, ENV(pc), H9);
     }
     a_jump(&t->a, 16, t->code->leave);
@@ -436,7 +437,7 @@ static void control_op(T1 *t, const IrOp *o)
     case IR_leave: leave(t, o); break;
     default:
         t1_save_flags(t);
-        count(t, b->ninsns - 1u);
+        t1_count(t, b->ninsns - 1u);
         exit_fault(t, o->x, (uint64_t)o->imm);
         break;
     }
@@ -449,6 +450,8 @@ static void emit_op(T1 *t, const IrOp *o)
 
     if (k >= IR_poll) {
         control_op(t, o);
+    } else if (t1_fpu_op(t, o)) {
+        /* likewise */
     } else if (t->ngroups && t->group_of[t->i]) {
         t1_mem_op(t, o); /* no check, so the flags stay where they are */
     } else if (t1_vec_op(t, o)) {
@@ -457,6 +460,8 @@ static void emit_op(T1 *t, const IrOp *o)
         t->ef_ok = false;
         if (t->i + 1 < t->last_vector)
             t1_vectors_live(t, false);
+        if (t->i + 1 < t->last_fpu)
+            t1_fpu_live(t, false);
     } else if (keeps_flags(k)) {
         if (ir_info[k].reads)
             t1_need_flags(t);
@@ -479,6 +484,8 @@ static void emit_ops(T1 *t, const IrBlock *b)
     t1_check_groups(t);
     if (t->last_vector)
         t1_vectors_live(t, true);
+    if (t->last_fpu)
+        t1_fpu_live(t, true);
     for (; t->i < b->nops; t->i++) {
         if (t->skip) {
             t->skip = false;
@@ -522,6 +529,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->vs = V_NONE;
     t->skip = false;
     t->last_vector = t1_last_vector(b);
+    t->last_fpu = t1_last_fpu(b);
     t->ncareful = 0;
     t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
     emit_ops(t, b);

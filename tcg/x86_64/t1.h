@@ -23,7 +23,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE, TAIL_CAREFUL } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
@@ -51,7 +51,7 @@ typedef struct T1 {
     bool ef_ok, env_ok;
     uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
     bool skip;       /* the next op is done already */
-    unsigned last_vector;
+    unsigned last_vector, last_fpu;
     IrGroup group[IR_GROUPS];
     unsigned ngroups;
     uint8_t group_of[MAX_OPS];
@@ -72,6 +72,8 @@ void t1_in_slot(T1 *t, unsigned v); /* .. and this one even if it is a constant 
 void t1_save_flags(T1 *t);
 void t1_need_flags(T1 *t);
 void t1_set32(T1 *t, Rm m, uint32_t v);
+void t1_here_and_now(T1 *t, unsigned r, uint64_t pc); /* pc of the block, as it is here and now, to r */
+void t1_count(T1 *t, unsigned insns);                 /* flags are dead or saved */
 Tail *t1_tail(T1 *t, TailKind kind);
 void t1_call(T1 *t, const uint8_t *stub, unsigned insn); /* with its side point */
 /* t1_ops.c, t1_mem.c, t1_call.c: true if the op was theirs */
@@ -94,6 +96,16 @@ void t1_vec_tail(T1 *t, Tail *k);
 void t1_live_tail(T1 *t, Tail *k);
 void t1_move_vectors(Asm *a, bool save, bool scratch, int shift);
 uint8_t *t1_unmasked(Asm *a, int shift);
+/* t1_x87.c */
+unsigned t1_last_fpu(const IrBlock *b);
+void t1_fpu_live(T1 *t, bool entry);
+bool t1_fpu_op(T1 *t, const IrOp *o); /* true if the op was its own */
+void t1_fpu_tail(T1 *t, Tail *k);
+void t1_fpu_live_tail(T1 *t, Tail *k);
+void t1_fpu_again(T1 *t, const Tail *k); /* in a tail, behind a call: if the block goes on with the FPU */
+void t1_fpu_store(Asm *a, int shift); /* if it is live: to X86. The general registers are in Env, two are lost */
+void t1_fpu_load(Asm *a, int shift);
+uint8_t *t1_fpu_unmasked(Asm *a, int shift, uint8_t **other);
 void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3]);
 void t1_lea(T1 *t, const IrOp *o);
 #endif

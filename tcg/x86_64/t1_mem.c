@@ -316,5 +316,6 @@ void t1_mem_tail(T1 *t, Tail *k)
             a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
         }
     }
+    t1_fpu_again(t, k);
     a_jump(a, 16, k->back);
 }

@@ -284,6 +284,7 @@ void t1_vec_tail(T1 *t, Tail *k)
     t1_call(t, t->code->slow[k->what], k->insn);
     if (k->what == SLOW_VLD && !is_host(k->data & 0xff))
         a_op(&t->a, 0, 0x0f28, 2, VS, env_vec(k->data & 0xff));
+    t1_fpu_again(t, k);
     a_jump(&t->a, 16, k->back);
 }
 

@@ -170,7 +170,9 @@ static State get(const Case *k)
                 .cw = cpu->fpu.cw,
                 .sw = cpu->fpu.sw,
                 .tags = (uint8_t)cpu->fpu.tags,
-                .flags = flags_of(&cpu->env.cc) };
+                .flags = flags_of(&cpu->env.cc),
+                .fip = cpu->fpu.ip,
+                .fdp = cpu->fpu.dp };
     Fault f = cpu->env.fault;
 
     memcpy(s.gpr, cpu->env.v, sizeof(s.gpr));

@@ -120,6 +120,9 @@ static bool fpu_differs(const Case *k, const State *got, bool show)
     DIFF(!mmx && (want->cw != got->cw || want->sw != got->sw || want->tags != got->tags),
          printf("    x87: silicon cw %04x sw %04x tags %02x ours cw %04x sw %04x tags %02x\n",
                 want->cw, want->sw, want->tags, got->cw, got->sw, got->tags));
+    DIFF(want->fip != got->fip || want->fdp != got->fdp,
+         printf("    x87: interpreted ip %#" PRIx64 " dp %#" PRIx64 " compiled ip %#" PRIx64 " dp %#" PRIx64 "\n", want->fip, want->fdp,
+                got->fip, got->fdp));
     for (unsigned i = 0; i < 8 && !mmx; i++)
         DIFF(memcmp(want->st[i], got->st[i], 10), show_vec("st", i, want->st[i], got->st[i], 10));
     for (unsigned i = 0; i < 16; i++)
@@ -254,6 +257,10 @@ static void check_on(Executor x, Case *cases, unsigned n, Totals *t, Options *o)
                 got.mem = k->out.mem;
             if (x == EXEC_C)
                 forgive_near(k, &got);
+            if (x == EXEC_INTERP) {
+                k->out.fip = got.fip;
+                k->out.fdp = got.fdp;
+            }
             t->runs++;
             t->faults += k->out.vector != EXC_BP;
             if (!comparable(k) || (x == EXEC_C && !c_compares(k)) || !differs(k, &got, false) || model_specific(k, &got))

@@ -23,6 +23,7 @@ typedef struct State {
     uint16_t cw, sw;
     uint8_t tags;
     uint64_t mem; /* hash of the writable data pages */
+    uint64_t fip, fdp; /* of our x87: the silicon may not keep them, so the executors are compared with each other */
 } State;
 
 typedef struct Case {
@@ -36,7 +37,7 @@ typedef struct Case {
     unsigned undef;              /* flags not compared at the end, */
     uint8_t undef_at[CODE_SLOT]; /* .. at a fault in the instruction at this offset */
     bool usefpu, div;
-    State in, out; /* out: the silicon's answer */
+    State in, out; /* out: the silicon's answer, but for what only ours can say */
     bool answered;
 } Case;
 
