@@ -131,7 +131,7 @@ static bool regs_pull(KvmCpu *k, Error **err)
 static bool regs_push(KvmCpu *k, Error **err)
 {
     const X86 *s = k->s;
-    struct kvm_regs r = { .rflags = x86_eflags(s) };
+    struct kvm_regs r = { .rflags = s->eflags | 2 }; /* whole: pulled, loaded or reset */
 
     r.rip = code64(s) ? s->env.pc : (uint32_t)(s->env.pc - seg_base(s, SEG_CS));
 #define M(n, f) r.f = s->env.v[n];

@@ -189,6 +189,8 @@ static bool push(Cpu *c, unsigned groups, Error **err)
 {
     X86 *s = c->regs;
 
+    x86_set_eflags(s, s->eflags, ~0ull); /* whole: pulled, loaded or reset; */
+    s->eflags = x86_eflags(s);           /* and it stays so until the CPU runs: this may be called again */
     tcg_set_cr3(s, false);
     tcg_flush_all(s);
     x86_update_mode(s);
@@ -353,7 +355,6 @@ static void cpu_was_reset(Cpu *c)
 {
     X86 *s = c->regs;
 
-    x86_set_eflags(s, s->eflags, ~0ull); /* loaded whole */
     s->env.cpu = c;
     s->tcg = c->engine;
     push(c, RG_ALL, NULL);

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""move.py MENURA KERNEL CPUS ACCEL ACCEL.. - move.elf starts under the first engine; its state is written with `migrate file:`, and a fresh
+process under the next engine takes it with `-incoming file:`, and so on. After each move the kernel looks at all it held; its verdicts decide.
+The CPU is menura64-v1; with KVM in it, less what this host's KVM lacks, and with the TSC frequency that it can do."""
+import json, os, re, socket, subprocess, sys, tempfile, time
+
+program, kernel, cpus, *accels = sys.argv[1:]
+uses_kvm = any(a.startswith('kvm') for a in accels)
+LIMIT = 240  # seconds for each step: some hosts' KVM emulates kernel code
+
+
+def fail(text, folder):
+    print(open(f'{folder}/console', errors='replace').read())
+    sys.exit(f'FAIL: {text}')
+
+
+class Machine:
+    def __init__(self, folder, n, accel, model, incoming):
+        self.folder, self.what = folder, f'{n}, {accel}'
+        qmp, serial = f'{folder}/qmp{n}', f'{folder}/serial{n}'
+        args = [program, '-accel', accel, '-M', 'pc', '-m', '64', '-smp', cpus, '-cpu', model, '-nodefaults', '-display', 'none', '-no-reboot',
+                '-kernel', kernel, '-append', ' '.join(['two'] * (cpus == '2') + ['kvm'] * uses_kvm), '-device', 'isa-debugcon,chardev=con', '-device', 'isa-debug-exit',
+                '-chardev', f'file,id=con,path={folder}/console,append=on', '-chardev', f'socket,id=ser,path={serial},server=on,wait=off',
+                '-serial', 'chardev:ser', '-qmp', f'unix:{qmp},server=on,wait=off']
+        self.p = subprocess.Popen(args + (['-incoming', incoming] if incoming else []), stdin=subprocess.DEVNULL)
+        self.qmp, self.serial = self.connect(qmp), self.connect(serial)
+        self.qmp.settimeout(LIMIT)
+        self.lines = self.qmp.makefile('r')
+        self.lines.readline()
+        self.ask('qmp_capabilities')
+
+    def connect(self, path):
+        s = socket.socket(socket.AF_UNIX)
+        for _ in range(600):
+            try:
+                s.connect(path)
+                return s
+            except OSError:
+                if self.p.poll() is not None:
+                    fail(f'{self.what}: ended at once with status {self.p.returncode}', self.folder)
+                time.sleep(0.1)
+        fail(f'{self.what}: nobody listens at {path}', self.folder)
+
+    def ask(self, name, **arguments):
+        self.qmp.sendall(json.dumps({'execute': name, 'arguments': arguments}).encode() + b'\n')
+        while True:
+            line = self.lines.readline()
+            if not line:
+                fail(f'{self.what}: ended at {name}', self.folder)
+            reply = json.loads(line)
+            if 'return' in reply:
+                return reply['return']
+            if 'error' in reply:
+                fail(f'{self.what}: {name}: {reply["error"]["desc"]}', self.folder)
+
+    def until(self, name, value):
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            got = self.ask(name)
+            if got.get('status') == value:
+                return
+            if got.get('status') == 'failed':
+                break
+            time.sleep(0.05)
+        fail(f'{self.what}: {name}: {got}', self.folder)
+
+    def until_text(self, text):
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end and self.p.poll() is None:
+            if text in open(f'{self.folder}/console', errors='replace').read().splitlines():
+                return
+            time.sleep(0.02)
+        fail(f'{self.what}: no "{text}"', self.folder)
+
+
+def kvm_usable():
+    if 'kvm' not in subprocess.run([program, '-accel', 'help'], capture_output=True, text=True).stdout:
+        return 'built without the kvm accelerator'
+    return None if os.access('/dev/kvm', os.R_OK | os.W_OK) else '/dev/kvm cannot be opened'
+
+
+def refusal(accel, model):
+    args = [program, '-accel', accel, '-cpu', model, '-nodefaults', '-display', 'none', '-S', '-monitor', 'stdio']
+    return subprocess.run(args, input='quit\n', capture_output=True, text=True, timeout=LIMIT).stderr
+
+
+def common_model():
+    """What KVM here and the software CPU can both be."""
+    model = 'menura64-v1'
+    fixed = None
+    for accel in (a for a in accels if a.startswith('kvm')):
+        lacks = re.search(r'lacks (.*)', refusal(accel, model + ',enforce'))
+        if lacks:
+            model += ''.join(f',-{name}' for name in lacks[1].split(', '))
+        fixed = re.search(r'runs at (\d+) Hz', refusal(accel, model + ',tsc-frequency=1234567890'))  # else it scales
+    return f'{model},enforce,tsc-frequency={fixed[1] if fixed else 1234567890}'
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        why = uses_kvm and kvm_usable()
+        if why:
+            print(f'SKIP: {why}')
+            sys.exit(77)
+        open(f'{folder}/console', 'w').close()
+        model = common_model() if uses_kvm else 'menura64-v1'
+        print('CPU model', model)
+        machine = Machine(folder, 0, accels[0], model, None)
+        machine.until_text('ready')
+        turn = 0
+        for n, accel in enumerate(accels[1:] + [None], 1):
+            turn += 1
+            machine.serial.sendall(b'q' if accel is None else b't')
+            if accel is None:
+                break
+            machine.until_text(f'turn {turn}')
+            time.sleep(0.1)  # it holds, in ring 3
+            state = f'{folder}/state{n}'
+            machine.ask('migrate', uri='file:' + state)
+            machine.until('query-migrate', 'completed')
+            machine.ask('quit')
+            machine.p.wait(LIMIT)
+            machine = Machine(folder, n, accel, model, 'file:' + state)
+            machine.until('query-status', 'running')
+        status = machine.p.wait(LIMIT)
+        text = open(f'{folder}/console', errors='replace').read()
+        print(text)
+        if status != 1 or '\nPASSED' not in text:
+            fail(f'status {status}', folder)
+
+
+main()
