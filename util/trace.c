@@ -162,6 +162,8 @@ static const struct {
     { "int", LOG_INT, "interrupts and exceptions" },
     { "in_asm", LOG_IN_ASM, "guest code when it is translated" },
     { "op", LOG_OP, "micro-operations of each block" },
+    { "op_opt", LOG_OP_OPT, "the same as they are executed" },
+    { "out_asm", LOG_OUT_ASM, "host code of each block" },
     { "exec", LOG_EXEC, "each block when it is entered" },
     { "cpu_reset", LOG_CPU_RESET, "registers before a CPU reset" },
     { "mmu", LOG_MMU, "address translation" },

@@ -29,6 +29,7 @@ void flight_dump(GString *out, unsigned max);
 typedef enum LogItem {
     LOG_GUEST_ERROR = 1, LOG_UNIMP = 2, LOG_INT = 4, LOG_IN_ASM = 8, LOG_OP = 16, LOG_EXEC = 32,
     LOG_CPU_RESET = 64, LOG_MMU = 128, LOG_CPU = 256, LOG_TRACE = 512, LOG_PAGE = 1024,
+    LOG_OP_OPT = 2048, LOG_OUT_ASM = 4096,
 } LogItem;
 extern unsigned log_mask; /* process-wide like stderr itself: not VM state */
 static inline bool log_on(LogItem i) { return UNLIKELY(log_mask & i); }

@@ -260,12 +260,15 @@ static PageBlocks *page_blocks(TcgCpu *t, uint64_t page, uint64_t vpage)
     return p;
 }
 
-static Block *make_block(TcgCpu *t, IrBlock *ir, bool one)
+static Block *make_block(TcgCpu *t, IrBlock *ir, const uint8_t *code, bool one)
 {
     Block *b = tcg_arena(t, sizeof(*b));
     Block tmp = { 0 };
 
+    tcg_log_code(t, ir, code);
+    tcg_log_ops(ir, LOG_OP);
     ir_live(ir, false);
+    tcg_log_ops(ir, LOG_OP_OPT);
     interp_lower(&tmp, ir);
     *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
                   .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
@@ -280,6 +283,7 @@ static Block *make_block(TcgCpu *t, IrBlock *ir, bool one)
     g_free(tmp.at);
     t->translated += ir->ninsns;
     tcg_jit_block(t, b, ir, one);
+    tcg_log_host(b);
     return b;
 }
 
@@ -318,7 +322,7 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
         target_translate(&t->s->env, pc, code, n, left, true, false, &ir);
     }
     t->one_shot = false;
-    b = make_block(t, &ir, one);
+    b = make_block(t, &ir, code, one);
     b->pa = first.ram + (pc & 4095);
     if (one) {
         b->dead = true; /* runs once; never found again */

@@ -6,6 +6,7 @@
 #define ACCEL_TCG_TCG_H
 #include "target/x86/cpu.h"
 #include "tcg/jit.h"
+#include "util/trace.h"
 
 enum { BLOCK_HASH = 1 << 18, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
@@ -142,6 +143,10 @@ static inline void tcg_exec(TcgCpu *t)
     else
         interp_run(&t->s->env);
 }
+/* log.c */
+void tcg_log_code(TcgCpu *t, const IrBlock *ir, const uint8_t *code); /* in_asm; code: all of the block's bytes */
+void tcg_log_ops(const IrBlock *ir, LogItem when);                    /* LOG_OP, LOG_OP_OPT */
+void tcg_log_host(const Block *b);                                    /* out_asm */
 /* past.c */
 void tcg_past(Cpu *c, GString *out);
 /* debug.c */

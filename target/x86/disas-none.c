@@ -11,6 +11,8 @@ void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n,
     g_string_append(out, "\n");
 }
 
+void x86_disas_host(uint64_t at, const uint8_t *code, size_t n, GString *out) { x86_disas(NULL, at, code, n, (unsigned)n, out); }
+
 bool x86_insn_at(Cpu *c, X86Insn *out)
 {
     *out = (X86Insn){ .len = sizeof(out->bytes) };

@@ -20,14 +20,10 @@ static bool open_for(const X86 *s, csh *h)
     return cs_open(CS_ARCH_X86, mode, h) == CS_ERR_OK;
 }
 
-void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n, GString *out)
+static void lines(csh h, uint64_t va, const uint8_t *code, size_t len, unsigned n, GString *out)
 {
-    cs_insn *in;
-    csh h;
+    cs_insn *in = cs_malloc(h);
 
-    if (!open_for(x86_of(c), &h))
-        return;
-    in = cs_malloc(h);
     for (unsigned i = 0; in && i < n && len; i++) { /* each turn uses up a byte at least */
         const uint8_t *at = code;
 
@@ -44,6 +40,25 @@ void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n,
     }
     if (in)
         cs_free(in, 1);
+}
+
+void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n, GString *out)
+{
+    csh h;
+
+    if (!open_for(x86_of(c), &h))
+        return;
+    lines(h, va, code, len, n, out);
+    cs_close(&h);
+}
+
+void x86_disas_host(uint64_t at, const uint8_t *code, size_t n, GString *out)
+{
+    csh h;
+
+    if (cs_open(CS_ARCH_X86, CS_MODE_64, &h) != CS_ERR_OK)
+        return;
+    lines(h, at, code, n, (unsigned)n, out);
     cs_close(&h);
 }
 

@@ -8,6 +8,9 @@
 /* Appends up to n lines "address  bytes  text" of the code at linear address va, in the CPU's mode. */
 void x86_disas(Cpu *c, uint64_t va, const uint8_t *code, size_t len, unsigned n, GString *out);
 
+/* The same of n bytes of this host's own code, all of it; `at`: where it runs. Any thread. */
+void x86_disas_host(uint64_t at, const uint8_t *code, size_t n, GString *out);
+
 /* An instruction with what its operands are worth now. */
 typedef struct X86Insn {
     char name[32], args[160];
