@@ -39,7 +39,7 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to); /* fro
 void jit_link_careful(CodeCache *c, Block *b); /* b->careful is there */
 void jit_kill(CodeCache *c, Block *b); /* whoever enters b finds JIT_DEAD */
 
-/* What generated code calls, implemented by accel/tcg. A false answer: e->fault is set, pc and icount are exact. */
+/* What generated code calls, implemented by accel/tcg. A false answer: e->fault is set, pc is exact. */
 bool jit_slow(Env *e, unsigned kind); /* the access that missed the TLB: address and value in e->jit */
 bool jit_op(Env *e, const IrOp *o);   /* interp_op, flags back in the host's form */
 bool jit_unwind(Env *e);              /* a helper set e->fault: always false */

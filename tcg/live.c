@@ -2,7 +2,8 @@
  * tcg/live.c - one backward pass: which flags and temps are still wanted.
  *
  * A flag setter whose flags nobody reads loses its F bit; a pure op whose temp nobody reads goes
- * away; the last use of a temp is marked so that T1 can free its register in one forward pass.
+ * away; the last use of a temp is marked so that T1 can free its register in one forward pass. What is only moved
+ * on to a register goes there at once.
  * Flags are NOT kept alive by ops that may fault: a flag that every path overwrites before reading
  * it is allowed to be stale in a fault frame.  What is live is always exact there, and live means
  * at the start of the instruction, because that is where execution resumes.
@@ -80,6 +81,42 @@ static bool flow(IrBlock *b, unsigned i, Live *l)
     return true;
 }
 
+/* The result of op i goes on to a register right behind it, and to nowhere else: then it may go there at once. */
+static bool joins(const IrBlock *b, unsigned i)
+{
+    const IrOp *o = &b->ops[i], *m = o + 1;
+    IrKind k = IR_KIND(o->op);
+    unsigned size = IR_SIZE(o->op), to = IR_SIZE(m->op);
+
+    if (i + 1 >= b->nops || b->at[i] != b->at[i + 1] || !is_temp(o->d) || (k != IR_ld && k != IR_lea && k != IR_zx && k != IR_sx))
+        return false;
+    if (IR_KIND(m->op) != IR_mov || m->op & IR_I || m->a != o->d || !(b->kill[i + 1] & 1) || m->d >= V_GLOBALS)
+        return false;
+    return to == 3 ? size >= 2 : to == 2 ? size == 2 || k == IR_lea : k == IR_ld && size == to;
+}
+
+static void join_moves(IrBlock *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->nops; i++, n++) {
+        bool join = joins(b, i);
+
+        b->ops[n] = b->ops[i];
+        b->at[n] = b->at[i];
+        b->kill[n] = b->kill[i];
+        b->live[n] = b->live[i];
+        if (!join)
+            continue;
+        i++;
+        b->ops[n].d = b->ops[i].d;
+        b->kill[n] &= 7;
+        if (IR_KIND(b->ops[n].op) == IR_lea && IR_SIZE(b->ops[i].op) == 2)
+            b->ops[n].op = IR_OP(IR_lea, 2, 0);
+    }
+    b->nops = n;
+}
+
 void ir_live(IrBlock *b, bool all_flags)
 {
     Live l = { { 0 }, FALL };
@@ -101,4 +138,5 @@ void ir_live(IrBlock *b, bool all_flags)
     memmove(b->at, b->at + keep, b->nops);
     memmove(b->kill, b->kill + keep, b->nops);
     memmove(b->live, b->live + keep, b->nops);
+    join_moves(b);
 }

@@ -88,7 +88,7 @@ struct Env {
     uint64_t mode;     /* the target's mode word: part of a block's key */
     uint64_t jc_key;   /* its number, see JcEnt */
     Fault fault;
-    uint64_t icount;   /* guest instructions, added per block */
+    uint64_t icount;   /* guest instructions that were interpreted, added per block */
     Block *cur;        /* block being executed */
     uint8_t a20_off;
     struct Cpu *cpu;

@@ -70,7 +70,6 @@ static bool target_ok(Env *e, const Block *from)
     if (target_brind_ok(e, e->pc))
         return true;
     e->v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
-    e->icount--;
     e->pc = block_pc(e, from, from->insn_pc[from->ninsns - 1]);
     return false;
 }

@@ -366,7 +366,7 @@ static void stats(Vm *vm, GString *out)
         X86 *s = vm->cpus[i]->regs;
         TcgCpu *t = s->tcg;
 
-        g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions executed, %" PRIu64 " translated, %zu KiB of blocks, %" PRIu64
+        g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions interpreted, %" PRIu64 " translated, %zu KiB of blocks, %" PRIu64
                                " TLB fills, %" PRIu64 " flushes\n", i, s->env.icount, t->translated, t->arena_used / 1024,
                                t->fills, t->flushes);
         tcg_jit_stats(t, out);

@@ -41,7 +41,6 @@ bool jit_unwind(Env *e)
     for (unsigned i = 0; i < b->nside; i++)
         if (b->host + b->side[i].ret == ret) {
             e->pc = block_pc(e, b, b->insn_pc[b->side[i].insn]);
-            e->icount += b->side[i].insn;
             return false;
         }
     g_assert_not_reached();

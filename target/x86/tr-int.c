@@ -37,6 +37,11 @@ void tr_pop(Tr *t)
 {
     Val d = pop_val(t, t->in.size);
 
+    if (t->in.opc_reg != RSP) { /* in this order the load goes straight to the register */
+        ir_alu(t->b, IR_mov, t->in.size, 0, val_reg(t->in.opc_reg), d, NOVAL);
+        add_rsp(t, 1 << t->in.size);
+        return;
+    }
     add_rsp(t, 1 << t->in.size);
     ir_alu(t->b, IR_mov, t->in.size, 0, val_reg(t->in.opc_reg), d, NOVAL);
 }

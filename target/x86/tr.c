@@ -306,6 +306,11 @@ void tr_push_val(Tr *t, unsigned size, Val v)
     Val sp = ir_temp(t->b);
 
     v = ir_reg(t->b, v);
+    if (ss == 3) {
+        addressed(t, IR_st, size, NOVAL, (Addr){ val_reg(RSP), NOVAL, 0, -(1 << size) })->c = v.v;
+        ir_emit(t->b, IR_lea, 3, val_reg(RSP), val_reg(RSP), NOVAL)->imm = -(1 << size);
+        return;
+    }
     ir_emit(t->b, IR_lea, ss == 1 ? 3 : ss, sp, val_reg(RSP), NOVAL)->imm = -(1 << size);
     if (ss == 1) {
         Val z = ir_temp(t->b);

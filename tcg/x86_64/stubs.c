@@ -6,7 +6,7 @@
  *   op      an op by the interpreter's C code: the same
  *
  * Each is entered by call, so the stack pointer is 8 below Env and the return address names the instruction. A
- * fault needs no unwinding of values: C has set the fault, pc and icount; the stub makes Env complete and leaves.
+ * fault needs no unwinding of values: C has set the fault and pc; the stub makes Env complete and leaves.
  * Code is written through the writable mapping; distances are the same in both.
  */
 #include "tcg/x86_64/t1.h"

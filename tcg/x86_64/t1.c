@@ -205,12 +205,6 @@ void t1_set32(T1 *t, Rm m, uint32_t v)
     a_imm(&t->a, v, 4);
 }
 
-void t1_count(T1 *t, unsigned insns)
-{
-    if (insns)
-        a_alu_imm(&t->a, 0, 3, ENV(icount), insns);
-}
-
 static void leave_for(T1 *t, unsigned why)
 {
     a_const(&t->a, H11, (uint64_t)(uintptr_t)t->blk | why);
@@ -250,7 +244,6 @@ static void direct_exit(T1 *t, unsigned slot)
     bool guarded = ((x->pc ^ t->b->pc) & -(uint64_t)PAGE) || (x->pc & (PAGE - 1)) > PAGE - 15;
     uint8_t *over;
 
-    t1_count(t, x->insns);
     if (guarded && t->b->rel) {
         far_exit(t, x->pc);
         return;
@@ -319,7 +312,6 @@ static void indirect(T1 *t, const IrOp *o)
     t1_save_flags(t);
     if (r == H11)
         a_mov(&t->a, 3, r = H10, rm_reg(H11));
-    t1_count(t, t->b->ninsns);
     t1_jc_probe(&t->a, r, r == H9 ? H10 : H9, k->jump);
     k->addr = r;
     a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
@@ -393,7 +385,6 @@ static bool keeps_flags(IrKind k)
 static void leave(T1 *t, const IrOp *o)
 {
     t1_save_flags(t);
-    t1_count(t, t->b->ninsns);
     if (!o->x) {
         t1_here_and_now(t, H9, (uint64_t)o->imm);
         a_store(&t->a, 3, ENV(pc), H9);
@@ -437,7 +428,6 @@ static void control_op(T1 *t, const IrOp *o)
     case IR_leave: leave(t, o); break;
     default:
         t1_save_flags(t);
-        t1_count(t, b->ninsns - 1u);
         exit_fault(t, o->x, (uint64_t)o->imm);
         break;
     }

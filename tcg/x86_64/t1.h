@@ -73,7 +73,6 @@ void t1_save_flags(T1 *t);
 void t1_need_flags(T1 *t);
 void t1_set32(T1 *t, Rm m, uint32_t v);
 void t1_here_and_now(T1 *t, unsigned r, uint64_t pc); /* pc of the block, as it is here and now, to r */
-void t1_count(T1 *t, unsigned insns);                 /* flags are dead or saved */
 Tail *t1_tail(T1 *t, TailKind kind);
 void t1_call(T1 *t, const uint8_t *stub, unsigned insn); /* with its side point */
 /* t1_ops.c, t1_mem.c, t1_call.c: true if the op was theirs */

@@ -278,7 +278,6 @@ void t1_fpu_tail(T1 *t, Tail *k)
     a_const(a, H11, (uint64_t)(uintptr_t)target_fpu);
     t1_call(t, t->code->call, k->insn);
     if ((k->what & 0x738) == FLDCW) { /* who knows what is masked now: leave */
-        t1_count(t, k->insn + 1u);
         t1_here_and_now(t, H9, t->b->insn_pc[k->insn + 1]);
         a_store(a, 3, ENV(pc), H9);
         a_jump(a, 16, t->code->leave);
