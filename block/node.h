@@ -108,6 +108,8 @@ CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags);
 int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */
 /* fn on a thread of the pool; the caller yields meanwhile. */
 CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);
+/* The driver that fits the file's first bytes; "" when the name itself says it (json:); NULL: error. Coroutine. */
+CO_FN const char *blk_guess_format(Loop *loop, const char *filename, bool force_share, Error **err);
 const BlkDriver *blk_driver_find(const char *name);
 void blk_driver_foreach(void (*fn)(const BlkDriver *d, void *arg), void *arg);
 void node_drain(Node *n); /* runs the loop until nothing is in flight */

@@ -29,7 +29,7 @@ static const struct {
     unsigned len;
     const char *name;
 } foreign[] = {
-    { 0, "QFI\xfb", 4, "qcow2" }, { 0, "KDMV", 4, "vmdk" },
+    { 0, "QFI\xfb", 4, "qcow" }, { 0, "KDMV", 4, "vmdk" },
     { 0, "vhdxfile", 8, "vhdx" }, { 0x40, "\x7f\x10\xda\xbe", 4, "vdi" },
     { 0, "conectix", 8, "vpc" },  { 0, "QED\0", 4, "qed" },
     { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
@@ -202,6 +202,23 @@ static const BlkDriver *choose(Loop *loop, Node *file, Error **err)
         return NULL;
     }
     return probe(head, n, file->filename ? file->filename : "the image", err);
+}
+
+CO_FN const char *blk_guess_format(Loop *loop, const char *filename, bool force_share, Error **err)
+{
+    g_autoptr(Opts) o = opts_new();
+    const BlkDriver *d;
+    Node *file;
+
+    if (g_str_has_prefix(filename, "json:"))
+        return "";
+    opts_set(o, "filename", filename);
+    if (force_share)
+        opts_set(o, "force-share", "on");
+    file = open_file_child(loop, o, true, err);
+    d = file ? choose(loop, file, err) : NULL;
+    node_unref(file);
+    return d ? d->name : NULL;
 }
 
 static const BlkDriver *named(const char *name, Error **err)

@@ -1,0 +1,53 @@
+/* block/image.c - small things that every format's tools need. */
+#include "block/image.h"
+#include "block/priv.h"
+#include <fcntl.h>
+#include <unistd.h>
+
+static void snapshot_free(gpointer p)
+{
+    BlkSnapshot *v = p;
+
+    g_free(v->id);
+    g_free(v->name);
+    g_free(v);
+}
+
+void blk_snapshots_free(GPtrArray *list)
+{
+    g_ptr_array_set_free_func(list, snapshot_free);
+    g_ptr_array_free(list, TRUE);
+}
+
+static void fact_free(gpointer p)
+{
+    BlkFact *f = p;
+
+    g_free(f->value);
+    g_free(f);
+}
+
+void blk_facts_free(GPtrArray *list)
+{
+    g_ptr_array_set_free_func(list, fact_free);
+    g_ptr_array_free(list, TRUE);
+}
+
+void blk_run(Loop *loop, void (*fn)(void *arg), void *arg) { block__run(loop, fn, arg); }
+
+CO_FN bool blk_create_file(Loop *loop, const char *name, uint64_t size, Error **err)
+{
+    const char *path = g_str_has_prefix(name, "file:") ? name + 5 : name;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    bool ok;
+
+    if (fd < 0)
+        return fail_errno(err, "Could not create '%s'", path);
+    ok = block__file_lock(fd, path, PERM_WRITE | PERM_RESIZE, PERM_RESIZE, 0, 0, err);
+    if (ok && ftruncate(fd, 0) < 0)
+        ok = fail_errno(err, "Could not create '%s'", path);
+    if (ok && ftruncate(fd, (off_t)size) < 0)
+        ok = fail_errno(err, "Could not resize file");
+    close(fd);
+    return ok;
+}

@@ -1,0 +1,62 @@
+/*
+ * block/image.h - what tools and the monitor do with a whole image besides reading and writing it. Coroutine functions
+ * of the node's loop; nothing else may be in flight unless said. `err` says why.
+ */
+#ifndef BLOCK_IMAGE_H
+#define BLOCK_IMAGE_H
+#include "block/node.h"
+
+typedef struct BlkFact { /* one line of "Format specific information" */
+    const char *key;     /* JSON's spelling; text has blanks for the hyphens */
+    char *value;         /* owned */
+    bool quoted;         /* a string in JSON, not a number or boolean */
+} BlkFact;
+typedef struct BlkSnapshot {
+    char *id, *name;
+    uint64_t vm_state_bytes, disk_bytes;
+    uint32_t date_s, date_ns;
+    uint64_t vm_clock_ns;
+    int64_t icount; /* -1: not known */
+} BlkSnapshot;
+typedef struct BlkCheck {
+    uint64_t corruptions, leaks, errors, corruptions_fixed, leaks_fixed; /* errors: could not be looked at */
+    uint64_t image_end, total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+    GString *lines; /* what was found, a line each, at most CHECK_LINES; owned by the caller */
+} BlkCheck;
+enum { FIX_LEAKS = 1, FIX_ERRORS = 2, CHECK_LINES = 2000 };
+typedef struct BlkMeasure {
+    uint64_t required, fully_allocated, bitmaps;
+    bool has_bitmaps;
+} BlkMeasure;
+/* Names the layers below: what the image's header says, NULL: nothing. Borrowed from the node. */
+typedef struct BlkNames {
+    const char *backing, *backing_format, *data_file;
+    uint64_t cluster_size;
+    bool dirty, corrupt, compressible, encrypted;
+} BlkNames;
+struct BlkImageOps {
+    const char *const *create_options; /* "cluster_size", .. ; NULL at the end */
+    /* Makes `filename`: options "size", "backing_file", "backing_fmt" and the format's own. */
+    CO_FN bool (*create)(Loop *loop, const char *filename, Opts *o, Error **err);
+    void (*names)(const Node *n, BlkNames *out);
+    GPtrArray *(*facts)(const Node *n); /* of BlkFact */
+    CO_FN int (*check)(Node *n, BlkCheck *out, unsigned fix);
+    GPtrArray *(*snapshots)(const Node *n); /* of BlkSnapshot, in order; the caller frees */
+    CO_FN bool (*snapshot_create)(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err);
+    CO_FN bool (*snapshot_apply)(Node *n, const char *id_or_name, Error **err);
+    CO_FN bool (*snapshot_delete)(Node *n, const char *id_or_name, Error **err);
+    /* A node opened read-only shows the snapshot from now on. */
+    CO_FN bool (*snapshot_view)(Node *n, const char *id_or_name, Error **err);
+    CO_FN bool (*set_backing)(Node *n, const char *file, const char *format, Error **err); /* file NULL: none */
+    CO_FN bool (*amend)(Node *n, Opts *o, Error **err);
+    bool (*measure)(Opts *o, uint64_t size, uint64_t data_bytes, BlkMeasure *out, Error **err);
+    /* Empties the image: every cluster is looked up below again (commit). */
+    CO_FN int (*make_empty)(Node *n);
+};
+void blk_snapshots_free(GPtrArray *list);
+void blk_facts_free(GPtrArray *list);
+/* Outside of coroutines: run fn(arg) as one of the loop and wait. */
+void blk_run(Loop *loop, void (*fn)(void *arg), void *arg);
+/* An empty file, made or emptied under the locks of a writer. */
+CO_FN bool blk_create_file(Loop *loop, const char *name, uint64_t size, Error **err);
+#endif

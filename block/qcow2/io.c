@@ -1,0 +1,189 @@
+/* block/qcow2/io.c - reading, status, flush; the gate that requests pass. */
+#include "block/qcow2/qcow2.h"
+#include <errno.h>
+
+Node *qcow2__data(const Qcow2 *s) { return s->n->data ? s->n->data : s->n->file; }
+
+/* ---- the gate ---- */
+typedef struct Waiter {
+    Co *co;
+    bool woken;
+} Waiter;
+
+static CO_FN void wait_in(GQueue *q)
+{
+    Waiter w = { co_self(), false };
+
+    g_queue_push_tail(q, &w);
+    while (!w.woken)
+        co_yield();
+}
+
+static void wake_all(GQueue *q)
+{
+    GQueue now = *q; /* who waits again is not of this round */
+    Waiter *w;
+
+    g_queue_init(q);
+    while ((w = g_queue_pop_head(&now))) {
+        w->woken = true;
+        co_wake(w->co);
+    }
+}
+
+CO_FN void qcow2__enter(Qcow2 *s)
+{
+    while (s->exclusive)
+        wait_in(&s->gate);
+    s->users++;
+}
+
+void qcow2__leave(Qcow2 *s)
+{
+    s->users--;
+    if (!s->users && s->exclusive)
+        wake_all(&s->gate);
+}
+
+CO_FN void qcow2__exclusive(Qcow2 *s)
+{
+    while (s->exclusive)
+        wait_in(&s->gate);
+    s->exclusive = true;
+    while (s->users)
+        wait_in(&s->gate);
+    co_lock(&s->lock);
+}
+
+void qcow2__exclusive_end(Qcow2 *s)
+{
+    co_unlock(&s->lock);
+    s->exclusive = false;
+    wake_all(&s->gate);
+}
+
+/* ---- clusters that are being allocated ---- */
+CO_FN bool qcow2__wait_allocs(Qcow2 *s, uint64_t first, uint64_t end)
+{
+    for (GList *l = s->allocs.head; l; l = l->next) {
+        Alloc *a = l->data;
+
+        if (a->first < end && first < a->end) {
+            Waiter w = { co_self(), false };
+
+            g_queue_push_tail(&a->waiters, &w); /* first: who gets the lock next may end it */
+            co_unlock(&s->lock);
+            while (!w.woken)
+                co_yield();
+            co_lock(&s->lock);
+            return true;
+        }
+    }
+    return false;
+}
+
+CO_FN void qcow2__alloc_begin(Qcow2 *s, Alloc *a, uint64_t first, uint64_t end)
+{
+    *a = (Alloc){ .first = first, .end = end, .link = { .data = a } };
+    g_queue_init(&a->waiters);
+    g_queue_push_tail_link(&s->allocs, &a->link);
+}
+
+void qcow2__alloc_end(Qcow2 *s, Alloc *a)
+{
+    g_queue_unlink(&s->allocs, &a->link);
+    wake_all(&a->waiters);
+}
+
+/* ---- reading ---- */
+static CO_FN int read_below(Qcow2 *s, uint64_t off, struct iovec *iov, int niov, uint64_t len)
+{
+    Node *b = s->n->backing;
+    uint64_t there = b && off < b->size ? MIN(len, b->size - off) : 0;
+    g_autofree struct iovec *part = NULL;
+    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = iov, .niov = niov };
+
+    if (there < len) { /* a short backing file goes on with zeros */
+        iov_zero(iov, niov, there, len - there);
+        part = g_new(struct iovec, MAX(niov, 1));
+        r.niov = iov_slice(iov, niov, 0, there, part);
+        r.iov = part;
+    }
+    return there ? blk_submit(b, &r) : 0;
+}
+
+static CO_FN int read_unpacked(Qcow2 *s, const Map *m, uint64_t off, struct iovec *iov, int niov)
+{
+    g_autofree uint8_t *buf = g_try_malloc(s->cluster);
+    int ret = buf ? qcow2__read_packed(s, m->entry.desc, buf) : -ENOMEM;
+
+    if (!ret)
+        iov_scatter(iov, niov, 0, buf + (off & (s->cluster - 1)), m->len);
+    return ret;
+}
+
+static CO_FN int read_mapped(Qcow2 *s, const Map *m, uint64_t off, struct iovec *iov, int niov)
+{
+    BlkReq r = { .op = BLK_READ, .off = m->host, .len = m->len, .iov = iov, .niov = niov };
+
+    switch (m->type) {
+    case MAP_ZERO:
+        iov_zero(iov, niov, 0, m->len);
+        return 0;
+    case MAP_NONE:
+        return read_below(s, off, iov, niov, m->len);
+    case MAP_PACKED:
+        return read_unpacked(s, m, off, iov, niov);
+    default:
+        return blk_submit(qcow2__data(s), &r);
+    }
+}
+
+CO_FN int qcow2__read(Qcow2 *s, BlkReq *r)
+{
+    g_autofree struct iovec *iov = NULL;
+    int ret = 0;
+
+    for (uint64_t at = 0; at < r->len && !ret;) {
+        uint32_t epoch = qcow2__epoch_enter(s);
+        Map m;
+
+        ret = qcow2__map(s, r->off + at, r->len - at, false, &m);
+        if (!ret && m.len == r->len) {
+            ret = read_mapped(s, &m, r->off, r->iov, r->niov);
+        } else if (!ret) {
+            int n;
+
+            if (!iov)
+                iov = g_new(struct iovec, MAX(r->niov, 1));
+            n = iov_slice(r->iov, r->niov, at, m.len, iov);
+            ret = read_mapped(s, &m, r->off + at, iov, n);
+        }
+        qcow2__epoch_leave(s, epoch);
+        at += m.len;
+    }
+    return ret;
+}
+
+/* What the guest sees there, with the lock held or not; past the disk's end: zeros. */
+CO_FN int qcow2__read_guest(Qcow2 *s, uint64_t off, void *buf, uint64_t len)
+{
+    uint64_t there = off < s->h.size ? MIN(len, s->h.size - off) : 0;
+    struct iovec one = { buf, there };
+    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = &one, .niov = 1 };
+
+    memset((char *)buf + there, 0, len - there);
+    return there ? qcow2__read(s, &r) : 0;
+}
+
+CO_FN int qcow2__flush(Qcow2 *s)
+{
+    int ret;
+
+    if (s->n->readonly)
+        return s->corrupt ? -EIO : 0;
+    co_lock(&s->lock);
+    ret = qcow2__writeback(s);
+    co_unlock(&s->lock);
+    return ret;
+}

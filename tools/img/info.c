@@ -1,0 +1,368 @@
+/* tools/img/info.c - info and check. */
+#include "tools/img/img.h"
+#include <errno.h>
+#include <sys/stat.h>
+
+enum { CHAIN_MAX = 1000 };
+
+static uint64_t actual_size(const char *file)
+{
+    struct stat st;
+
+    return file && !stat(file, &st) ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static uint64_t file_length(const Node *file)
+{
+    struct stat st;
+
+    return file->filename && !stat(file->filename, &st) && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : file->size;
+}
+
+/* ---- snapshots ---- */
+static char *clock_text(uint64_t ns)
+{
+    uint64_t s = ns / 1000000000;
+
+    return g_strdup_printf("%04" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, s / 3600, s / 60 % 60, s % 60, ns / 1000000 % 1000);
+}
+
+void img_print_snapshots(GPtrArray *list)
+{
+    if (list->len)
+        printf("Snapshot list:\n%-7s %-16s %8s %19s %15s %10s\n", "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
+    for (guint i = 0; i < list->len; i++) {
+        const BlkSnapshot *v = list->pdata[i];
+        g_autofree char *size = img_size_text(v->vm_state_bytes), *clock = clock_text(v->vm_clock_ns);
+        g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(v->date_s);
+        g_autofree char *date = when ? g_date_time_format(when, "%Y-%m-%d %H:%M:%S") : g_strdup("-");
+        g_autofree char *icount = v->icount == -1 ? g_strdup("--") : g_strdup_printf("%" PRId64, v->icount);
+
+        printf("%-7s %-16s %8s %19s %15s %10s\n", v->id, v->name, size, date, clock, icount);
+    }
+}
+
+static void json_snapshots(Json *j, GPtrArray *list)
+{
+    json_open(j, "snapshots", '[');
+    for (guint i = 0; i < list->len; i++) {
+        const BlkSnapshot *v = list->pdata[i];
+
+        json_open(j, NULL, '{');
+        if (v->icount != -1)
+            json_number(j, "icount", (uint64_t)v->icount);
+        json_number(j, "vm-clock-nsec", v->vm_clock_ns % 1000000000);
+        json_text(j, "name", v->name);
+        json_number(j, "date-sec", v->date_s);
+        json_number(j, "date-nsec", v->date_ns);
+        json_number(j, "vm-clock-sec", v->vm_clock_ns / 1000000000);
+        json_text(j, "id", v->id);
+        json_number(j, "vm-state-size", v->vm_state_bytes);
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
+/* ---- one image ---- */
+typedef struct Facts {
+    Node *n;
+    BlkNames names;
+    GPtrArray *facts, *snapshots;
+    char *full_backing;
+} Facts;
+
+static Facts facts_of(Node *n)
+{
+    const BlkImageOps *ops = n->drv->image;
+    Facts f = { .n = n };
+    g_autofree char *dir = g_path_get_dirname(n->filename ? n->filename : ".");
+
+    if (ops) {
+        ops->names(n, &f.names);
+        f.facts = ops->facts(n);
+        f.snapshots = ops->snapshots(n);
+    }
+    if (f.names.backing)
+        f.full_backing = g_path_is_absolute(f.names.backing) || strchr(f.names.backing, ':') || !strcmp(dir, ".")
+                             ? g_strdup(f.names.backing)
+                             : g_build_filename(dir, f.names.backing, NULL);
+    return f;
+}
+
+static void facts_free(Facts *f)
+{
+    if (f->facts)
+        blk_facts_free(f->facts);
+    if (f->snapshots)
+        blk_snapshots_free(f->snapshots);
+    g_free(f->full_backing);
+}
+
+static void print_facts(const Facts *f)
+{
+    printf("Format specific information:\n");
+    for (guint i = 0; i < f->facts->len; i++) {
+        const BlkFact *v = f->facts->pdata[i];
+        g_autofree char *key = g_strdelimit(g_strdup(v->key), "-", ' ');
+
+        printf("    %s: %s\n", key, v->value);
+    }
+}
+
+static void print_info(const Facts *f)
+{
+    Node *file = f->n->file;
+    uint64_t length = file ? file_length(file) : 0;
+    g_autofree char *size = img_size_text(f->n->size), *actual = img_size_text(actual_size(f->n->filename)), *len = img_size_text(length);
+
+    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", f->n->filename, f->n->drv->name, size,
+           f->n->size, actual);
+    if (f->names.dirty)
+        printf("cleanly shut down: no\n");
+    if (f->names.cluster_size)
+        printf("cluster_size: %" PRIu64 "\n", f->names.cluster_size);
+    if (f->names.backing) {
+        printf("backing file: %s", f->names.backing);
+        printf(strcmp(f->names.backing, f->full_backing) ? " (actual path: %s)\n" : "\n", f->full_backing);
+    }
+    if (f->names.backing_format)
+        printf("backing file format: %s\n", f->names.backing_format);
+    if (f->snapshots)
+        img_print_snapshots(f->snapshots);
+    if (f->facts)
+        print_facts(f);
+    if (file)
+        printf("Child node '/file':\n    filename: %s\n    protocol type: %s\n    file length: %s (%" PRIu64 " bytes)\n    disk size: %s\n",
+               file->filename, file->drv->name, len, length, actual);
+}
+
+static void json_children(Json *j, const Facts *f)
+{
+    Node *file = f->n->file;
+
+    json_open(j, "children", '[');
+    if (file) {
+        json_open(j, NULL, '{');
+        json_text(j, "name", "file");
+        json_open(j, "info", '{');
+        json_open(j, "children", '[');
+        json_close(j, ']');
+        json_number(j, "virtual-size", file_length(file));
+        json_text(j, "filename", file->filename);
+        json_text(j, "format", file->drv->name);
+        json_number(j, "actual-size", actual_size(file->filename));
+        json_open(j, "format-specific", '{');
+        json_text(j, "type", file->drv->name);
+        json_open(j, "data", '{');
+        json_close(j, '}');
+        json_close(j, '}');
+        json_bare(j, "dirty-flag", "false");
+        json_close(j, '}');
+        json_close(j, '}');
+    }
+    json_close(j, ']');
+}
+
+static void json_specific(Json *j, const Facts *f)
+{
+    json_open(j, "format-specific", '{');
+    json_text(j, "type", f->n->drv->name);
+    json_open(j, "data", '{');
+    for (guint i = 0; i < f->facts->len; i++) {
+        const BlkFact *v = f->facts->pdata[i];
+
+        (v->quoted ? json_text : json_bare)(j, v->key, v->value);
+    }
+    json_close(j, '}');
+    json_close(j, '}');
+}
+
+static void json_info(Json *j, const Facts *f)
+{
+    json_open(j, NULL, '{');
+    json_children(j, f);
+    if (f->names.backing_format)
+        json_text(j, "backing-filename-format", f->names.backing_format);
+    if (f->snapshots && f->snapshots->len)
+        json_snapshots(j, f->snapshots);
+    json_number(j, "virtual-size", f->n->size);
+    json_text(j, "filename", f->n->filename);
+    if (f->names.cluster_size)
+        json_number(j, "cluster-size", f->names.cluster_size);
+    json_text(j, "format", f->n->drv->name);
+    json_number(j, "actual-size", actual_size(f->n->filename));
+    if (f->facts)
+        json_specific(j, f);
+    if (f->names.backing) {
+        json_text(j, "full-backing-filename", f->full_backing);
+        json_text(j, "backing-filename", f->names.backing);
+    }
+    json_bare(j, "dirty-flag", f->names.dirty ? "true" : "false");
+    json_close(j, '}');
+}
+
+/* Each layer is opened for itself, so that a chain of any depth costs no more than its headers. */
+static CO_FN bool chain(Img *m, Json *j, const char *name, const char *format, bool all, Error **err)
+{
+    g_autofree char *next = g_strdup(name), *next_format = g_strdup(format);
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+    for (int depth = 0; next && depth < CHAIN_MAX; depth++) {
+        Node *n;
+        Facts f;
+
+        if (!g_hash_table_add(seen, g_strdup(next)))
+            return fail(err, "Backing file '%s' creates an infinite loop.", next);
+        n = img_open(m, next, next_format, OPEN_NO_BACKING, err);
+        if (!n)
+            return false;
+        f = facts_of(n);
+        if (depth && !m->json)
+            putchar('\n');
+        if (m->json)
+            json_info(j, &f);
+        else
+            print_info(&f);
+        g_free(next);
+        g_free(next_format);
+        next = all ? g_strdup(f.full_backing) : NULL;
+        next_format = g_strdup(f.names.backing_format);
+        m->image_opts = false;
+        facts_free(&f);
+        node_unref(n);
+    }
+    return true;
+}
+
+CO_FN int img_info(Img *m, int argc, char **argv, Error **err)
+{
+    static const struct option own[] = { { "backing-chain", no_argument, NULL, 'b' }, { 0 } };
+    Common c = { NULL };
+    Json j = { NULL };
+    bool all = false, ok;
+    int k;
+
+    while ((k = img_option(m, &c, argc, argv, "b", own, err)) != -1) {
+        if (k == 'h' || k == '?')
+            return k == '?';
+        all |= k == 'b';
+    }
+    if (argc - optind != 1)
+        return img_usage("info", err, "Expecting one image file name");
+    if (m->json && all)
+        json_open(&j, NULL, '[');
+    ok = chain(m, &j, argv[optind], c.format, all, err);
+    if (m->json && all && ok)
+        json_close(&j, ']');
+    if (j.out && ok)
+        json_print(&j);
+    else if (j.out)
+        g_string_free(j.out, TRUE);
+    return !ok;
+}
+
+/* ---- check ---- */
+static void print_check(const BlkCheck *c, const BlkCheck *fixed)
+{
+    uint64_t bad = c->corruptions - c->corruptions_fixed, leaks = c->leaks - c->leaks_fixed;
+
+    if (fixed->corruptions_fixed || fixed->leaks_fixed)
+        printf("The following inconsistencies were found and repaired:\n\n    %" PRIu64 " leaked clusters\n    %" PRIu64
+               " corruptions\n\nDouble checking the fixed image now...\n", fixed->leaks_fixed, fixed->corruptions_fixed);
+    if (!bad && !leaks && !c->errors)
+        printf("No errors were found on the image.\n");
+    if (bad)
+        printf("\n%" PRIu64 " errors were found on the image.\nData may be corrupted, or further writes to the image may corrupt it.\n", bad);
+    if (leaks)
+        printf("\n%" PRIu64 " leaked clusters were found on the image.\nThis means waste of disk space, but no harm to data.\n", leaks);
+    if (c->errors)
+        printf("\n%" PRIu64 " internal errors have occurred during the check.\n", c->errors);
+    if (c->total_clusters && c->allocated_clusters)
+        printf("%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n", c->allocated_clusters,
+               c->total_clusters, (double)c->allocated_clusters * 100 / (double)c->total_clusters,
+               (double)c->fragmented_clusters * 100 / (double)c->allocated_clusters,
+               (double)c->compressed_clusters * 100 / (double)c->allocated_clusters);
+    if (c->image_end)
+        printf("Image end offset: %" PRIu64 "\n", c->image_end);
+}
+
+static void json_check(const Node *n, const BlkCheck *c, const BlkCheck *fixed)
+{
+    Json j = { NULL };
+    const struct {
+        const char *key;
+        uint64_t v;
+        bool always;
+    } rows[] = { { "image-end-offset", c->image_end, false },
+                 { "total-clusters", c->total_clusters, false },
+                 { "corruptions-fixed", fixed->corruptions_fixed, false },
+                 { "leaks-fixed", fixed->leaks_fixed, false },
+                 { "allocated-clusters", c->allocated_clusters, false },
+                 { "compressed-clusters", c->compressed_clusters, false },
+                 { "fragmented-clusters", c->fragmented_clusters, false },
+                 { "corruptions", c->corruptions - c->corruptions_fixed, false },
+                 { "leaks", c->leaks - c->leaks_fixed, false },
+                 { "check-errors", c->errors, true } };
+
+    json_open(&j, NULL, '{');
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].v || rows[i].always)
+            json_number(&j, rows[i].key, rows[i].v);
+    json_text(&j, "filename", n->filename);
+    json_text(&j, "format", n->drv->name);
+    json_close(&j, '}');
+    json_print(&j);
+}
+
+static CO_FN int check_node(Img *m, Node *n, unsigned fix, Error **err)
+{
+    BlkCheck c = { .lines = g_string_new(NULL) }, fixed = { .lines = NULL };
+    int ret = n->drv->image->check(n, &c, fix);
+
+    if (!m->quiet && !m->json)
+        fputs(c.lines->str, stdout);
+    if (!ret && (c.corruptions_fixed || c.leaks_fixed)) {
+        fixed = c;
+        c = (BlkCheck){ .lines = g_string_set_size(c.lines, 0) };
+        ret = n->drv->image->check(n, &c, 0);
+    }
+    g_string_free(c.lines, TRUE);
+    if (ret) {
+        fail_errno_is(err, -ret, "Check failed");
+        return 1;
+    }
+    if (m->json)
+        json_check(n, &c, &fixed);
+    else if (!m->quiet)
+        print_check(&c, &fixed);
+    return c.errors ? 1 : c.corruptions > c.corruptions_fixed ? 2 : c.leaks > c.leaks_fixed ? 3 : 0;
+}
+
+CO_FN int img_check(Img *m, int argc, char **argv, Error **err)
+{
+    static const struct option own[] = { { "repair", required_argument, NULL, 'r' }, { 0 } };
+    Common c = { NULL };
+    unsigned fix = 0;
+    Node *n;
+    int k, ret = 63;
+
+    while ((k = img_option(m, &c, argc, argv, "r:", own, err)) != -1) {
+        if (k == 'h' || k == '?')
+            return k == '?';
+        if (k == 'r')
+            fix = !strcmp(optarg, "leaks") ? FIX_LEAKS : !strcmp(optarg, "all") ? FIX_LEAKS | FIX_ERRORS : ~0u;
+    }
+    if (fix == ~0u)
+        return img_usage("check", err, "-r/--repair expects 'leaks' or 'all'");
+    if (argc - optind != 1)
+        return img_usage("check", err, "Expecting one image file name");
+    n = img_open(m, argv[optind], c.format, OPEN_NO_BACKING | OPEN_FOR_CHECK | (fix ? OPEN_WRITE : 0), err);
+    if (!n)
+        return 1;
+    if (n->drv->image && n->drv->image->check)
+        ret = check_node(m, n, fix, err);
+    else
+        fprintf(stderr, "menura-img: This image format does not support checks\n");
+    node_unref(n);
+    return ret;
+}
