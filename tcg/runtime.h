@@ -37,7 +37,7 @@ typedef struct Fault {
  * gives it the index of the neighbour. A constant such as ~0 would make the last page of the address
  * space hit, and that is where guests put error pointers.
  */
-enum { TLB_N = 2048, JC_N = 4096, PAGE = 4096 };
+enum { TLB_N = 2048, JC_N = 32768, CP_N = 2048, PAGE = 4096 };
 typedef struct TlbEnt {
     uint64_t tag, addend; /* host - guest */
 } TlbEnt;
@@ -53,13 +53,29 @@ typedef struct JcEnt {
 } JcEnt;
 #define JC_NONE (1ull << 56) /* bits 56 and 57 differ: the tag of no pc */
 enum { JC_KEY_SHIFT = 58, JC_MODES = 64 };
+/*
+ * Code pages: virtual page -> what is known of the code in the page of RAM it leads to; there only while the view maps
+ * it so, executable. token: a number of its own for each page of RAM at its first address (0: mapped elsewhere), so
+ * that a link into another page needs one compare.
+ */
+typedef struct CpEnt {
+    uint64_t vpage;
+    struct CodePage *page;
+    uint32_t token;
+    bool global;
+} CpEnt;
+enum { FILL_R, FILL_W, FILL_JC, FILL_CP, FILL_TABLES, LOOSE = 64 };
+typedef struct Fills { /* what is in a table of a view: a flush costs O(entries used) */
+    uint16_t used[JC_N], loose[LOOSE]; /* loose: since the last drop_loose(), those not global .. */
+    unsigned n, nloose;                /* .. or, LOOSE + 1: too many for the list */
+    uint64_t listed[JC_N / 64], global[JC_N / 64]; /* global: outlives a change of address space */
+} Fills;
 typedef struct View { /* one per address space and privilege class */
     TlbEnt r[TLB_N], w[TLB_N];
     JcEnt jc[JC_N];
-    uint16_t used[2][TLB_N], jused[JC_N]; /* fill lists: a flush costs O(entries used) */
-    unsigned nused[2], njused;
-    uint64_t global[2][TLB_N / 64], jglobal[JC_N / 64]; /* entries that outlive a change of address space */
-    uint64_t gen; /* bumped by every flush but that of one page */
+    CpEnt cp[CP_N];
+    Fills fills[FILL_TABLES];
+    bool ready;
 } View;
 
 static inline uint64_t tlb_none(unsigned slot) { return (uint64_t)(slot ^ 1) << 12; }
@@ -69,6 +85,7 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
 
     return LIKELY((va ^ e->tag) <= PAGE - bytes) ? (uint8_t *)(uintptr_t)(va + e->addend) : NULL;
 }
+static inline unsigned cp_slot(uint64_t vpage) { return (unsigned)vpage & (CP_N - 1); }
 static inline unsigned jc_slot(uint64_t pc) { return (unsigned)(pc ^ pc >> 12) & (JC_N - 1); }
 static inline bool tlb_bit(const uint64_t *set, unsigned n) { return set[n / 64] >> (n % 64) & 1; }
 static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
@@ -120,7 +137,7 @@ enum { LINK_IN_PAGE = JC_N };
 struct Block { /* the first cache line is what a look-up reads */
     uint64_t pc, pa; /* virtual pc baked in (rel: offset in its page); physical address of the first byte */
     uint64_t mode;
-    Block *next;    /* hash chain */
+    Block *next;    /* chain of its page's bucket */
     uint8_t *host;  /* where generated code enters it: a stub if it has no code of its own */
     bool dead, crosses;
     bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
@@ -132,6 +149,7 @@ struct Block { /* the first cache line is what a look-up reads */
     uint64_t *insn_pc;
     IrExit slot[MAX_SLOTS];
     Link link[MAX_SLOTS];
+    struct CodePage *page;
     Block *next_in_page; /* page list */
     uint64_t pa2;   /* crosses: physical page of the rest */
     struct SidePoint *side;

@@ -51,7 +51,6 @@ void *tcg_arena(TcgCpu *t, size_t n)
 
 void tcg_blocks_flush(TcgCpu *t)
 {
-    memset(t->hash, 0, sizeof(t->hash));
     g_hash_table_remove_all(t->pages);
     g_ptr_array_set_size(t->chunks, 0);
     g_ptr_array_set_size(t->crossers, 0);
@@ -65,33 +64,28 @@ void tcg_blocks_flush(TcgCpu *t)
     tcg_mode_changed(t->s);
 }
 
-static Block **bucket(TcgCpu *t, uint64_t ram, uint64_t pc)
+/* Of blocks that begin at this address of the page. */
+static Block **bucket(CodePage *p, uint64_t at) { return &p->bucket[(at ^ at >> 6) % PAGE_BUCKETS]; }
+
+static void unlist(Block *b)
 {
-    uint64_t h = (ram ^ pc << 7) * 0x9e3779b97f4a7c15ull;
+    Block **at = bucket(b->page, b->pa);
 
-    return &t->hash[h >> 46];
-}
-
-static void drop(TcgCpu *t, Block *b)
-{
-    Block **at = bucket(t, b->pa, b->pc);
-
-    b->dead = true;
-    tcg_jit_kill(t, b);
     while (*at && *at != b)
         at = &(*at)->next;
     if (*at)
         *at = b->next;
 }
 
-void tcg_blocks_drop_page(TcgCpu *t, uint64_t ram_page)
+static void drop(TcgCpu *t, Block *b)
 {
-    PageBlocks *p = g_hash_table_lookup(t->pages, &ram_page);
+    b->dead = true;
+    tcg_jit_kill(t, b);
+    unlist(b);
+}
 
-    for (Block *b = p ? p->first : NULL; b; b = b->next_in_page)
-        drop(t, b);
-    if (p)
-        p->first = NULL;
+static void drop_crossers(TcgCpu *t, uint64_t ram_page)
+{
     for (guint i = 0; i < t->crossers->len;) {
         Block *b = t->crossers->pdata[i];
 
@@ -102,6 +96,17 @@ void tcg_blocks_drop_page(TcgCpu *t, uint64_t ram_page)
         else
             i++;
     }
+}
+
+void tcg_blocks_drop_page(TcgCpu *t, uint64_t ram_page)
+{
+    CodePage *p = g_hash_table_lookup(t->pages, &ram_page);
+
+    for (Block *b = p ? p->first : NULL; b; b = b->next_in_page)
+        drop(t, b);
+    if (p)
+        p->first = NULL;
+    drop_crossers(t, ram_page);
 }
 
 void tcg_todo(TcgCpu *t)
@@ -215,16 +220,48 @@ void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
     strip_others(t, b->host + (off & -(uint64_t)PAGE));
 }
 
+/* What is known of a page of RAM, which is mapped at vpage now. */
+static CodePage *code_page(TcgCpu *t, uint64_t ram_page, uint64_t vpage)
+{
+    CodePage *p = g_hash_table_lookup(t->pages, &ram_page);
+
+    if (!p) {
+        p = tcg_arena(t, sizeof(*p));
+        *p = (CodePage){ .ram_page = ram_page };
+        g_hash_table_insert(t->pages, &p->ram_page, p);
+    }
+    if (!p->first && (!p->token || p->vpage != vpage)) {
+        p->vpage = vpage;
+        p->token = ++t->tokens;
+        p->moved = false;
+    }
+    p->moved |= p->vpage != vpage;
+    return p;
+}
+
+/* The same for code outside RAM: good until the next one. */
+static CodePage *bus_page(TcgCpu *t, uint64_t pa)
+{
+    t->bus = (CodePage){ .ram_page = pa / PAGE };
+    return &t->bus;
+}
+
 /* Where the code at va is; NULL: fault set. */
-static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
+static CodePage *fetch_page(TcgCpu *t, uint64_t va, bool *global)
 {
     X86 *s = t->s;
-    FetchEnt *f = &t->fetch[(va >> 12 ^ t->kind * 341u) & (FETCH_N - 1)];
+    const CpEnt *known = &s->env.view->cp[cp_slot(va >> 12)];
+    const uint8_t *host;
+    CodePage *p;
+    RamBlock *b;
+    uint64_t off;
     bool writable;
     Walk w;
 
-    if (f->vpage == va >> 12 && f->gen == s->env.view->gen)
-        return f;
+    if (LIKELY(known->vpage == va >> 12)) {
+        *global = known->global;
+        return known->page;
+    }
     if (code64(s) && !canonical(s, va)) {
         x86_raise(s, EXC_GP, 0);
         return NULL;
@@ -233,30 +270,16 @@ static FetchEnt *fetch_page(TcgCpu *t, uint64_t va)
         x86_raise_pf(s, va, w.fault);
         return NULL;
     }
-    f->host = tcg_ram(s, w.pa & ~4095ull, &f->block, &f->off, &writable);
-    f->ram = f->host ? f->block->ram_addr + f->off : w.pa & ~4095ull;
-    f->vpage = va >> 12;
-    f->gen = s->env.view->gen;
-    f->global = w.global;
+    *global = w.global;
+    host = tcg_ram(s, w.pa & -(uint64_t)PAGE, &b, &off, &writable);
+    if (!host)
+        return bus_page(t, w.pa);
+    p = code_page(t, (b->ram_addr + off) / PAGE, va >> 12);
+    p->host = host;
+    p->block = b;
+    p->off = off;
     tcg_filled(t, va, &w);
-    return f;
-}
-
-/* The list of blocks of a page, which is mapped at vpage now. */
-static PageBlocks *page_blocks(TcgCpu *t, uint64_t page, uint64_t vpage)
-{
-    PageBlocks *p = g_hash_table_lookup(t->pages, &page);
-
-    if (!p) {
-        p = tcg_arena(t, sizeof(*p));
-        *p = (PageBlocks){ .ram_page = page };
-        g_hash_table_insert(t->pages, &p->ram_page, p);
-    }
-    if (!p->first) {
-        p->vpage = vpage;
-        p->moved = false;
-    }
-    p->moved |= p->vpage != vpage;
+    tcg_cp_put(t, va >> 12, p, w.global);
     return p;
 }
 
@@ -288,26 +311,44 @@ static Block *make_block(TcgCpu *t, IrBlock *ir, const uint8_t *code, bool one)
 }
 
 /* Bytes at pc into buf: from RAM, or through the bus when the code is not in RAM. */
-static unsigned read_code(TcgCpu *t, const FetchEnt *f, uint64_t pc, uint8_t *buf, unsigned n)
+static unsigned read_code(TcgCpu *t, const CodePage *f, uint64_t pc, uint8_t *buf, unsigned n)
 {
     unsigned off = pc & 4095, left = MIN(4096 - off, n);
 
     if (f->host)
         memcpy(buf, f->host + off, left);
     else
-        as_read(t->cpu->mem[t->s->smm], f->ram + off, buf, left, MEM_CPU);
+        as_read(t->cpu->mem[t->s->smm], f->ram_page * PAGE + off, buf, left, MEM_CPU);
     return left;
 }
 
-static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
+/* The block is new: found from now on, and its page watched for writes. */
+static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
+{
+    Block **at = bucket(p, b->pa);
+
+    b->page = p;
+    tcg_protect(t, p->block, p->off + (b->pa & (PAGE - 1)), MAX(b->bytes, 1));
+    b->next_in_page = p->first;
+    p->first = b;
+    b->crosses &= second && second->host;
+    if (b->crosses) {
+        b->pa2 = second->ram_page;
+        tcg_protect(t, second->block, second->off, 15);
+        g_ptr_array_add(t->crossers, b);
+    }
+    b->next = *at;
+    *at = b;
+}
+
+static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
 {
     static _Thread_local IrBlock ir;
     uint8_t code[BYTES_MAX + 16];
     unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
-    bool one = t->one_shot || !f->host;
-    FetchEnt first = *f, *second = NULL;
-    PageBlocks *page = one ? NULL : page_blocks(t, (f->ram + (pc & 4095)) / 4096, pc >> 12);
-    bool rel = page && page->moved && !t->npoints && target_can_be_rel(&t->s->env);
+    bool one = t->one_shot || !f->host, rel = !one && f->moved && !t->npoints && target_can_be_rel(&t->s->env), global;
+    uint64_t pa = f->ram_page * PAGE + (pc & (PAGE - 1));
+    CodePage *second = NULL;
     Block *b;
 
     if (rel && target_translate(&t->s->env, pc & 4095, code, n, left, false, true, &ir)) {
@@ -315,7 +356,7 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
     } else if (upto < n && target_translate(&t->s->env, pc, code, upto, upto, one, false, &ir)) {
         left = n = upto; /* ends before a break point */
     } else if (!target_translate(&t->s->env, pc, code, n, left, one, false, &ir)) { /* the first instruction goes on in the next page */
-        second = fetch_page(t, pc + left);
+        second = fetch_page(t, pc + left, &global);
         if (!second)
             return NULL;
         n += read_code(t, second, pc + left, code + left, 15);
@@ -323,42 +364,20 @@ static Block *translate(TcgCpu *t, const FetchEnt *f, uint64_t pc)
     }
     t->one_shot = false;
     b = make_block(t, &ir, code, one);
-    b->pa = first.ram + (pc & 4095);
-    if (one) {
+    b->pa = pa;
+    if (one)
         b->dead = true; /* runs once; never found again */
-        return b;
-    }
-    tcg_protect(t, first.block, first.off + (pc & 4095), MAX(b->bytes, 1));
-    b->next_in_page = page->first;
-    page->first = b;
-    if (b->crosses && second && second->host) {
-        b->pa2 = second->ram / 4096;
-        tcg_protect(t, second->block, second->off, 15);
-        g_ptr_array_add(t->crossers, b);
-    } else {
-        b->crosses = false;
-    }
-    Block **at = bucket(t, b->pa, b->pc);
-
-    b->next = *at;
-    *at = b;
+    else
+        publish(t, b, f, second);
     return b;
-}
-
-/* A block that is good wherever the page of this RAM address is mapped. */
-static Block *find_rel(TcgCpu *t, uint64_t ram)
-{
-    for (Block *b = *bucket(t, ram, ram & 4095); b; b = b->next)
-        if (b->rel && b->pa == ram && b->mode == t->s->env.mode)
-            return b;
-    return NULL;
 }
 
 Block *tcg_careful(TcgCpu *t, const Block *b)
 {
     uint64_t pc = t->s->env.pc;
-    FetchEnt *f = fetch_page(t, pc);
-    Block **at, *twin;
+    bool global;
+    CodePage *f = fetch_page(t, pc, &global);
+    Block *twin;
 
     if (!f)
         return NULL;
@@ -367,52 +386,62 @@ Block *tcg_careful(TcgCpu *t, const Block *b)
     t->careful = false;
     if (!twin || twin->dead)
         return NULL;
-    at = bucket(t, twin->pa, twin->pc);
-    while (*at != twin)
-        at = &(*at)->next;
-    *at = twin->next;
+    unlist(twin); /* nobody but b finds it */
     return twin->rel == b->rel ? twin : NULL;
+}
+
+/* The block for pc in the current mode, in the page where pc is; NULL: none, or a fault is set. */
+static Block *find(TcgCpu *t, CodePage *p, uint64_t pc)
+{
+    uint64_t pa = p->ram_page * PAGE + (pc & (PAGE - 1));
+    bool can_rel = target_can_be_rel(&t->s->env), global;
+    Block *rel = NULL;
+
+    for (Block *b = *bucket(p, pa); b; b = b->next) {
+        if (b->pa != pa || b->mode != t->s->env.mode)
+            continue;
+        if (b->rel) {
+            rel = b;
+            continue;
+        }
+        if (b->pc != pc)
+            continue;
+        if (b->crosses) {
+            const CodePage *second = fetch_page(t, (pc & -(uint64_t)PAGE) + PAGE, &global);
+
+            if (!second)
+                return NULL;
+            if (second->ram_page != b->pa2)
+                continue;
+        }
+        return b;
+    }
+    return can_rel ? rel : NULL;
 }
 
 Block *block_get(Env *e, uint64_t pc)
 {
     TcgCpu *t = x86(e)->tcg;
-    FetchEnt *f = fetch_page(t, pc), *second;
-    Block *b;
     bool global;
+    CodePage *p = fetch_page(t, pc, &global);
+    Block *b = NULL;
 
     e->pc = pc;
-    if (!f)
+    if (!p)
         return NULL;
     if (UNLIKELY(t->watch_size || (t->nbreaks && tcg_break_at(t, pc)))) {
         e->fault = (Fault){ t->watch_size ? FAULT_POLL : FAULT_DEBUG, 0, 0 };
         return NULL;
     }
-    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t))) {
+    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t) || t->tokens == UINT32_MAX)) {
         t->flush_code = true;
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };
         return NULL;
     }
-    global = f->global;
-    if (f->host && !t->one_shot)
-        for (b = *bucket(t, f->ram + (pc & 4095), pc); b; b = b->next) {
-            if (b->rel || b->pc != pc || b->pa != f->ram + (pc & 4095) || b->mode != e->mode)
-                continue;
-            if (b->crosses) {
-                second = fetch_page(t, (pc & ~4095ull) + 4096);
-                if (!second)
-                    return NULL;
-                if (second->ram / 4096 != b->pa2)
-                    continue;
-            }
-            tcg_jc_put(t, pc, b, global);
-            return b;
-        }
-    if (f->host && !t->one_shot && target_can_be_rel(e) && (b = find_rel(t, f->ram + (pc & 4095)))) {
-        tcg_jc_put(t, pc, b, global);
-        return b;
-    }
-    b = translate(t, f, pc);
+    if (p->host && !t->one_shot)
+        b = find(t, p, pc);
+    if (!b && !e->fault.kind)
+        b = translate(t, p, pc);
     if (b && !b->dead)
         tcg_jc_put(t, pc, b, global);
     return b;

@@ -8,25 +8,21 @@
 #include "tcg/jit.h"
 #include "util/trace.h"
 
-enum { BLOCK_HASH = 1 << 18, FETCH_N = 1024, BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
+enum { BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
 
-typedef struct FetchEnt { /* virtual page in the view of that generation -> where its code bytes are */
-    uint64_t vpage, gen;
-    bool global;
+enum { PAGE_BUCKETS = 64 };
+typedef struct CodePage { /* a page that was executed: its blocks */
+    uint64_t ram_page;   /* dense RAM address / PAGE: part of a block's key; the physical one if it is not RAM */
     const uint8_t *host; /* NULL: not RAM */
-    uint64_t ram;        /* dense RAM address: part of a block's key */
     RamBlock *block;
     uint64_t off;
-} FetchEnt;
-
-typedef struct PageBlocks { /* blocks that have bytes in a page of RAM */
-    uint64_t ram_page;
-    uint64_t vpage; /* where it was mapped when the first of them was made .. */
+    uint64_t vpage; /* where it was mapped when the first of its blocks was made .. */
+    uint32_t token; /* .. which this number stands for in CpEnt */
     bool moved;     /* .. and it was seen elsewhere since: its blocks are made to be good anywhere */
-    Block *first;
-} PageBlocks;
+    Block *first, *bucket[PAGE_BUCKETS]; /* all of them; those that begin here, by offset */
+} CodePage;
 
 typedef struct PhysEnt { /* physical page -> RAM */
     uint64_t page; /* + 1; 0: empty */
@@ -46,15 +42,20 @@ typedef struct Asid { /* an address space whose translations are kept */
 typedef struct TcgCpu {
     Cpu *cpu;
     X86 *s;
-    View *view; /* [ASIDS][VIEWS] */
+    View *view; /* [ASIDS + 1][VIEWS]; the last group is the kernel's view of all of them, while `shared` */
     Asid asid[ASIDS];
     unsigned now, kind;   /* which of them, and which of its views */
+    bool shared;
+    unsigned loose_asid;  /* whose entries that are not global the shared views have */
+    uint64_t loose, switches; /* how many were dropped for a change of address space, and how often */
     uint64_t stamp;
-    FetchEnt fetch[FETCH_N];
-    uint64_t bloom[BLOOM / 64];  /* virtual pages with entries in any jump cache */
+    CodePage bus;         /* code outside RAM, for the moment */
+    uint32_t tokens;      /* given so far */
+    uint64_t bloom[BLOOM / 64];  /* virtual pages of which any view knows code */
     uint64_t large[BLOOM / 64];  /* 2 MiB pieces of address space that were filled from large pages .. */
     uint64_t huge[HUGE_N];       /* .. and GiB pieces, from larger ones; */
     unsigned nhuge;              /* HUGE_N: more than there is room for */
+    uint16_t keys;               /* protection keys of user pages that were filled; */
     uint64_t wbloom[BLOOM / 64]; /* host pages in writable sides */
     PhysEnt phys[PHYS_N];
     struct {
@@ -63,8 +64,7 @@ typedef struct TcgCpu {
     } front[MODE_FRONT];
     uint64_t modes[JC_MODES]; /* mode words that have a number */
     unsigned nmodes;
-    Block *hash[BLOCK_HASH];
-    GHashTable *pages; /* ram page -> PageBlocks */
+    GHashTable *pages; /* ram page -> CodePage */
     GPtrArray *crossers; /* blocks whose instruction goes on in a second page */
     GPtrArray *chunks; /* arena of blocks */
     uint8_t *chunk;
@@ -79,7 +79,7 @@ typedef struct TcgCpu {
     GMutex todo_lock;
     GArray *todo; /* uint64_t ram pages */
     GArray *strip; /* uint8_t * host pages; NULL: all */
-    uint64_t translated, flushes, fills, gens;
+    uint64_t translated, flushes, fills;
     bool jit;          /* blocks get code, */
     bool careful;      /* .. this one without checks of groups */
     CodeCache code;
@@ -106,6 +106,7 @@ void tcg_ask_strip(Cpu *c, const uint8_t *host); /* any thread: tcg_strip() soon
 void tcg_memory_changed(TcgCpu *t); /* where physical addresses lead: flushes everything */
 void tcg_strip(TcgCpu *t, const uint8_t *host); /* a host page leaves the writable sides; NULL: all do */
 void tcg_strip_todo(TcgCpu *t);                 /* serve REQ_STRIP */
+void tcg_cp_put(TcgCpu *t, uint64_t vpage, CodePage *page, bool global);
 void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global);
 void tcg_jc_drop(TcgCpu *t, uint64_t pc);       /* from the current view */
 void tcg_modes_forget(TcgCpu *t);

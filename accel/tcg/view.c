@@ -1,33 +1,50 @@
 /*
  * accel/tcg/view.c - views: one for each address space (PCID) and privilege class, so that a change of either is a
  * change of a pointer. What each flush of the guest's drops, and what stays.
- * Invariants: an entry of a view that is used holds for its PCID, or is global; the fill lists name every valid
- * entry; a jump-cache entry is there only while its view maps the pc to that block.
+ * Invariants: an entry of a view that is used holds for its PCID, or is global; the kernel's views may serve all PCIDs:
+ * they then hold what is global, and what is not of loose_asid only. The fill lists name every valid entry; a jump-cache
+ * entry is there only while its view maps the pc to that block, a code page while the view maps it there, executable.
  */
 #include "accel/tcg/tcg.h"
 
-static bool is_used(const TcgCpu *t, unsigned asid) { return t->asid[asid].used; }
-static View *view_at(const TcgCpu *t, unsigned asid, unsigned kind) { return &t->view[asid * VIEWS + kind]; }
+static bool in_smm(const TcgCpu *t, unsigned asid) { return t->asid[asid].pcid >> 12; }
 
-static void clear_view(TcgCpu *t, View *w)
+/* Supervisor pages are the same in all address spaces of most guests, global: one view has them for all. */
+static View *view_at(const TcgCpu *t, unsigned asid, unsigned kind)
 {
-    for (unsigned i = 0; i < TLB_N; i++)
-        w->r[i] = w->w[i] = (TlbEnt){ tlb_none(i), 0 };
-    for (unsigned i = 0; i < JC_N; i++)
-        w->jc[i] = (JcEnt){ JC_NONE, NULL };
-    w->nused[0] = w->nused[1] = w->njused = 0;
-    w->gen = ++t->gens; /* never that of another view */
+    return &t->view[(t->shared && kind != VIEW_USER && !in_smm(t, asid) ? ASIDS : asid) * VIEWS + kind];
+}
+
+static void clear_entry(View *w, unsigned table, unsigned k)
+{
+    switch (table) {
+    case FILL_R: w->r[k] = (TlbEnt){ tlb_none(k), 0 }; break;
+    case FILL_W: w->w[k] = (TlbEnt){ tlb_none(k), 0 }; break;
+    case FILL_JC: w->jc[k] = (JcEnt){ JC_NONE, NULL }; break;
+    default: w->cp[k] = (CpEnt){ .vpage = ~0ull }; break;
+    }
+}
+
+static void make_ready(View *w)
+{
+    static const unsigned n[FILL_TABLES] = { TLB_N, TLB_N, JC_N, CP_N };
+
+    for (unsigned table = 0; table < FILL_TABLES && !w->ready; table++)
+        for (unsigned i = 0; i < n[table]; i++)
+            clear_entry(w, table, i);
+    w->ready = true;
 }
 
 bool tcg_views_init(TcgCpu *t)
 {
-    t->view = g_try_malloc0_n(ASIDS * VIEWS, sizeof(View)); /* pages of zeroes until an address space is used */
+    t->view = g_try_malloc0_n((ASIDS + 1) * VIEWS, sizeof(View)); /* pages of zeroes until an address space is used */
     if (!t->view)
         return false;
+    t->shared = true;
     for (unsigned k = 0; k < VIEWS; k++)
-        clear_view(t, view_at(t, 0, k));
+        make_ready(view_at(t, 0, k));
     t->asid[0].used = true;
-    t->s->env.view = t->view;
+    t->s->env.view = view_at(t, 0, VIEW_KERNEL);
     return true;
 }
 
@@ -43,48 +60,113 @@ void tcg_set_view(X86 *s, unsigned kind)
     s->env.view = view_at(t, t->now, kind);
 }
 
+/* ---- what a table holds ---- */
+static void filled(View *w, unsigned table, unsigned k, bool global)
+{
+    Fills *f = &w->fills[table];
+
+    if (!tlb_bit(f->listed, k)) {
+        tlb_put_bit(f->listed, k, true);
+        f->used[f->n++] = (uint16_t)k;
+    }
+    tlb_put_bit(f->global, k, global);
+    if (!global && f->nloose <= LOOSE) {
+        if (f->nloose < LOOSE)
+            f->loose[f->nloose] = (uint16_t)k;
+        f->nloose++;
+    }
+}
+
+static unsigned flush_table(View *w, unsigned table, bool keep_global)
+{
+    Fills *f = &w->fills[table];
+    unsigned kept = 0, n = f->n;
+
+    for (unsigned i = 0; i < n; i++) {
+        unsigned k = f->used[i];
+
+        if (keep_global && tlb_bit(f->global, k)) {
+            f->used[kept++] = (uint16_t)k;
+            continue;
+        }
+        tlb_put_bit(f->listed, k, false);
+        clear_entry(w, table, k);
+    }
+    f->n = kept;
+    f->nloose = 0;
+    return n - kept;
+}
+
+static void flush_view(View *w, bool keep_global)
+{
+    for (unsigned table = 0; table < FILL_TABLES; table++)
+        flush_table(w, table, keep_global);
+}
+
+/* What is not global leaves; the answer is how much that was. */
+static unsigned drop_loose(View *w)
+{
+    unsigned n = 0;
+
+    for (unsigned table = 0; table < FILL_TABLES; table++) {
+        Fills *f = &w->fills[table];
+
+        if (f->nloose > LOOSE) {
+            n += flush_table(w, table, true);
+            continue;
+        }
+        n += f->nloose;
+        for (unsigned i = 0; i < f->nloose; i++)
+            if (!tlb_bit(f->global, f->loose[i]))
+                clear_entry(w, table, f->loose[i]);
+        f->nloose = 0;
+    }
+    return n;
+}
+
 /* ---- dropping ---- */
-static void flush_side(View *w, unsigned side, bool keep_global)
+enum { GROUPS = ASIDS + 1 };
+
+/* The views of a group that have been used. */
+static View *next_view(const TcgCpu *t, unsigned *i)
 {
-    TlbEnt *e = side ? w->w : w->r;
-    unsigned kept = 0;
+    while (*i < GROUPS * VIEWS) {
+        View *w = &t->view[(*i)++];
 
-    for (unsigned i = 0; i < w->nused[side]; i++) {
-        unsigned k = w->used[side][i];
-
-        if (keep_global && tlb_bit(w->global[side], k) && e[k].tag != tlb_none(k))
-            w->used[side][kept++] = (uint16_t)k;
-        else
-            e[k] = (TlbEnt){ tlb_none(k), 0 };
+        if (w->ready)
+            return w;
     }
-    w->nused[side] = kept;
+    return NULL;
 }
 
-static void flush_jc(View *w, bool keep_global)
+#define FOREACH_VIEW(t, w) for (unsigned w##_i = 0; (w = next_view(t, &w##_i));)
+
+static unsigned drop_shared(TcgCpu *t)
 {
-    unsigned kept = 0;
+    unsigned n = 0;
 
-    for (unsigned i = 0; i < w->njused; i++) {
-        unsigned k = w->jused[i];
-
-        if (keep_global && tlb_bit(w->jglobal, k) && w->jc[k].blk)
-            w->jused[kept++] = (uint16_t)k;
-        else
-            w->jc[k] = (JcEnt){ JC_NONE, NULL };
-    }
-    w->njused = kept;
+    for (unsigned k = 0; k < VIEWS; k++)
+        if (t->view[ASIDS * VIEWS + k].ready)
+            n += drop_loose(&t->view[ASIDS * VIEWS + k]);
+    return n;
 }
 
-static void flush_asid(TcgCpu *t, unsigned asid, bool keep_global)
+/* Of one address space: all but what is global. */
+static void flush_asid(TcgCpu *t, unsigned asid)
 {
-    for (unsigned k = 0; k < VIEWS; k++) {
-        View *w = view_at(t, asid, k);
+    for (unsigned k = 0; k < VIEWS; k++)
+        if (t->view[asid * VIEWS + k].ready)
+            flush_view(&t->view[asid * VIEWS + k], true);
+    if (t->loose_asid == asid)
+        drop_shared(t);
+}
 
-        flush_side(w, 0, keep_global);
-        flush_side(w, 1, keep_global);
-        flush_jc(w, keep_global);
-        w->gen = ++t->gens;
-    }
+static void flush_views(TcgCpu *t, bool keep_global)
+{
+    View *w;
+
+    FOREACH_VIEW(t, w)
+        flush_view(w, keep_global);
 }
 
 void tcg_flush_all(X86 *s)
@@ -94,22 +176,30 @@ void tcg_flush_all(X86 *s)
     if (!t)
         return;
     t->flushes++;
-    for (unsigned a = 0; a < ASIDS; a++)
-        if (is_used(t, a))
-            flush_asid(t, a, false);
+    flush_views(t, false);
     memset(t->bloom, 0, sizeof(t->bloom));
     memset(t->large, 0, sizeof(t->large));
     memset(t->wbloom, 0, sizeof(t->wbloom));
     t->nhuge = 0;
+    t->keys = 0;
+}
+
+/* Entries say what PKRU allowed: those of keys that allow less now must go. */
+void tcg_pkru_changed(X86 *s, uint32_t old)
+{
+    uint32_t less = s->pkru & ~old;
+
+    for (unsigned key = 0; s->tcg && key < 16; key++)
+        if (less >> (2 * key) & 3 && s->tcg->keys >> key & 1) {
+            tcg_flush_all(s);
+            return;
+        }
 }
 
 void tcg_flush_nonglobal(X86 *s)
 {
-    TcgCpu *t = s->tcg;
-
-    for (unsigned a = 0; t && a < ASIDS; a++)
-        if (is_used(t, a))
-            flush_asid(t, a, true);
+    if (s->tcg)
+        flush_views(s->tcg, true);
 }
 
 /* What tells address spaces apart: the PCID, and system management mode, which has memory of its own. */
@@ -128,7 +218,7 @@ void tcg_flush_pcid(X86 *s, unsigned pcid)
     int a = s->tcg ? find_asid(s->tcg, asid_key(s, pcid)) : -1;
 
     if (a >= 0)
-        flush_asid(s->tcg, (unsigned)a, true);
+        flush_asid(s->tcg, (unsigned)a);
 }
 
 void tcg_memory_changed(TcgCpu *t)
@@ -151,6 +241,26 @@ static unsigned oldest_asid(const TcgCpu *t)
     return best;
 }
 
+/* An address space that is not the last one's enters the views that all share. */
+static void change_shared(TcgCpu *t, unsigned a)
+{
+    enum { LOOK = 256, AGAIN = 4096, MANY = 96 };
+    bool many;
+
+    if (t->loose_asid == a || in_smm(t, a))
+        return;
+    t->loose_asid = a;
+    t->loose += drop_shared(t);
+    if (++t->switches < (t->shared ? LOOK : AGAIN))
+        return;
+    many = t->loose / t->switches > MANY; /* a kernel whose pages are not global: sharing costs more than it gives */
+    t->loose = t->switches = 0;
+    if (t->shared && !many)
+        return;
+    t->shared = !many;
+    tcg_flush_all(t->s);
+}
+
 void tcg_set_cr3(X86 *s, bool keep)
 {
     TcgCpu *t = s->tcg;
@@ -162,14 +272,19 @@ void tcg_set_cr3(X86 *s, bool keep)
     found = find_asid(t, pcid);
     a = found >= 0 ? (unsigned)found : oldest_asid(t);
     if (found < 0) {
-        for (unsigned k = 0; k < VIEWS && !t->asid[a].used; k++)
-            clear_view(t, view_at(t, a, k));
-        flush_asid(t, a, false);
+        for (unsigned k = 0; k < VIEWS; k++)
+            if (t->view[a * VIEWS + k].ready)
+                flush_view(&t->view[a * VIEWS + k], false);
+        if (t->loose_asid == a)
+            drop_shared(t);
     } else if (!keep) {
-        flush_asid(t, a, true);
+        flush_asid(t, a);
         t->flushes++;
     }
     t->asid[a] = (Asid){ true, (uint16_t)pcid, ++t->stamp };
+    change_shared(t, a);
+    for (unsigned k = 0; k < VIEWS; k++)
+        make_ready(view_at(t, a, k));
     t->now = a;
     tcg_set_view(s, t->kind);
 }
@@ -196,26 +311,29 @@ static unsigned bloom_bit(uint64_t page) { return (unsigned)(page ^ page >> 12 ^
 /* Every entry of [va, va + len) of one view. */
 static void drop_range(View *w, uint64_t va, uint64_t len)
 {
-    for (unsigned side = 0; side < 2; side++) {
-        TlbEnt *e = side ? w->w : w->r;
+    for (unsigned side = FILL_R; side <= FILL_W; side++) {
+        const TlbEnt *e = side == FILL_W ? w->w : w->r;
+        const Fills *f = &w->fills[side];
 
-        for (unsigned i = 0; i < w->nused[side]; i++) {
-            unsigned k = w->used[side][i];
-
-            if (e[k].tag != tlb_none(k) && e[k].tag - va < len)
-                e[k] = (TlbEnt){ tlb_none(k), 0 };
-        }
+        for (unsigned i = 0; i < f->n; i++)
+            if (e[f->used[i]].tag != tlb_none(f->used[i]) && e[f->used[i]].tag - va < len)
+                clear_entry(w, side, f->used[i]);
     }
 }
 
 static void drop_code_range(View *w, uint64_t va, uint64_t len)
 {
-    for (unsigned i = 0; i < w->njused; i++) {
-        JcEnt *j = &w->jc[w->jused[i]];
+    const Fills *f = &w->fills[FILL_JC];
+
+    for (unsigned i = 0; i < f->n; i++) {
+        const JcEnt *j = &w->jc[f->used[i]];
 
         if (j->blk && (jc_pc(j) - va < len || (j->blk->crosses && (jc_pc(j) | (PAGE - 1)) + 1 - va < len)))
-            *j = (JcEnt){ JC_NONE, NULL };
+            clear_entry(w, FILL_JC, f->used[i]);
     }
+    for (uint64_t at = va; at - va < len; at += PAGE)
+        if (w->cp[cp_slot(at >> 12)].vpage == at >> 12)
+            clear_entry(w, FILL_CP, cp_slot(at >> 12));
 }
 
 static void flush_view_page(View *w, uint64_t va, bool large, bool code)
@@ -224,29 +342,31 @@ static void flush_view_page(View *w, uint64_t va, bool large, bool code)
     uint64_t from = large ? va & ~0x1fffffull : va & -(uint64_t)PAGE, len = large ? 0x200000 : PAGE;
 
     if ((w->r[i].tag ^ va) < PAGE)
-        w->r[i] = (TlbEnt){ tlb_none(i), 0 };
+        clear_entry(w, FILL_R, i);
     if ((w->w[i].tag ^ va) < PAGE)
-        w->w[i] = (TlbEnt){ tlb_none(i), 0 };
+        clear_entry(w, FILL_W, i);
     if (large)
         drop_range(w, from, len);
     if (large || code)
         drop_code_range(w, from, len);
 }
 
+/* only: of one address space and of the views that all share; -1: of all */
 static void flush_page(TcgCpu *t, uint64_t va, int only)
 {
     bool large = tlb_bit(t->large, bloom_bit(va >> 21)), code = tlb_bit(t->bloom, bloom_bit(va >> 12));
+    View *w;
 
     if (is_huge(t, va)) { /* the kernel's map of all memory: rarely changed */
         tcg_flush_all(t->s);
         return;
     }
-    for (unsigned a = 0; a < ASIDS; a++)
-        for (unsigned k = 0; k < VIEWS && is_used(t, a) && (only < 0 || only == (int)a); k++)
-            flush_view_page(view_at(t, a, k), va, large, code);
-    for (unsigned i = 0; i < FETCH_N && (large || code); i++)
-        if (large ? t->fetch[i].vpage >> 9 == va >> 21 : t->fetch[i].vpage == va >> 12)
-            t->fetch[i].gen = 0;
+    FOREACH_VIEW(t, w) {
+        unsigned group = (unsigned)(w - t->view) / VIEWS;
+
+        if (only < 0 || group == (unsigned)only || group == ASIDS)
+            flush_view_page(w, va, large, code);
+    }
 }
 
 void tcg_flush_page(X86 *s, uint64_t va)
@@ -270,17 +390,14 @@ void tcg_fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host, const Wal
     unsigned i = (va >> 12) & (TLB_N - 1);
     TlbEnt *e = write ? &w->w[i] : &w->r[i];
 
-    if (e->tag == tlb_none(i)) { /* a slot emptied by a page flush may be listed twice */
-        if (w->nused[write] == TLB_N)
-            flush_side(w, write, false);
-        w->used[write][w->nused[write]++] = (uint16_t)i;
-    }
     t->fills++;
     e->tag = va & -(uint64_t)PAGE;
     e->addend = (uint64_t)(uintptr_t)host - va;
-    tlb_put_bit(w->global[write], i, walk->global);
+    filled(w, write ? FILL_W : FILL_R, i, walk->global);
     if (write)
         tlb_put_bit(t->wbloom, bloom_bit((uint64_t)(uintptr_t)host >> 12), true);
+    if (walk->user)
+        t->keys |= (uint16_t)(1u << walk->pkey);
     tcg_filled(t, va, walk);
 }
 
@@ -293,27 +410,30 @@ void tcg_filled(TcgCpu *t, uint64_t va, const Walk *walk)
 }
 
 /* ---- writable sides ---- */
+static void strip_view(View *w, uint64_t page)
+{
+    const Fills *f = &w->fills[FILL_W];
+
+    for (unsigned i = 0; i < f->n; i++) {
+        const TlbEnt *e = &w->w[f->used[i]];
+
+        if (e->tag != tlb_none(f->used[i]) && (e->tag + e->addend) >> 12 == page)
+            clear_entry(w, FILL_W, f->used[i]);
+    }
+}
+
 void tcg_strip(TcgCpu *t, const uint8_t *host)
 {
     uint64_t page = (uint64_t)(uintptr_t)host >> 12;
+    View *w;
 
     if (host && !tlb_bit(t->wbloom, bloom_bit(page)))
         return;
-    for (unsigned v = 0; v < ASIDS * VIEWS; v++) {
-        View *w = &t->view[v];
-
-        if (!is_used(t, v / VIEWS))
-            continue;
-        if (!host) {
-            flush_side(w, 1, false);
-            continue;
-        }
-        for (unsigned i = 0; i < w->nused[1]; i++) {
-            unsigned k = w->used[1][i];
-
-            if (w->w[k].tag != tlb_none(k) && (w->w[k].tag + w->w[k].addend) >> 12 == page)
-                w->w[k] = (TlbEnt){ tlb_none(k), 0 };
-        }
+    FOREACH_VIEW(t, w) {
+        if (host)
+            strip_view(w, page);
+        else
+            flush_table(w, FILL_W, false);
     }
     if (!host)
         memset(t->wbloom, 0, sizeof(t->wbloom));
@@ -329,19 +449,24 @@ void tcg_strip_todo(TcgCpu *t)
     g_mutex_unlock(&t->todo_lock);
 }
 
-/* ---- jump cache ---- */
+/* ---- jump cache, code pages ---- */
+void tcg_cp_put(TcgCpu *t, uint64_t vpage, CodePage *page, bool global)
+{
+    View *w = t->s->env.view;
+    unsigned k = cp_slot(vpage);
+
+    w->cp[k] = (CpEnt){ vpage, page, page->vpage == vpage ? page->token : 0, global };
+    filled(w, FILL_CP, k, global);
+    tlb_put_bit(t->bloom, bloom_bit(vpage), true);
+}
+
 void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
 {
     View *w = t->s->env.view;
     unsigned k = jc_slot(pc);
 
-    if (w->jc[k].tag == JC_NONE) { /* a slot emptied by a page flush may be listed twice */
-        if (w->njused == JC_N)
-            flush_jc(w, false);
-        w->jused[w->njused++] = (uint16_t)k;
-    }
     w->jc[k] = (JcEnt){ pc ^ t->s->env.jc_key, b };
-    tlb_put_bit(w->jglobal, k, global && !b->crosses);
+    filled(w, FILL_JC, k, global && !b->crosses);
     tlb_put_bit(t->bloom, bloom_bit(pc >> 12), true);
     if (b->crosses)
         tlb_put_bit(t->bloom, bloom_bit((pc >> 12) + 1), true);
@@ -349,17 +474,18 @@ void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
 
 void tcg_jc_drop(TcgCpu *t, uint64_t pc)
 {
-    JcEnt *j = &t->s->env.view->jc[jc_slot(pc)];
+    const JcEnt *j = &t->s->env.view->jc[jc_slot(pc)];
 
     if (j->blk && jc_pc(j) == pc)
-        *j = (JcEnt){ JC_NONE, NULL };
+        clear_entry(t->s->env.view, FILL_JC, jc_slot(pc));
 }
 
 void tcg_modes_forget(TcgCpu *t)
 {
-    for (unsigned v = 0; v < ASIDS * VIEWS; v++)
-        if (is_used(t, v / VIEWS))
-            flush_jc(&t->view[v], false);
+    View *w;
+
+    FOREACH_VIEW(t, w)
+        flush_table(w, FILL_JC, false);
     memset(t->front, 0, sizeof(t->front));
     t->nmodes = 0;
 }

@@ -177,6 +177,7 @@ bool x86_write_sys(X86 *s, uint64_t va, unsigned n, uint64_t v);
 bool x86_aligned(X86 *s, uint64_t va, unsigned align, unsigned n);
 /* accel/tcg, on the vCPU's thread; nothing to do when another accelerator runs the vCPU */
 void tcg_flush_all(X86 *s);             /* every translation of addresses */
+void tcg_pkru_changed(X86 *s, uint32_t old); /* PKRU was `old` */
 void tcg_flush_nonglobal(X86 *s);       /* of all PCIDs */
 void tcg_flush_pcid(X86 *s, unsigned pcid);             /* all but global ones of one PCID */
 void tcg_flush_page(X86 *s, uint64_t va);               /* of all PCIDs, global or not */

@@ -107,8 +107,10 @@ static void wrpkru(X86 *s, uint64_t next)
     } else if ((uint32_t)s->env.v[RCX] || (uint32_t)s->env.v[RDX]) {
         x86_raise(s, EXC_GP, 0);
     } else {
+        uint32_t old = s->pkru;
+
         s->pkru = (uint32_t)s->env.v[RAX];
-        tcg_flush_all(s);
+        tcg_pkru_changed(s, old);
     }
 }
 
