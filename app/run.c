@@ -5,7 +5,7 @@
 #include "app/app.h"
 #include <stdio.h>
 
-typedef enum ImageKind { IMAGE_UNKNOWN, IMAGE_ISO, IMAGE_DISK, IMAGE_BZIMAGE, IMAGE_ELF } ImageKind;
+typedef enum ImageKind { IMAGE_UNKNOWN, IMAGE_ISO, IMAGE_DISK, IMAGE_QCOW2, IMAGE_BZIMAGE, IMAGE_ELF } ImageKind;
 
 static ImageKind look(const char *path, Error **err)
 {
@@ -25,11 +25,13 @@ static ImageKind look(const char *path, Error **err)
         k = IMAGE_BZIMAGE;
     else if (n >= 4 && !memcmp(head, "\177ELF", 4))
         k = IMAGE_ELF;
+    else if (n >= 8 && !memcmp(head, "QFI\xfb", 4) && be32_load(head + 4) >= 2)
+        k = IMAGE_QCOW2;
     else if (n >= 512 && head[510] == 0x55 && head[511] == 0xaa)
         k = IMAGE_DISK;
     fclose(f);
     if (k == IMAGE_UNKNOWN) {
-        fail(err, "run %s: this is no ISO, bootable disk, bzImage or ELF kernel", path);
+        fail(err, "run %s: this is no ISO, bootable or qcow2 disk, bzImage or ELF kernel", path);
         error_hint(err, "with menura-system-x86_64 -drive file=%s,format=raw it can be given to a machine all the same", path);
     }
     if (k == IMAGE_ISO && !app_iso_whole(path, err))
@@ -122,10 +124,10 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error
         arg(v, "-cdrom", image);
         arg(v, "-boot", "d");
         g_string_append_printf(say, "menura: %s: an ISO image, in the CD drive of a PC with BIOS\n", image);
-    } else if (k == IMAGE_DISK) {
-        drive = g_strdup_printf("file=%s,format=raw%s", image, snapshot ? ",snapshot=on" : "");
+    } else if (k == IMAGE_DISK || k == IMAGE_QCOW2) {
+        drive = g_strdup_printf("file=%s,format=%s%s", image, k == IMAGE_DISK ? "raw" : "qcow2", snapshot ? ",snapshot=on" : "");
         arg(v, "-drive", drive);
-        g_string_append_printf(say, "menura: %s: a disk with a boot sector; %s\n", image,
+        g_string_append_printf(say, "menura: %s: a disk %s; %s\n", image, k == IMAGE_DISK ? "with a boot sector" : "image in qcow2 format",
                                snapshot ? "the image stays as it is" : "the guest writes to the image (--snapshot: it does not)");
     } else {
         arg(v, "-kernel", image);

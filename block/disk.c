@@ -138,6 +138,8 @@ static bool open_medium(Disk *d, Opts *o, Error **err)
         opts_set(n, "filename", file);
     if (format && !opts_peek(n, "driver"))
         opts_set(n, "driver", format);
+    if (d->unmap)
+        opts_set(n, "discard", "unmap");
     opts_set(n, "cache.direct", d->direct ? "on" : "off");
     opts_set(n, "cache.no-flush", d->no_flush ? "on" : "off");
     d->node = node_open(d->vm->loop, n, d->readonly || d->snapshot, err);

@@ -1,6 +1,9 @@
 /* block/qmp.c - the monitor's commands about drives (schema/block.json). */
 #include "block/disk-priv.h"
+#include "block/image.h"
+#include "block/priv.h"
 #include "core/api/block.h"
+#include "util/jval.h"
 #include <sys/stat.h>
 
 static bool is_blockdev(const Disk *d) { return vm_lookup(d->vm, "node", d->id); }
@@ -23,17 +26,60 @@ static BlockdevDetectZeroesOptions zeroes_of(const Node *n)
     return n->detect_zeroes == DETECT_ON ? DETECT_ZEROES_ON : n->detect_zeroes == DETECT_UNMAP ? DETECT_ZEROES_UNMAP : DETECT_ZEROES_OFF;
 }
 
-static void fill_image(const Disk *d, ImageInfo *i)
+static JVal *value_of(const BlkFact *f)
 {
-    const char *file = disk_filename(d);
+    if (f->quoted)
+        return j_string(f->value);
+    return *f->value == 't' || *f->value == 'f' ? j_bool(*f->value == 't') : j_number(f->value);
+}
+
+static JVal *specific(const Node *n)
+{
+    GPtrArray *facts = n->drv->image->facts(n);
+    JVal *data = j_object();
+
+    for (guint i = 0; i < facts->len; i++) {
+        const BlkFact *f = facts->pdata[i];
+
+        j_set(data, f->key, value_of(f));
+    }
+    blk_facts_free(facts);
+    return j_set(j_set(j_object(), "type", j_string(n->drv->name)), "data", data);
+}
+
+static void fill_names(const Node *n, ImageInfo *i)
+{
+    BlkNames names;
+
+    n->drv->image->names(n, &names);
+    i->has_cluster_size = true;
+    i->cluster_size = (int64_t)names.cluster_size;
+    i->dirty_flag = names.dirty;
+    i->format_specific = specific(n);
+    if (!names.backing)
+        return;
+    i->backing_filename = g_strdup(names.backing);
+    i->full_backing_filename = block__beside(n->filename, names.backing);
+    i->backing_filename_format = g_strdup(names.backing_format);
+}
+
+/* Chains are short and without loops (block/chain.c). */
+static void fill_image(const Node *n, ImageInfo *i)
+{
     struct stat st;
 
-    i->filename = g_strdup(file ? file : "");
-    i->format = g_strdup(disk_format(d));
-    i->virtual_size = (int64_t)disk_size(d);
-    i->has_actual_size = file && !stat(file, &st);
+    i->filename = g_strdup(n->filename ? n->filename : "");
+    i->format = g_strdup(n->drv->name);
+    i->virtual_size = (int64_t)n->size;
+    i->has_actual_size = n->filename && !stat(n->filename, &st);
     i->actual_size = i->has_actual_size ? (int64_t)st.st_blocks * 512 : 0;
     i->has_dirty_flag = true;
+    if (n->drv->image)
+        fill_names(n, i);
+    if (n->backing) {
+        i->backing_image = g_new0(ImageInfo, 1);
+        fill_image(n->backing, i->backing_image);
+    }
 }
 
 static int64_t depth_of(const Node *n)
@@ -45,14 +91,25 @@ static int64_t depth_of(const Node *n)
     return depth;
 }
 
+static void fill_node(const Node *n, BlockDeviceInfo *b)
+{
+    b->file = g_strdup(n->filename ? n->filename : "");
+    b->node_name = g_strdup(n->name ? n->name : "");
+    b->ro = n->readonly;
+    b->drv = g_strdup(n->drv->name);
+    b->backing_file = n->backing ? g_strdup(n->backing->filename) : NULL;
+    b->backing_file_depth = depth_of(n);
+    b->active = true;
+    b->detect_zeroes = zeroes_of(n);
+    b->cache = (BlockdevCacheInfo){ .writeback = true, .direct = n->direct, .no_flush = n->no_flush };
+    fill_image(n, &b->image);
+}
+
+/* snapshot=on is shown as the image below it. */
 static void fill_inserted(const Disk *d, BlockDeviceInfo *b)
 {
-    b->file = g_strdup(disk_filename(d) ? disk_filename(d) : "");
-    b->node_name = g_strdup(disk_node_name(d));
+    fill_node(d->snapshot ? d->node->backing : d->node, b);
     b->ro = disk_readonly(d);
-    b->drv = g_strdup(disk_format(d));
-    b->backing_file_depth = depth_of(d->node);
-    b->active = true;
     b->detect_zeroes = zeroes_of(d->node);
     b->bps = (int64_t)d->throttle.b[THROTTLE_BPS].rate;
     b->bps_rd = (int64_t)d->throttle.b[THROTTLE_BPS_RD].rate;
@@ -60,7 +117,6 @@ static void fill_inserted(const Disk *d, BlockDeviceInfo *b)
     b->iops = (int64_t)d->throttle.b[THROTTLE_IOPS].rate;
     b->iops_rd = (int64_t)d->throttle.b[THROTTLE_IOPS_RD].rate;
     b->iops_wr = (int64_t)d->throttle.b[THROTTLE_IOPS_WR].rate;
-    fill_image(d, &b->image);
     b->cache = (BlockdevCacheInfo){ .writeback = !d->write_through, .direct = d->direct, .no_flush = d->no_flush };
 }
 
@@ -98,12 +154,27 @@ bool qmp_query_block(Vm *vm, BlockInfoList *ret, Error **err)
     return true;
 }
 
+/* What a node stands on; what has a name is a disk of its own (-blockdev). */
+static void list_below(const Node *n, BlockDeviceInfoList *l)
+{
+    const Node *const children[] = { n->backing, n->file, n->data };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(children); i++) {
+        if (!children[i] || children[i]->name)
+            continue;
+        fill_node(children[i], API_ADD(l));
+        list_below(children[i], l);
+    }
+}
+
 static void list_node(const char *id, void *p, void *arg)
 {
     const Disk *d = p;
 
-    if (disk_present(d))
-        fill_inserted(d, API_ADD((BlockDeviceInfoList *)arg));
+    if (!disk_present(d))
+        return;
+    fill_inserted(d, API_ADD((BlockDeviceInfoList *)arg));
+    list_below(d->snapshot ? d->node->backing : d->node, arg);
 }
 
 bool qmp_query_named_block_nodes(Vm *vm, const QueryNamedBlockNodesArgs *args, BlockDeviceInfoList *ret, Error **err)
@@ -127,6 +198,8 @@ static void print_one(const BlockInfo *b, GString *out)
         g_string_append(out, ": [not inserted]\n");
     if (b->qdev)
         g_string_append_printf(out, "    Attached to:      %s\n", b->qdev);
+    if (b->inserted && b->inserted->backing_file)
+        g_string_append_printf(out, "    Backing file:     %s (chain depth: %" PRId64 ")\n", b->inserted->backing_file, b->inserted->backing_file_depth);
     if (b->removable)
         g_string_append_printf(out, "    Removable device: %slocked, tray %s\n", b->locked ? "" : "not ", b->tray_open ? "open" : "closed");
     if (b->has_io_status && b->io_status != BLOCK_DEVICE_IO_STATUS_OK)

@@ -225,14 +225,11 @@ static CO_FN int qcow2_status(Qcow2 *s, BlkReq *r)
     if (ret)
         return ret;
     r->len = m.len;
-    if (m.type == MAP_NONE)
-        return status_below(s, r);
-    r->allocated = true;
     r->zero = m.type == MAP_ZERO;
     r->compressed = m.type == MAP_PACKED;
     r->map_file = m.type != MAP_PACKED && m.has_host ? qcow2__data(s) : NULL;
     r->map = m.host;
-    return 0;
+    return m.type == MAP_NONE ? status_below(s, r) : 0;
 }
 
 static CO_FN int serve(Qcow2 *s, BlkReq *r)
@@ -311,12 +308,12 @@ static GPtrArray *qcow2_facts(const Node *n)
     if (s->h.version >= 3)
         fact(v, "lazy-refcounts", yes_no(s->h.compatible & COMPAT_LAZY), false);
     fact(v, "refcount-bits", g_strdup_printf("%u", s->refcount_bits), false);
-    if (s->h.version >= 3)
-        fact(v, "corrupt", yes_no(s->corrupt), false);
     if (s->data_file)
         fact(v, "data-file", g_strdup(s->data_file), true);
     if (n->data)
         fact(v, "data-file-raw", yes_no(s->data_raw), false);
+    if (s->h.version >= 3)
+        fact(v, "corrupt", yes_no(s->corrupt), false);
     if (s->h.version >= 3)
         fact(v, "extended-l2", yes_no(s->nsub > 1), false);
     return v;

@@ -120,6 +120,7 @@ CO_FN bool img_make(Img *m, const char *filename, const char *format, Opts *o, u
 {
     const BlkDriver *d = blk_driver_find(format);
     g_autofree char *line = NULL, *text = NULL;
+    Error *why = NULL;
 
     if (!d || (!d->image && strcmp(format, "raw")))
         return fail(err, "Unknown file format '%s'", format);
@@ -137,7 +138,9 @@ CO_FN bool img_make(Img *m, const char *filename, const char *format, Opts *o, u
     if (!m->quiet)
         puts(line);
     fflush(stdout);
-    return d->image ? d->image->create(m->loop, filename, o, err) : make_raw(m, filename, o, size, err);
+    if (d->image ? d->image->create(m->loop, filename, o, &why) : make_raw(m, filename, o, size, &why))
+        return true;
+    return fail_because(err, why, "%s", filename);
 }
 
 CO_FN int img_create(Img *m, int argc, char **argv, Error **err)

@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""interchange.py MENURA-IMG MENURA-QEMU-OR-EMPTY: images of ours under QEMU's tools and of QEMU's under ours, cell by cell.
+
+Each cell makes an image with one program, changes it with the other and asks both what they see: `check` finds nothing,
+`compare` and the raw bytes agree. Exit 77 (skipped) without qemu-img and qemu-io of version 10 or newer.
+"""
+import difflib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+M = sys.argv[1]
+SIZE = 6 * 1024 * 1024 + 512 * 3
+FEATURES = {
+    "plain": "", "v2": "compat=0.10", "c512": "cluster_size=512", "c4k": "cluster_size=4k", "c2M": "cluster_size=2M",
+    "r1": "refcount_bits=1,cluster_size=4k", "r2": "refcount_bits=2", "r4": "refcount_bits=4", "r8": "refcount_bits=8",
+    "r32": "refcount_bits=32", "r64": "refcount_bits=64,cluster_size=1k", "lazy": "lazy_refcounts=on",
+    "ext": "extended_l2=on", "ext16k": "extended_l2=on,cluster_size=16k", "zstd": "compression_type=zstd",
+    "meta": "preallocation=metadata", "falloc": "preallocation=falloc", "full": "preallocation=full,cluster_size=4k",
+    "data": "data_file=DATA", "dataraw": "data_file=DATA,data_file_raw=on",
+}
+
+
+def run(*args, ok=(0,)):
+    p = subprocess.run(args, capture_output=True, text=True)
+    if p.returncode not in ok:
+        raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+class Cell:
+    def __init__(self, folder, name, seed):
+        self.img, self.raw = f"{folder}/{name}.qcow2", f"{folder}/{name}.raw"
+        self.data = f"{folder}/{name}.data"
+        self.rng, self.quirky = random.Random(seed), seed in ("meta", "dataraw")
+        with open(self.raw, "wb") as f:
+            f.truncate(SIZE)
+
+    def options(self, text):
+        return ["-o", text.replace("DATA", self.data)] if text else []
+
+    def io(self, commands):
+        """The same commands, through qemu-io, to the image and to the raw twin."""
+        for file, fmt in ((self.img, "qcow2"), (self.raw, "raw")):
+            args = [x for c in commands for x in ("-c", c)]
+            out = run("qemu-io", "-f", fmt, "-d", "unmap", *args, file)
+            assert "failed" not in out, out
+
+    def commands(self, n=24):
+        v = []
+        for i in range(n):
+            off = self.rng.randrange(SIZE // 512 - 1) * 512
+            length = min(self.rng.choice([512, 4096, 65536, 300 * 512, 1 << 20]), SIZE - off)
+            kind = self.rng.randrange(6)
+            if kind == 0:
+                v.append(f"write -z {off} {length}")
+            elif kind == 1:
+                v.append(f"write -z -u {off} {length}")
+            else:
+                v.append(f"write -P {1 + (i * 7 + kind) % 255} {off} {length}")
+        return v
+
+    def ours_writes(self):
+        """menura-img writes: the twin, scattered anew, is converted onto the existing image."""
+        run("qemu-io", "-f", "raw", *[x for c in self.commands(8) for x in ("-c", c)], self.raw)
+        run(M, "convert", "-n", "-f", "raw", "-O", "qcow2", self.raw, self.img)
+
+    def agree(self):
+        run("qemu-img", "check", self.img)
+        run(M, "check", self.img)
+        run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", self.img, self.raw)
+        run(M, "compare", "-f", "qcow2", "-F", "raw", self.img, self.raw)
+        run(M, "convert", self.img, self.raw + ".out")
+        with open(self.raw, "rb") as a, open(self.raw + ".out", "rb") as b:
+            assert a.read() == b.read(), "the bytes differ"
+        os.unlink(self.raw + ".out")
+        # QEMU looks below preallocated clusters for holes and does not name offset 0 of a data file: we do neither
+        for verb in ("info",) if self.quirky else ("info", "map"):
+            theirs, ours = run("qemu-img", verb, "--output=json", self.img), run(M, verb, "--output=json", self.img)
+            if verb == "info":  # QEMU counts a file's length in sectors
+                theirs, ours = (re.sub(r'"(actual-size|virtual-size)": \d+', "", x) for x in (theirs, ours))
+            assert theirs == ours, f"{verb}:\n" + "\n".join(difflib.unified_diff(theirs.split("\n"), ours.split("\n"), "qemu", "menura", n=0))
+
+
+def feature(folder, name, maker):
+    c = Cell(folder, f"{name}-{'ours' if maker == M else 'qemu'}", name)
+    run(maker, "create", "-q", "-f", "qcow2", *c.options(FEATURES[name]), c.img, str(SIZE))
+    c.agree()
+    c.io(c.commands())
+    c.agree()
+    c.ours_writes()
+    c.agree()
+    c.io(c.commands())
+    c.agree()
+    if not name.startswith("data"):
+        snapshots(c)
+
+
+def snapshots(c):
+    if "r1-" in c.img:
+        return
+    before = open(c.raw, "rb").read()
+    run(M, "snapshot", "-c", "one", c.img)
+    run("qemu-img", "check", c.img)
+    c.io(c.commands(6))
+    run("qemu-img", "snapshot", "-c", "two", c.img)
+    run(M, "check", c.img)
+    c.ours_writes()
+    c.agree()
+    run(M, "snapshot", "-a", "one", c.img)
+    run("qemu-img", "check", c.img)
+    open(c.raw, "wb").write(before)
+    c.agree()
+    c.io(c.commands(4))
+    run("qemu-img", "snapshot", "-d", "one", c.img)
+    run(M, "snapshot", "-d", "two", c.img)
+    c.agree()
+    assert "two" not in run("qemu-img", "snapshot", "-l", c.img)
+
+
+def packed(folder, kind, writer, reader):
+    c = Cell(folder, f"packed-{kind}-{'ours' if writer == M else 'qemu'}", kind)
+    with open(c.raw, "r+b") as f:
+        for i in range(0, SIZE, 65536):
+            f.write(random.Random(i).randbytes(16384) + bytes(49152) if i % 3 else bytes(range(256)) * 256)
+        f.truncate(SIZE)
+    run(writer, "convert", "-c", "-O", "qcow2", "-o", f"compression_type={kind}", c.raw, c.img)
+    c.agree()
+    c.io(c.commands(10))
+    c.agree()
+    run(reader, "convert", "-c", "-O", "qcow2", "-o", f"compression_type={kind}", c.img, c.img + ".2")
+    os.replace(c.img + ".2", c.img)
+    c.agree()
+
+
+def chain(folder, makers):
+    """A raw base, qcow2 layers by turns of both programs, each shorter or longer than the one below."""
+    c = Cell(folder, "chain-" + "".join("o" if m == M else "q" for m in makers), "chain")
+    base = c.img + ".base"
+    shutil.copy(c.raw, base)
+    run("qemu-io", "-f", "raw", *[x for k in c.commands() for x in ("-c", k)], base)
+    shutil.copy(base, c.raw)
+    below, fmt = base, "raw"
+    for i, maker in enumerate(makers):
+        layer = f"{c.img}.{i}"
+        run(maker, "create", "-q", "-f", "qcow2", "-b", os.path.basename(below), "-F", fmt, layer)
+        c.img = layer
+        c.io(c.commands(10))
+        below, fmt = layer, "qcow2"
+    c.agree()
+    assert run("qemu-img", "info", "--backing-chain", c.img).count("virtual size") == len(makers) + 1
+    assert run(M, "info", "--backing-chain", c.img).count("virtual size") == len(makers) + 1
+    run(M, "resize", "-q", c.img, "+1M")
+    with open(c.raw, "r+b") as f:
+        f.truncate(SIZE + (1 << 20))
+    c.agree()
+    run(M, "rebase", "-b", os.path.basename(base), "-F", "raw", c.img)
+    c.agree()
+    run(M, "commit", "-q", c.img)
+    run("qemu-img", "compare", base, c.raw)
+    c.agree()
+
+
+def texts(folder):
+    """What both say about the same mistakes and facts, but for the name."""
+    a = f"{folder}/t.qcow2"
+    cases = [["create", "-f", "qcow2", a, "64M"], ["info", a], ["check", a], ["check", "--output=json", a], ["map", a],
+             ["measure", "-O", "qcow2", "--size", "1G"], ["measure", "--output=json", "-O", "qcow2", a], ["resize", a, "128M"],
+             ["resize", "--shrink", a, "-32M"], ["snapshot", "-l", a], ["compare", a, a], ["frob"], ["create", "-f", "qcow2", a],
+             ["create", "-f", "qcow2", "-o", "cluster_size=3k", a, "1M"], ["measure", "-O", "qcow2", "-o", "cluster_size=4k", "--size", "10G"],
+             ["create", "-f", "raw", f"{folder}/t.raw", "1M"], ["info", f"{folder}/t.raw"]]
+    for case in cases:
+        got = []
+        for tool in ("qemu-img", M):
+            p = subprocess.run([tool, *case], capture_output=True, text=True)
+            text = (p.stdout + p.stderr).replace("menura-img", "qemu-img").replace("\n", " ")
+            text = re.sub(r"file length: [^)]*\)|disk size: [^ ]* ...|\(hint[^)]*\)", "", text)
+            got.append((p.returncode, text.strip()))
+        assert got[0] == got[1], f"{case}:\n{got[0]}\n{got[1]}"
+
+
+def main():
+    for tool in ("qemu-img", "qemu-io"):
+        if not shutil.which(tool):
+            skip(f"{tool} is not installed (package qemu-utils)")
+    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
+    if version < 10:
+        skip(f"qemu-img is of version {version}, older than 10")
+    cells = [(f"{n} made by {'us' if m == M else 'QEMU'}", feature, (n, m)) for n in FEATURES for m in (M, "qemu-img")]
+    cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
+    cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
+    cells.append(("texts", texts, ()))
+    only, bad = sys.argv[2:], 0
+    for name, fn, args in cells:
+        if only and not any(o in name for o in only):
+            continue
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            try:
+                fn(folder, *args)
+                print(f"ok   {name}")
+            except AssertionError as e:
+                bad += 1
+                print(f"FAIL {name}: {e}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
