@@ -171,24 +171,38 @@ static bool drives_ok(const char *key, const char *drives, Error **err)
     return true;
 }
 
+/* Firmware has 16 bits for it; -1 as when it is not given. */
+static bool milliseconds(Opts *o, const char *key, int *out, Error **err)
+{
+    const char *v = opts_peek(o, key);
+    uint64_t ms;
+
+    if (!v || !strcmp(v, "-1")) {
+        *out = v && opts_get(o, key) ? -1 : *out;
+        return true;
+    }
+    if (!opts_get_u64(o, key, 0, &ms, err))
+        return false;
+    *out = (int)MIN(ms, 0x10000);
+    return ms <= 0xffff || fail(err, "%s=%s: want -1 to 65535 ms", key, v);
+}
+
 bool o_boot(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "order", err);
     VmConfig *c = &a->vm->cfg;
-    uint64_t ms = 0;
 
     if (!p)
         return false;
+    if (opts_peek(p, "splash"))
+        opt__set(&c->boot_splash, opts_get(p, "splash"));
     if (opts_peek(p, "order"))
         opt__set(&c->boot_order, opts_get(p, "order"));
     if (opts_peek(p, "once"))
         opt__set(&c->boot_once, opts_get(p, "once"));
     if (!opts_get_bool(p, "menu", c->boot_menu, &c->boot_menu, err) || !opts_get_bool(p, "strict", c->boot_strict, &c->boot_strict, err) ||
-        !opts_get_u64(p, "splash-time", 0, &ms, err))
+        !milliseconds(p, "splash-time", &c->boot_splash_ms, err) || !milliseconds(p, "reboot-timeout", &c->boot_retry_ms, err))
         return false;
-    if (ms > 0xffff)
-        return fail(err, "splash-time=%" PRIu64 ": want at most 65535 ms", ms);
-    c->boot_splash_ms = (int)ms;
     return drives_ok("order", c->boot_order, err) && drives_ok("once", c->boot_once, err) && opts_all_used(p, "-boot", err);
 }
 

@@ -111,6 +111,36 @@ static bool plug_chain(const DevClass *c, Dev *d, Error **err)
     return !c->plug || c->plug(d, err);
 }
 
+typedef struct Place {
+    const Dev *self, *other;
+    const char *index;
+} Place;
+
+static char *bootindex_of(const Dev *d)
+{
+    return obj_prop_find(d->obj.cls, "bootindex") ? obj_prop_get((Obj *)(uintptr_t)&d->obj, "bootindex", NULL) : NULL;
+}
+
+static void same_place(Dev *d, void *arg)
+{
+    Place *p = arg;
+    g_autofree char *index = d == p->self ? NULL : bootindex_of(d);
+
+    if (index && !strcmp(index, p->index))
+        p->other = d;
+}
+
+/* A place in the boot order is for one. */
+static bool own_place(const Dev *d, Error **err)
+{
+    g_autofree char *index = bootindex_of(d);
+    Place p = { d, NULL, index };
+
+    if (index && strcmp(index, "-1"))
+        vm_foreach_dev(d->obj.vm, same_place, &p);
+    return !p.other || fail(err, "bootindex=%s is that of another %s already", index, p.other->cls->obj.name);
+}
+
 static bool join_bus(Dev *d, Error **err)
 {
     Bus *b = d->bus;
@@ -151,7 +181,7 @@ static Dev *build(Vm *vm, Making *m, Obj *parent, Opts *props, Error **err)
 
     if (!d)
         return NULL;
-    if (!join_bus(d, err) || !plug_chain(m->cls, d, err)) {
+    if (!own_place(d, err) || !join_bus(d, err) || !plug_chain(m->cls, d, err)) {
         obj_free(&d->obj);
         return NULL;
     }

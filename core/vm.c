@@ -52,6 +52,7 @@ Vm *vm_new(const char *name)
     vm->root.vm = vm;
     vm->cfg.name = g_strdup(name);
     vm->cfg.cpus = vm->cfg.max_cpus = 1;
+    vm->cfg.boot_splash_ms = vm->cfg.boot_retry_ms = -1;
     vm->cfg.on_panic = PANIC_SHUTDOWN;
     lock_init(&vm->lock, RANK_VM, "vm");
     vm->priv = priv_new();
@@ -72,7 +73,7 @@ static void free_strings(GPtrArray *a)
 static void cfg_free(VmConfig *c)
 {
     char *const text[] = { c->name, c->uuid_text, c->ram_backend, c->cpu_model, c->machine_opts_left, c->kernel,
-                           c->initrd, c->append, c->dtb, c->bios, c->boot_order, c->boot_once, c->vga,
+                           c->initrd, c->append, c->dtb, c->bios, c->boot_order, c->boot_once, c->vga, c->boot_splash,
                            c->rtc_base, c->rtc_clock, c->rtc_driftfix };
 
     for (size_t i = 0; i < G_N_ELEMENTS(text); i++)

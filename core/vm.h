@@ -39,7 +39,8 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     GPtrArray *firmware_dirs;        /* -L, then the built-in list */
     char *boot_order, *boot_once;    /* "cad" */
     bool boot_menu, boot_strict;
-    int boot_splash_ms;
+    int boot_splash_ms, boot_retry_ms; /* -1: the firmware's own, never */
+    char *boot_splash;               /* picture beside the boot menu: a file */
     char *vga;                       /* -vga: "std", "none", .. or NULL: default */
     bool nodefaults, no_user_config, nographic;
     char *rtc_base, *rtc_clock, *rtc_driftfix; /* utc, localtime or a date */

@@ -102,8 +102,8 @@ void fw__bootorder(const FwPlatform *p)
         g_string_append_printf(s, "%s%s", i ? "\n" : "", e->path);
         g_free(e->path);
     }
-    if (p->vm->cfg.boot_strict)
-        g_string_append_printf(s, "%sHALT", s->len ? "\n" : "");
+    if (p->vm->cfg.boot_strict && s->len) /* with nobody in line strict says nothing, as in QEMU */
+        g_string_append(s, "\nHALT");
     fw_cfg_set_file(p->fw_cfg, "bootorder", s->str, s->len ? s->len + 1 : 0, &abort_on_error); /* the terminator belongs to it */
     g_string_free(s, TRUE);
     g_array_free(v, TRUE);

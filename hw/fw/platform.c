@@ -104,18 +104,36 @@ static void add_numbers(const FwPlatform *p)
     fw_cfg_set_int(f, FW_CFG_BOOT_DEVICE, 2, c->boot_order ? (uint8_t)c->boot_order[0] : 'c');
     fw_cfg_set_int(f, FW_CFG_IRQ0_OVERRIDE, 4, p->irq0_override);
     fw_cfg_set_file(f, "etc/system-states", sleep_states, sizeof(sleep_states), &abort_on_error);
-    if (c->boot_menu && c->boot_splash_ms > 0) { /* else the firmware's own 2.5 s */
-        uint8_t ms[2];
-
-        le16_store(ms, (uint16_t)c->boot_splash_ms);
-        fw_cfg_set_file(f, "etc/boot-menu-wait", ms, 2, &abort_on_error);
-    }
     if (p->hole64_len) { /* where 64-bit BARs may begin */
         uint8_t end[8];
 
         le64_store(end, p->hole64);
         fw_cfg_set_file(f, "etc/reserved-memory-end", end, 8, &abort_on_error);
     }
+}
+
+/* How long firmware shows its menu, and after how long it tries again when nothing boots (all ones: never). */
+static bool add_boot_times(const FwPlatform *p, Error **err)
+{
+    const VmConfig *c = &p->vm->cfg;
+    uint8_t wait[2], retry[4];
+    g_autofree char *picture = NULL;
+    g_autoptr(GError) why = NULL;
+    gsize n = 0;
+
+    le16_store(wait, (uint16_t)c->boot_splash_ms);
+    le32_store(retry, (uint32_t)c->boot_retry_ms);
+    if (c->boot_splash_ms >= 0 && !fw_cfg_set_file(p->fw_cfg, "etc/boot-menu-wait", wait, 2, err))
+        return false;
+    if (!fw_cfg_set_file(p->fw_cfg, "etc/boot-fail-wait", retry, 4, err) || !c->boot_splash)
+        return !c->boot_splash;
+    if (!g_file_get_contents(c->boot_splash, &picture, &n, &why))
+        return fail(err, "-boot splash: %s", why->message);
+    if (n > 2 && !memcmp(picture, "\xff\xd8", 2))
+        return fw_cfg_set_file(p->fw_cfg, "bootsplash.jpg", picture, n, err);
+    if (n > 54 && !memcmp(picture, "BM", 2) && le16_load(picture + 28) == 24)
+        return fw_cfg_set_file(p->fw_cfg, "bootsplash.bmp", picture, n, err);
+    return fail(err, "-boot splash=%s: neither JPEG nor a BMP of 24 bits a pixel, which is what firmware shows", c->boot_splash);
 }
 
 /* HPET timer blocks as SeaBIOS and OVMF read them: count, then id, address, tick, flags of each. */
@@ -211,6 +229,8 @@ bool fw_platform_install(const FwPlatform *given, Error **err)
     me->listener = (VmListener){ .reset = at_reset, .self = me };
     vm_listen(p->vm, &me->listener);
     add_numbers(p);
+    if (!add_boot_times(p, err))
+        return false;
     add_e820(p);
     if (p->hpet)
         add_hpet(p);

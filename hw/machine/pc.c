@@ -257,7 +257,7 @@ static bool add_serial(Pc *m, Error **err)
                 return false;
         }
     if (m->vm->cfg.debugcon) {
-        g_autofree char *text = g_strdup_printf("isa-debugcon,iobase=0xe9,chardev=%s", chr_id(m->vm->cfg.debugcon));
+        g_autofree char *text = g_strdup_printf("isa-debugcon,chardev=%s", chr_id(m->vm->cfg.debugcon));
 
         return add_optional(m, text, &m->isa->bus, err);
     }

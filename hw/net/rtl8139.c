@@ -304,6 +304,7 @@ static const Field state[] = {
 };
 static const Prop props[] = {
     { .name = "netdev", PROP_(Rtl, netdev), .kind = P_LINK, .space = "netdev", .doc = "the back end" },
+    PROP_BOOTINDEX(Rtl),
     PROP_MAC(Rtl, conf_mac, "mac", "hardware address; 52:54:00:12:34:56 and on when not given"),
 };
 static const Out outs[] = { { "intx", level } };

@@ -17,6 +17,7 @@ enum { TSD_OWN = 0x2000, TSD_TOK = 0x8000, RX_ROK = 1, RX_BAR = 0x2000, RX_PAM =
 typedef struct Rtl {
     PciDev pci;
     void *netdev;
+    int32_t bootindex;
     NetPort port;
     uint8_t conf_mac[6], tx_next, cfg9346; /* tx_next: of the four buffers the one to send next */
     uint8_t idr[6], cr, config0;

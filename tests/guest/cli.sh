@@ -61,6 +61,8 @@ check 0 'hpet' -machine pc,help
 check 0 'tcg options' -accel tcg,help
 check 0 'std' -vga help
 check 1 'no such card' -vga voodoo
+check 1 'neither JPEG nor' $quiet -boot "splash=$tmp/noise"
+check 1 'bootindex=1 is that of another' $quiet -nic none -device virtio-net-pci,bootindex=1 -device e1000,bootindex=1
 
 # A graphic card that nobody asked for, and its absence
 for t in '1 -vga std' '0 ' '0 -vga none'; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """fwcfg.py MENURA - what firmware reads from fw_cfg, read by qtest as firmware does: the tables and the script that places them stay of
 one piece while devices go on and off between the files. The same against QEMU 10 where it is installed."""
-import os, re, select, shutil, struct, subprocess, sys
+import os, re, select, shutil, struct, subprocess, sys, tempfile
 
 LIMIT = 60
 bad = 0
@@ -130,7 +130,42 @@ def tables(program, machine):
     m.end()
 
 
+PICTURE = b'\xff\xd8 not much of a picture'.ljust(100)
+ORDER = {
+    'pc': (['-device', 'ide-hd,drive=a,bus=ide.0,unit=1,bootindex=3', '-device', 'ide-cd,drive=b,bus=ide.1,unit=0,bootindex=1',
+            '-device', 'virtio-blk-pci,drive=c,bootindex=0,addr=7.1,multifunction=on', '-device', 'virtio-blk-pci,drive=d,bootindex=9,addr=7.0,multifunction=on',
+            '-device', 'virtio-net-pci,netdev=n,bootindex=2,addr=2', '-device', 'e1000,netdev=o,bootindex=6,addr=3', '-device', 'rtl8139,netdev=p,bootindex=4,addr=4'],
+           ['/pci@i0cf8/scsi@7,1/disk@0,0', '/pci@i0cf8/ide@1,1/drive@1/disk@0', '/pci@i0cf8/ethernet@2/ethernet-phy@0', '/pci@i0cf8/ide@1,1/drive@0/disk@1',
+            '/pci@i0cf8/ethernet@4/ethernet-phy@0', '/pci@i0cf8/ethernet@3/ethernet-phy@0', '/pci@i0cf8/scsi@7/disk@0,0'],
+           {'etc/boot-menu-wait': None, 'etc/boot-fail-wait': b'\xff' * 4, 'bootsplash.jpg': None}),
+    'q35': (['-device', 'ide-hd,drive=a,bus=ide.2,bootindex=3', '-device', 'ide-cd,drive=b,bus=ide.1,unit=0,bootindex=1',
+             '-device', 'pcie-root-port,id=rp,chassis=1,addr=5.1,multifunction=on', '-device', 'virtio-blk-pci,drive=c,bootindex=0,bus=rp',
+             '-device', 'virtio-blk-pci,drive=d', '-boot', 'strict=on,reboot-timeout=1000,menu=on,splash-time=77,splash=PICTURE'],
+            ['/pci@i0cf8/pci-bridge@5,1/scsi@0/disk@0,0', '/pci@i0cf8/pci8086,2922@1f,2/drive@1/disk@0', '/pci@i0cf8/pci8086,2922@1f,2/drive@2/disk@0', 'HALT'],
+            {'etc/boot-menu-wait': b'M\0', 'etc/boot-fail-wait': b'\xe8\3\0\0', 'bootsplash.jpg': PICTURE}),
+}
+
+
+def bootorder(program, machine, work):
+    """Open Firmware paths as SeaBIOS and OVMF look for them."""
+    args, order, files = ORDER[machine]
+    disk, picture = os.path.join(work, 'disk'), os.path.join(work, 'picture')
+    open(disk, 'wb').write(bytes(1 << 20))
+    open(picture, 'wb').write(PICTURE)
+    back = sum((['-drive', f'if=none,id={i},file={disk},format=raw,snapshot=on'] for i in 'abcd'), [])
+    back += sum((['-netdev', f'hubport,hubid=0,id={i}'] for i in 'nop'), [])
+    m = Machine(program, '-M', machine, *back, *(a.replace('PICTURE', picture) for a in args))
+    got = (m.file('bootorder') or b'').decode()
+    expect(got == '\n'.join(order) + '\0', f'{m.name}: bootorder {got!r}')
+    for name, want in files.items():
+        got = m.file(name)
+        expect(got == want, f'{m.name}: {name}: {got} (want {want})')
+    expect(m.item(0xe, 2) == (b'\1\0' if machine == 'q35' else b'\0\0'), f'{m.name}: boot menu')
+    m.end()
+
+
 def main():
+    work = tempfile.TemporaryDirectory()
     programs = [sys.argv[1]]
     qemu = shutil.which('qemu-system-x86_64')
     version = re.search(r'version (\d+)', subprocess.run([qemu, '-version'], capture_output=True, text=True).stdout) if qemu else None
@@ -141,6 +176,7 @@ def main():
     for program in programs:
         for machine in ('pc', 'q35'):
             tables(program, machine)
+            bootorder(program, machine, work.name)
     print(f'{len(programs)} programs, {bad} wrong')
     sys.exit(bad != 0)
 

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""boot.py MENURA bios|uefi - which of several disks and CDs firmware starts: bootindex, -boot order, once, strict and reboot-timeout."""
+import os, subprocess, sys, tempfile
+import images
+
+program, which = sys.argv[1:]
+work = tempfile.TemporaryDirectory()
+bad = 0
+OVMF = next((f for f in ('/usr/share/ovmf/OVMF.fd', '/usr/share/qemu/OVMF.fd') if os.path.exists(f)), None)
+
+
+def put(name, data):
+    path = os.path.join(work.name, name)
+    open(path, 'wb').write(data)
+    return path
+
+
+def drive(name, data):
+    return ['-drive', f'if=none,id={name},format=raw,file={put(name + ".img", data)}']
+
+
+def boot(want, *args):
+    """What the guests said, letter by letter, until one ended the program."""
+    global bad
+    log = os.path.join(work.name, 'said')
+    p = subprocess.Popen([program, '-accel', 'tcg', '-m', '128', '-nodefaults', '-display', 'none', '-debugcon', f'file:{log}', '-device', 'isa-debug-exit,iobase=0xf4',
+                          *args], stdin=subprocess.DEVNULL)
+    try:
+        status = p.wait(100)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
+        status = 'none: it ran on'
+    said = open(log).read() if os.path.exists(log) else ''
+    if said != want or status not in (0, 1):
+        print(f'FAIL: {" ".join(args)}: said {said!r} (want {want!r}), status {status}')
+        bad += 1
+
+
+def bios():
+    v, i = drive('v', images.boot_sector('V')), drive('i', images.boot_sector('I'))
+    c, r = drive('c', images.iso('C')), drive('r', images.iso('R', 'reset'))
+    disks = lambda a, b: ['-device', f'virtio-blk-pci,drive=v{a}', '-device', f'ide-hd,drive=i,bus=ide.0{b}']
+    for machine in ('pc', 'q35'):
+        boot('I', '-M', machine, *v, *i, *disks(',bootindex=2', ',bootindex=1'))
+        boot('V', '-M', machine, *v, *i, *disks(',bootindex=1', ',bootindex=2'))
+        boot('C', '-M', machine, *v, *i, *c, *disks(',bootindex=1', ',bootindex=2'), '-device', 'ide-cd,drive=c,bus=ide.1,bootindex=0')
+    boot('V', '-M', 'q35', *v, *i, '-device', 'pcie-root-port,id=rp', '-device', 'virtio-blk-pci,bus=rp,drive=v,bootindex=0', '-device', 'ide-hd,drive=i,bus=ide.0,bootindex=1')
+    both = [*i, *c, '-device', 'ide-hd,drive=i,bus=ide.0', '-device', 'ide-cd,drive=c,bus=ide.1']
+    boot('I', '-boot', 'order=cd', *both)
+    boot('C', '-boot', 'order=dc', *both)
+    boot('C', '-boot', 'd', *both)
+    boot('C', '-boot', 'order=dc,menu=on,splash-time=10', *both)
+    boot('RI', '-boot', 'order=c,once=d', *i, *r, '-device', 'ide-hd,drive=i,bus=ide.0', '-device', 'ide-cd,drive=r,bus=ide.1')
+    # strict: once one device has a bootindex, those without are not tried; then nothing boots, and the time limit resets the machine
+    empty = [*drive('e', bytes(1 << 21)), *c, '-device', 'virtio-blk-pci,drive=e,bootindex=1', '-device', 'ide-cd,drive=c,bus=ide.0']
+    boot('', '-boot', 'strict=on,reboot-timeout=100', '-no-reboot', *empty)
+    boot('C', '-boot', 'strict=off,reboot-timeout=100', '-no-reboot', *empty)
+    boot('I', '-boot', 'strict=on,reboot-timeout=100', '-no-reboot', *i, '-device', 'ide-hd,drive=i,bus=ide.0')
+    boot('', '-boot', 'reboot-timeout=100', '-no-reboot')
+
+
+def uefi():
+    if not OVMF:
+        print('SKIP: no OVMF.fd (package ovmf)')
+        sys.exit(77)
+    a, b, g = (drive(x, images.fat(images.efi_app(x.upper()))) for x in 'abg')
+    put('g.img', images.gpt(images.fat(images.efi_app('G'))))
+    for machine in ('pc', 'q35'):
+        fw = ['-M', machine, '-bios', OVMF]
+        boot('A', *fw, *a, *b, '-device', 'virtio-blk-pci,drive=a,bootindex=1', '-device', 'ide-hd,drive=b,bus=ide.0,bootindex=2')
+        boot('B', *fw, *a, *b, '-device', 'virtio-blk-pci,drive=a,bootindex=2', '-device', 'ide-hd,drive=b,bus=ide.0,bootindex=1')
+    boot('G', *fw, *a, *g, '-boot', 'strict=on', '-device', 'pcie-root-port,id=rp', '-device', 'virtio-blk-pci,drive=g,bus=rp,bootindex=1', '-device', 'virtio-blk-pci,drive=a')
+    boot('K', '-M', 'pc', '-bios', OVMF, '-kernel', put('k.efi', images.efi_app('K')))
+
+
+{'bios': bios, 'uefi': uefi}[which]()
+print(f'{bad} wrong')
+sys.exit(bad != 0)
