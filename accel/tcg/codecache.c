@@ -11,6 +11,9 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u
 #endif
+#ifndef MAP_32BIT
+#define MAP_32BIT 0 /* only x86-64 has it, and needs it */
+#endif
 
 /* Memory that dies with the vCPU, low if possible; NULL: none. */
 void *tcg_low_alloc(size_t n)

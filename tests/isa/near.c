@@ -58,6 +58,8 @@ void forgive_near(const Case *k, State *got)
 
         if (anything || !((got->sw ^ want->sw) & ~0x200))
             got->sw = want->sw;
+        if (anything) /* and so whether one was popped */
+            got->tags = want->tags;
         for (unsigned i = 0; i < 8; i++)
             if (anything || near80(got->st[i], want->st[i], want->cw))
                 memcpy(got->st[i], want->st[i], 10);
