@@ -38,7 +38,7 @@ extern const IrInfo ir_info[IR_KINDS];
 
 /* Value numbers index Env.v: 0..15 guest registers, 16..31 other globals, then temps. */
 /* V_PAGE: where the page that code runs in is mapped; what a block that is good at any address adds to its pcs. */
-enum { V_PAGE = 22, V_GLOBALS = 32, V_TEMP = 32, V_LAST = 239, V_DUMP = 254, V_NONE = 255 };
+enum { V_PAGE = 22 /* 24 to 31: an executor's own */, V_GLOBALS = 32, V_TEMP = 32, V_LAST = 239, V_DUMP = 254, V_NONE = 255 };
 enum { VEC_TEMP = 16, VEC_N = 20 }; /* Env.vec: 0..15 guest, 16..19 temps */
 
 typedef struct IrOp {

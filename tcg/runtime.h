@@ -110,7 +110,6 @@ struct Env {
     uint8_t a20_off;
     struct Cpu *cpu;
     struct EnvJit { /* generated code's own: tcg/jit.h */
-        uint64_t group[3]; /* addends of checked groups */
         uint64_t arg[3], addr, val, save[4];
         uint8_t vs[16]; /* the vector register that holds temps, during a slow path */
         uint32_t csr;   /* what C code expects in the host's MXCSR */

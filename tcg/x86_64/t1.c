@@ -1,184 +1,6 @@
 /* t1.c - one forward pass: temps to registers, flags in place, exits and tails. */
 #include "tcg/x86_64/t1.h"
 
-/* ---- registers */
-static void set_owner(T1 *t, unsigned reg, int v)
-{
-    t->owner[reg - H9] = v;
-    if (v >= 0)
-        t->reg[v] = (int8_t)reg;
-}
-
-static unsigned lend(T1 *t, unsigned r)
-{
-    set_owner(t, r, LOANED);
-    t->locked |= 1u << r;
-    return r;
-}
-
-unsigned t1_grab(T1 *t)
-{
-    for (unsigned r = H9; r <= H11; r++)
-        if (t->owner[r - H9] == FREE && !(t->locked & 1u << r))
-            return lend(t, r);
-    for (unsigned r = H9; r <= H11; r++)
-        if (t->owner[r - H9] >= 0 && !(t->locked & 1u << r)) {
-            unsigned v = (unsigned)t->owner[r - H9];
-
-            a_store(&t->a, 3, env_slot(v), r);
-            t->reg[v] = -1;
-            return lend(t, r);
-        }
-    g_assert_not_reached(); /* an op needs at most three */
-}
-
-unsigned t1_use(T1 *t, unsigned v)
-{
-    unsigned r;
-
-    if (is_pinned(v))
-        return (unsigned)t1_pin[v];
-    if (is_temp(v) && t->reg[v] >= 0) {
-        t->locked |= 1u << t->reg[v];
-        return (unsigned)t->reg[v];
-    }
-    r = t1_grab(t);
-    if (is_temp(v) && t->is_const[v])
-        a_const(&t->a, r, (uint64_t)t->konst[v]);
-    else
-        a_mov(&t->a, 3, r, env_slot(v));
-    if (is_temp(v))
-        set_owner(t, r, (int)v);
-    return r;
-}
-
-Rm t1_loc(T1 *t, unsigned v)
-{
-    if (is_pinned(v) || (is_temp(v) && (t->reg[v] >= 0 || t->is_const[v])))
-        return rm_reg(t1_use(t, v));
-    return env_slot(v);
-}
-
-static void put_temp(T1 *t, unsigned d, unsigned x, unsigned size)
-{
-    if (size < 2 && t->written[d] && t->reg[d] < 0) /* a deposit into a temp that is not in a register */
-        t1_use(t, d);
-    if (t->reg[d] >= 0 && t->reg[d] != (int)x)
-        a_mov(&t->a, size, (unsigned)t->reg[d], rm_reg(x));
-    else
-        set_owner(t, x, (int)d);
-    t->is_const[d] = false;
-    t->written[d] = true;
-}
-
-void t1_put(T1 *t, unsigned d, unsigned x, unsigned size)
-{
-    if (is_temp(d)) {
-        put_temp(t, d, x, size);
-    } else if (is_pinned(d)) {
-        if (t1_pin[d] != (int)x)
-            a_mov(&t->a, size, (unsigned)t1_pin[d], rm_reg(x));
-    } else if (d < V_GLOBALS) {
-        a_store(&t->a, size == 2 ? 3 : size, env_slot(d), x);
-    }
-}
-
-void t1_in_slot(T1 *t, unsigned v)
-{
-    if (!is_temp(v) || !t->is_const[v] || t->reg[v] >= 0)
-        return;
-    if (is_small(t->konst[v])) {
-        a_op(&t->a, 0, 0xc7, 3, 0, env_slot(v));
-        a_imm(&t->a, (uint64_t)t->konst[v], 4);
-    } else {
-        a_const(&t->a, H11, (uint64_t)t->konst[v]); /* the temps are stored: it is free */
-        a_store(&t->a, 3, env_slot(v), H11);
-    }
-}
-
-void t1_store_temps(T1 *t)
-{
-    for (unsigned r = H9; r <= H11; r++) {
-        int v = t->owner[r - H9];
-
-        if (v >= 0) {
-            if (!t->is_const[v])
-                a_store(&t->a, 3, env_slot((unsigned)v), r);
-            t->reg[v] = -1;
-        }
-        t->owner[r - H9] = FREE;
-    }
-    t->locked = 0;
-}
-
-static void drop(T1 *t, unsigned v)
-{
-    if (!is_temp(v))
-        return;
-    if (t->reg[v] >= 0)
-        t->owner[t->reg[v] - H9] = FREE;
-    t->reg[v] = -1;
-    t->is_const[v] = false;
-}
-
-static void op_done(T1 *t, const IrOp *o)
-{
-    unsigned kill = t->b->kill[t->i];
-
-    if (kill & 1 && o->a != o->d)
-        drop(t, o->a);
-    if (kill & 2 && o->b != o->d)
-        drop(t, o->b);
-    if (kill & 4 && o->c != o->d)
-        drop(t, o->c);
-    if (kill & 8)
-        drop(t, o->d);
-    for (unsigned r = 0; r < 3; r++)
-        if (t->owner[r] == LOANED)
-            t->owner[r] = FREE;
-    t->locked = 0;
-}
-
-/* ---- flags: ax = lahf + seto, so every producer's flags are saved the same way, exactly */
-static void store_ax(Asm *a, int free)
-{
-    if (free >= 0)
-        a_mov(a, 3, (unsigned)free, rm_reg(HAX));
-    else
-        a_store(a, 3, ENV(jit.save[3]), HAX);
-    a_byte(a, 0x9f);                       /* lahf */
-    a_op(a, 0, 0x0f90, 2, 0, rm_reg(HAX)); /* seto al */
-    a_store(a, 2, ENV(cc.res), HAX);
-    a_mov(a, 3, HAX, free >= 0 ? rm_reg((unsigned)free) : ENV(jit.save[3]));
-}
-
-void t1_save_flags(T1 *t)
-{
-    int free = -1;
-
-    if (t->env_ok)
-        return;
-    g_assert(t->ef_ok);
-    for (int r = H9; r <= H11; r++)
-        if (t->owner[r - H9] == FREE && !(t->locked & 1u << r))
-            free = r;
-    store_ax(&t->a, free);
-    t->env_ok = true;
-}
-
-void t1_need_flags(T1 *t)
-{
-    if (t->ef_ok)
-        return;
-    g_assert(t->env_ok);
-    a_store(&t->a, 3, ENV(jit.save[3]), HAX);
-    a_mov(&t->a, 2, HAX, ENV(cc.res));
-    a_alu_imm(&t->a, 0, 0, rm_reg(HAX), 0x7f); /* 1 + 0x7f overflows: OF comes back */
-    a_byte(&t->a, 0x9e);                       /* sahf */
-    a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
-    t->ef_ok = true;
-}
-
 /* ---- exits */
 Tail *t1_tail(T1 *t, TailKind kind)
 {
@@ -344,7 +166,7 @@ static void emit_tail(T1 *t, Tail *k)
     switch (k->kind) {
     case TAIL_EXIT:
         if (k->save)
-            store_ax(&t->a, H9);
+            t1_store_ax(&t->a, H9);
         direct_exit(t, k->slot);
         break;
     case TAIL_BRIND:
@@ -463,7 +285,7 @@ static void emit_op(T1 *t, const IrOp *o)
         t->ef_ok = flags;
         t->env_ok &= !flags;
     }
-    op_done(t, o);
+    t1_op_done(t, o);
 }
 
 static void emit_ops(T1 *t, const IrBlock *b)
@@ -471,15 +293,15 @@ static void emit_ops(T1 *t, const IrBlock *b)
     t->i = 0;
     if (IR_KIND(b->ops[0].op) == IR_poll)
         emit_op(t, &b->ops[t->i++]);
-    t1_check_groups(t);
     if (t->last_vector)
         t1_vectors_live(t, true);
     if (t->last_fpu)
         t1_fpu_live(t, true);
+    t1_check_groups(t);
     for (; t->i < b->nops; t->i++) {
         if (t->skip) {
             t->skip = false;
-            op_done(t, &b->ops[t->i]);
+            t1_op_done(t, &b->ops[t->i]);
             continue;
         }
         emit_op(t, &b->ops[t->i]);
@@ -522,6 +344,8 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->last_fpu = t1_last_fpu(b);
     t->ncareful = 0;
     t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
+    t->unsaved = 0;
+    t1_find_later(t, b);
     emit_ops(t, b);
     for (unsigned i = 0; i < t->ntails; i++)
         emit_tail(t, &t->tail[i]);

@@ -12,6 +12,7 @@
 #include "tcg/x86_64/asm.h"
 
 extern const int8_t t1_pin[16]; /* guest register -> host register, -1: lives in Env */
+enum { V_GROUP = 24 }; /* Env.v: addends of checked groups, IR_GROUPS of them */
 enum { G_AX = 0, G_CX = 1, G_DX = 2 }; /* guest registers that T_WIDE ops and shifts name */
 
 #define ENV(field)  rm_mem(HSP, (int64_t)offsetof(Env, field))
@@ -46,7 +47,9 @@ typedef struct T1 {
     int8_t reg[256]; /* host register of a temp, or -1 */
     bool is_const[256], written[256];
     int64_t konst[256];
-    int owner[3];    /* of r9, r10, r11 */
+    int owner[3];    /* of r9, r10, r11: a temp's or global's number, or */
+    uint32_t later[MAX_OPS]; /* globals in Env that are read behind the op; what is in a register then may stay there */
+    uint32_t unsaved; /* addends of groups that are not in Env yet */
     unsigned locked; /* host registers that must not be evicted now */
     bool ef_ok, env_ok;
     uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
@@ -62,15 +65,24 @@ typedef struct T1 {
     SidePoint *side;
 } T1;
 
-/* t1.c */
+/* t1_reg.c */
 unsigned t1_grab(T1 *t);
-unsigned t1_use(T1 *t, unsigned v); /* v in some register, locked until the op ends */
-Rm t1_loc(T1 *t, unsigned v);       /* v as an operand: register or Env */
+unsigned t1_use(T1 *t, unsigned v); /* v in some register, to be read, locked until the op ends */
+unsigned t1_own(T1 *t, unsigned r); /* r of t1_use() or t1_grab(), not of a temp: it may be written now */
+Rm t1_loc(T1 *t, unsigned v);       /* v as an operand to be read: register or Env */
+Rm t1_dest(T1 *t, unsigned v);      /* v as an operand that is written without t1_put() */
+bool t1_later(const T1 *t, unsigned v); /* it is read again in this block */
+void t1_cache(T1 *t, unsigned v, unsigned r); /* r holds v, which is not in Env yet */
+void t1_drop_copies(T1 *t);         /* of globals: before C that does not keep r9 to r11 */
+void t1_op_done(T1 *t, const IrOp *o);
+void t1_find_later(T1 *t, const IrBlock *b);
+void t1_store_ax(Asm *a, int free); /* flags to Env; free: a register, or -1 */
 void t1_put(T1 *t, unsigned d, unsigned x, unsigned size); /* result in x becomes d */
 void t1_store_temps(T1 *t);         /* every temp to its slot: before a call */
 void t1_in_slot(T1 *t, unsigned v); /* .. and this one even if it is a constant */
 void t1_save_flags(T1 *t);
 void t1_need_flags(T1 *t);
+/* t1.c */
 void t1_set32(T1 *t, Rm m, uint32_t v);
 void t1_here_and_now(T1 *t, unsigned r, uint64_t pc); /* pc of the block, as it is here and now, to r */
 Tail *t1_tail(T1 *t, TailKind kind);

@@ -18,15 +18,19 @@ static Rm operand(T1 *t, const IrOp *o)
     return (Rm){ true, (uint8_t)base, (uint8_t)index, o->x & X_SCALE, (int32_t)o->imm };
 }
 
-static unsigned give_back(T1 *t, unsigned r)
+static bool is_scratch(unsigned r) { return r >= H9 && r <= H11; }
+
+/* Address components that are in r9 to r11 may be spilled, or go back, once the sum is made. */
+static void unlock(T1 *t, unsigned r, unsigned sum)
 {
+    if (!is_scratch(r) || r == sum)
+        return;
     t->locked &= ~(1u << r);
     if (t->owner[r - H9] == LOANED)
         t->owner[r - H9] = FREE;
-    return r;
 }
 
-/* The guest address in a register.  A loan for the sum may reuse a component's register. */
+/* The guest address in a register.  A loan for a component may become the sum. */
 unsigned t1_address(T1 *t, const IrOp *o)
 {
     Rm m;
@@ -40,17 +44,15 @@ unsigned t1_address(T1 *t, const IrOp *o)
         return x;
     }
     m = operand(t, o);
-    if (m.reg != 0xff && !is_pinned(o->a) && !is_temp(o->a))
-        x = m.reg; /* env global on loan: free to overwrite */
-    else if (m.index != 0xff && !is_pinned(o->b) && !is_temp(o->b))
+    if (is_scratch(m.reg) && t->owner[m.reg - H9] == LOANED)
+        x = m.reg;
+    else if (is_scratch(m.index) && t->owner[m.index - H9] == LOANED)
         x = m.index;
     else
         x = t1_grab(t);
     a_op(&t->a, 0, 0x8d, 3, x, m);
-    if (is_temp(o->a) && t->reg[o->a] >= 0 && t->reg[o->a] != (int)x)
-        t->locked &= ~(1u << t->reg[o->a]); /* may be spilled now */
-    if (o->b != V_NONE && m.index >= H9 && m.index <= H11 && m.index != x)
-        give_back(t, m.index);
+    unlock(t, m.reg, x);
+    unlock(t, m.index, x);
     return x;
 }
 
@@ -82,60 +84,56 @@ void t1_check_groups(T1 *t)
     for (unsigned i = 0; i < t->ngroups; i++) {
         const IrGroup *g = &t->group[i];
         int64_t side = g->write ? VIEW(w) : VIEW(r);
-        Rm slot = ENV(jit.group[0]);
+        unsigned x = t1_grab(t), y = t1_grab(t);
 
-        slot.disp += 8 * (int)i;
         if (g->base == V_NONE) {
-            a_const(&t->a, H9, (uint64_t)g->lo);
+            a_const(&t->a, x, (uint64_t)g->lo);
         } else {
-            Rm base = t1_loc(t, g->base);
+            Rm base = is_pinned(g->base) ? rm_reg((unsigned)t1_pin[g->base]) : env_slot(g->base);
 
             if (base.mem)
-                a_mov(&t->a, 3, H9, base);
-            a_op(&t->a, 0, 0x8d, 3, H9, rm_mem(base.mem ? (unsigned)H9 : base.reg, g->lo));
+                a_mov(&t->a, 3, x, base);
+            a_op(&t->a, 0, 0x8d, 3, x, rm_mem(base.mem ? x : base.reg, g->lo));
         }
         if (g->align >= 0) {
-            a_op(&t->a, 0, 0x8d, 2, H10, rm_mem(H9, (g->align - g->lo) & 15));
-            a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(H10));
+            a_op(&t->a, 0, 0x8d, 2, y, rm_mem(x, (g->align - g->lo) & 15));
+            a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(y));
             a_imm(&t->a, 15, 1);
             t->careful[t->ncareful++] = a_jump(&t->a, 5, NULL);
         }
-        a_rorx(&t->a, 3, H10, H9, 8);
-        a_alu_imm(&t->a, 4, 2, rm_reg(H10), (TLB_N - 1) * 16);
-        a_op(&t->a, 0, 0x33, 3, H9, rm_idx(H15, H10, 0, side));
-        a_alu_imm(&t->a, 7, 3, rm_reg(H9), PAGE - (g->hi - g->lo));
+        a_rorx(&t->a, 3, y, x, 8);
+        a_alu_imm(&t->a, 4, 2, rm_reg(y), (TLB_N - 1) * 16);
+        a_op(&t->a, 0, 0x33, 3, x, rm_idx(H15, y, 0, side));
+        a_alu_imm(&t->a, 7, 3, rm_reg(x), PAGE - (g->hi - g->lo));
         t->careful[t->ncareful++] = a_jump(&t->a, 7, NULL);
-        a_mov(&t->a, 3, H10, rm_idx(H15, H10, 0, side + 8));
-        a_store(&t->a, 3, slot, H10);
+        a_mov(&t->a, 3, y, rm_idx(H15, y, 0, side + 8));
+        t1_cache(t, V_GROUP + i, y);
+        t->owner[x - H9] = FREE;
+        t->locked = 0;
     }
 }
 
 bool t1_grouped(T1 *t, const IrOp *o, Rm *m)
 {
     unsigned g = t->ngroups ? t->group_of[t->i] : 0, x, r;
-    Rm slot = ENV(jit.group[0]);
 
     if (!g)
         return false;
-    slot.disp += 8 * (int)(g - 1);
+    x = t1_use(t, V_GROUP + g - 1);
     if (o->a == V_NONE) {
-        x = t1_grab(t);
-        a_const(&t->a, x, (uint64_t)o->imm);
         r = t1_grab(t);
-        a_mov(&t->a, 3, r, slot);
-        *m = rm_idx(r, x, 0, 0);
+        a_const(&t->a, r, (uint64_t)o->imm);
+        *m = rm_idx(x, r, 0, 0);
         return true;
     }
     r = t1_use(t, o->a);
-    x = t1_grab(t);
-    a_mov(&t->a, 3, x, slot);
     *m = rm_idx(x, r, 0, o->imm);
     return true;
 }
 
 static void load_grouped(T1 *t, const IrOp *o, Rm m)
 {
-    unsigned size = IR_SIZE(o->op), x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : m.reg;
+    unsigned size = IR_SIZE(o->op), x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : t1_grab(t);
 
     if (is_pinned(o->d) || size >= 2)
         a_mov(&t->a, size, x, m);
@@ -187,7 +185,7 @@ static void store(T1 *t, const IrOp *o)
         k->is_const = true;
         k->from.disp = (int32_t)t->konst[o->c];
     } else {
-        bool in_reg = is_pinned(o->c) || (is_temp(o->c) && t->reg[o->c] >= 0);
+        bool in_reg = is_pinned(o->c) || t->reg[o->c] >= 0;
         unsigned v = in_reg ? t1_use(t, o->c) : y;
         if (!in_reg && is_temp(o->c) && t->is_const[o->c])
             a_const(&t->a, y, (uint64_t)t->konst[o->c]);

@@ -18,6 +18,8 @@ static unsigned start_result(T1 *t, const IrOp *o)
             a_mov(&t->a, size, x, t1_loc(t, o->a));
         return x;
     }
+    if (o->d == o->a && o->d < V_GLOBALS && (t->reg[o->d] >= 0 || t1_later(t, o->d)))
+        return t1_use(t, o->d); /* t1_put() stores it */
     if (is_temp(o->a) && t->b->kill[t->i] & 1 && !(o->op & IR_I ? 0 : o->b == o->a)) {
         x = t1_use(t, o->a); /* steal it: a is dead afterwards */
         t->reg[o->a] = -1;
@@ -77,6 +79,12 @@ static void compare(T1 *t, const IrOp *o)
     }
 }
 
+/* A register that lives in Env, and that nobody reads soon: worked on there. */
+static bool in_env(const T1 *t, const IrOp *o)
+{
+    return o->d == o->a && o->d < 16 && !is_pinned(o->d) && t->reg[o->d] < 0 && !t1_later(t, o->d);
+}
+
 static void alu2(T1 *t, const IrOp *o)
 {
     static const uint8_t digit[] = { [IR_add] = 0, [IR_adc] = 2, [IR_sub] = 5, [IR_sbb] = 3,
@@ -89,7 +97,7 @@ static void alu2(T1 *t, const IrOp *o)
         compare(t, o);
         return;
     }
-    if (o->d == o->a && o->d < 16 && !is_pinned(o->d) && size != 2) { /* in place in Env */
+    if (in_env(t, o) && size != 2) { /* in place in Env */
         alu_b(t, digit[k], size, env_slot(o->d), o);
         return;
     }
@@ -114,7 +122,7 @@ static void unary(T1 *t, const IrOp *o)
                                                  : k == IR_neg ? 3
                                                                : 2;
 
-    if (o->d == o->a && o->d < 16 && !is_pinned(o->d) && size != 2) {
+    if (in_env(t, o) && size != 2) {
         a_op(&t->a, 0, opc | (size ? 1 : 0), size, digit, env_slot(o->d));
         return;
     }
@@ -220,18 +228,18 @@ static void move_const(T1 *t, const IrOp *o)
         a_const(&t->a, x, (uint32_t)v);
         t1_put(t, o->d, x, 3);
     } else if (size < 2) {
-        Rm d = t1_loc(t, o->d);
+        Rm d = t1_dest(t, o->d);
         a_op(&t->a, 0, size ? 0xc7 : 0xc6, size, 0, d);
         a_imm(&t->a, v, 1u << size);
     } else if (is_pinned(o->d)) {
         a_const(&t->a, (unsigned)t1_pin[o->d], v);
     } else if (is_small((int64_t)v)) {
-        a_op(&t->a, 0, 0xc7, 3, 0, env_slot(o->d));
+        a_op(&t->a, 0, 0xc7, 3, 0, t1_dest(t, o->d));
         a_imm(&t->a, v, 4);
     } else {
         x = t1_grab(t);
         a_const(&t->a, x, v);
-        a_store(&t->a, 3, env_slot(o->d), x);
+        t1_put(t, o->d, x, 3);
     }
 }
 
@@ -247,7 +255,7 @@ static void move(T1 *t, const IrOp *o)
         a_mov(&t->a, size, (unsigned)t1_pin[o->d], t1_loc(t, o->a));
         return;
     }
-    if (is_temp(o->d) || size == 2) {
+    if (is_temp(o->d) || size == 2 || t1_later(t, o->d)) {
         x = t1_grab(t);
         a_mov(&t->a, size < 2 ? 3 : size, x, t1_loc(t, o->a));
     } else {
@@ -303,7 +311,7 @@ static void conditional(T1 *t, const IrOp *o)
             a_op(&t->a, 0, 0x0f90 + o->x, 0, 0, rm_reg(x));
             t1_put(t, o->d, x, 3);
         } else {
-            a_op(&t->a, 0, 0x0f90 + o->x, 0, 0, t1_loc(t, o->d));
+            a_op(&t->a, 0, 0x0f90 + o->x, 0, 0, t1_dest(t, o->d));
         }
         return;
     }

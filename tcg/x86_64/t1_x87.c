@@ -227,7 +227,7 @@ static void with_memory(T1 *t, const IrOp *o)
         if (m.index != 0xff && m.disp == 0 && o->a == V_NONE) {
             va = m.index;
         } else {
-            va = m.reg;
+            va = t1_own(t, m.reg);
             a_op(&t->a, 0, 0x8d, 3, va, rm_mem(m.index, m.disp));
         }
         a_store(&t->a, 3, rm_mem(HSP, (int64_t)target_fpu_at.dp), va);
@@ -235,6 +235,7 @@ static void with_memory(T1 *t, const IrOp *o)
         note_ip(t);
         return;
     }
+    t1_drop_copies(t);
     va = t1_address(t, o);
     k = t1_tail(t, TAIL_FPU);
     m = t1_tlb_check(t, k, va, bytes, o->x & X_FPU_ST, &y);
@@ -250,7 +251,8 @@ static void with_memory(T1 *t, const IrOp *o)
     }
     k->what = op;
     k->back = t->a.p;
-    t->vs = V_NONE; /* the tail calls */
+    t1_drop_copies(t); /* the tail calls */
+    t->vs = V_NONE;
 }
 
 bool t1_fpu_op(T1 *t, const IrOp *o)
