@@ -129,6 +129,7 @@ static CO_FN void use_l2(Counts *v, uint64_t table, uint64_t guest, bool active)
         v->c->errors++;
         return;
     }
+    v->next_host = 0;
     for (uint64_t i = 0; i < 1ull << s->l2_bits && !v->no_memory; i++)
         use_entry(v, qcow2__entry(s, buf, i), guest + (i << s->cluster_bits), active);
 }

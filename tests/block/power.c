@@ -3,6 +3,7 @@
 #include "block/iov.h"
 #include <errno.h>
 
+enum { ROOM = 64 << 20 };
 typedef struct Pending {
     uint64_t at;
     uint8_t sector[512];
@@ -41,6 +42,8 @@ static void grow(GByteArray *a, uint64_t size)
 /* The sectors that [off, off+len) touches, as they are now. */
 static void note(Power *p, uint64_t off, uint64_t len)
 {
+    if (!p->forgets)
+        return;
     for (uint64_t at = align_down(off, 512); at < off + len; at += 512) {
         Pending w = { at, { 0 } };
 
@@ -99,6 +102,8 @@ static CO_FN int change(Power *p, const BlkReq *r)
         p->writes_failed++;
         return -EIO;
     }
+    if (r->off > ROOM || r->len > ROOM)
+        return -EFBIG;
     if (r->op == BLK_TRUNCATE) {
         grow(p->now, r->off);
         g_byte_array_set_size(p->now, (guint)r->off);

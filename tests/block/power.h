@@ -10,6 +10,7 @@ typedef struct Power {
     GByteArray *now, *durable; /* what a reader sees; what survives for sure */
     GArray *pending;           /* of Pending: written since the last flush */
     Rng rng;
+    bool forgets;              /* keep apart what was not flushed; set before the first request */
     bool slow;                 /* requests yield */
     uint64_t requests;
     CO_FN void (*before)(struct Power *p, void *arg); /* each write or flush; may look at a cut */

@@ -1,0 +1,305 @@
+/*
+ * tests/block/powercut.c - qcow2 and the mains. While several writers work on an image, the power goes now and then: the
+ * file keeps what was flushed and any part of the rest. The image that is left must hold each sector's flushed bytes or
+ * any written since, and a check must find nothing worse than leaks, which a repair mends.
+ *   t-powercut [PATTERN]; POWER_CUTS=N in the environment: so many cuts for each geometry (default 60)
+ */
+#include "block/image.h"
+#include "tests/block/power.h"
+#include "tests/lib/t.h"
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { DISK = 512 * 1024, SECTORS = DISK / 512, WRITERS = 3, MAYBE = 24 };
+
+typedef struct Sector { /* which values it may have after a cut */
+    uint32_t stable, now;
+    uint32_t maybe[MAYBE]; /* written, or being written, since; with the flush that may have made them stable */
+    unsigned nmaybe;
+} Sector;
+typedef struct Bench {
+    Vm *vm;
+    Power *p;
+    Node *file, *n;
+    Sector sectors[SECTORS];
+    uint32_t next;
+    Rng rng;
+    uint64_t cuts, cuts_left, steps;
+    unsigned one_in;
+    int running;
+    bool checking, snapshots;
+    const char *open_options;
+} Bench;
+typedef struct Call {
+    void (*fn)(Bench *b, void *arg);
+    Bench *b;
+    void *arg;
+} Call;
+
+static void call_body(void *arg)
+{
+    Call *c = arg;
+
+    c->fn(c->b, c->arg);
+}
+
+static void in_co(Bench *b, void (*fn)(Bench *b, void *arg), void *arg)
+{
+    Call c = { fn, b, arg };
+
+    blk_run(b->vm->loop, call_body, &c);
+}
+
+static Node *open_image(Bench *b, Node *file, bool readonly)
+{
+    g_autofree char *text = g_strdup_printf("driver=qcow2,discard=unmap%s", b->open_options);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+
+    return node_open_on(b->vm->loop, o, readonly, file, NULL, &abort_on_error);
+}
+
+/* ---- after a cut ---- */
+static void fill(uint8_t *sector, uint32_t v)
+{
+    for (unsigned i = 0; i < 512; i += 4)
+        le32_store(sector + i, v);
+}
+
+static bool possible(const Sector *s, const uint8_t *bytes)
+{
+    uint8_t want[512];
+    bool ok;
+
+    fill(want, s->stable);
+    ok = !memcmp(want, bytes, 512);
+    for (unsigned i = 0; i < s->nmaybe && !ok; i++) {
+        fill(want, s->maybe[i]);
+        ok = !memcmp(want, bytes, 512);
+    }
+    return ok;
+}
+
+static CO_FN void all_sectors(Bench *b, Node *n)
+{
+    g_autofree uint8_t *buf = g_malloc(DISK);
+
+    check_eq(blk_read(n, 0, buf, DISK), 0);
+    for (unsigned i = 0; i < SECTORS; i++)
+        if (!possible(&b->sectors[i], buf + i * 512))
+            t_fail(__FILE__, __LINE__, "cut %" PRIu64 ": sector %u holds %#x, flushed was %#x and %u values since", b->cuts, i,
+                   le32_load(buf + i * 512), b->sectors[i].stable, b->sectors[i].nmaybe);
+}
+
+static CO_FN void examine(Bench *b, GByteArray *left)
+{
+    Power *p = power_new(1);
+    BlkCheck c = { .lines = g_string_new(NULL) };
+    Node *file, *n;
+
+    g_byte_array_append(p->now, left->data, left->len);
+    file = power_open(b->vm->loop, p, false);
+    n = open_image(b, file, false); /* with lazy refcounts this repairs */
+    check_eq((n->drv->image->check)(n, &c, 0), 0);
+    if (c.corruptions || c.errors)
+        t_fail(__FILE__, __LINE__, "cut %" PRIu64 ": %" PRIu64 " corruptions:\n%s", b->cuts, c.corruptions, c.lines->str);
+    all_sectors(b, n);
+    if (c.leaks) {
+        g_string_set_size(c.lines, 0);
+        c = (BlkCheck){ .lines = c.lines };
+        check_eq((n->drv->image->check)(n, &c, FIX_LEAKS), 0);
+        c = (BlkCheck){ .lines = c.lines };
+        check_eq((n->drv->image->check)(n, &c, 0), 0);
+        check(!c.leaks && !c.corruptions);
+        all_sectors(b, n);
+    }
+    g_string_free(c.lines, TRUE);
+    node_unref(n);
+    node_unref(file);
+    power_free(p);
+}
+
+static CO_FN void before(Power *p, void *arg)
+{
+    Bench *b = arg;
+    GByteArray *left;
+
+    if (b->checking || !b->cuts_left || rng_next(&b->rng) % b->one_in)
+        return;
+    b->checking = true; /* nothing else runs meanwhile: the other file answers at once */
+    b->cuts++;
+    b->cuts_left--;
+    left = power_cut(p);
+    examine(b, left);
+    g_byte_array_free(left, TRUE);
+    b->checking = false;
+}
+
+/* ---- work ---- */
+static void begin(Bench *b, unsigned first, unsigned n, uint32_t v)
+{
+    for (unsigned i = first; i < first + n; i++) {
+        Sector *s = &b->sectors[i];
+
+        g_assert(s->nmaybe < MAYBE);
+        s->maybe[s->nmaybe++] = v;
+    }
+}
+
+static CO_FN void flush(Bench *b)
+{
+    g_autofree uint32_t *now = g_new(uint32_t, SECTORS);
+    g_autofree unsigned *had = g_new(unsigned, SECTORS);
+    int ret;
+
+    for (unsigned i = 0; i < SECTORS; i++) { /* values whose writes had ended before */
+        now[i] = b->sectors[i].now;
+        had[i] = b->sectors[i].nmaybe;
+    }
+    ret = blk_flush(b->n);
+    check_eq(ret, 0);
+    for (unsigned i = 0; i < SECTORS; i++) {
+        Sector *s = &b->sectors[i];
+
+        if (s->now != now[i] || s->nmaybe != had[i] || (had[i] && s->maybe[had[i] - 1] != now[i]))
+            continue; /* written meanwhile, or under way: all stays possible */
+        s->stable = now[i];
+        s->nmaybe = 0;
+    }
+}
+
+static unsigned room(const Bench *b, unsigned first, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (b->sectors[first + i].nmaybe >= MAYBE - 1)
+            return i;
+    return n;
+}
+
+static CO_FN void step(Bench *b, unsigned lo, unsigned hi)
+{
+    unsigned first = lo + (unsigned)(rng_next(&b->rng) % (hi - lo)), most = hi - first;
+    unsigned n = 1 + (unsigned)(rng_next(&b->rng) % (rng_next(&b->rng) % 4 ? 12 : 90));
+    uint32_t v = ++b->next * 2654435761u | 1;
+    g_autofree uint8_t *buf = g_malloc(512 * 90);
+    BlkReq r = { .off = first * 512ull };
+    struct iovec one = { buf, 0 };
+
+    n = room(b, first, MIN(n, most));
+    if (!n || rng_next(&b->rng) % 12 == 0) {
+        flush(b);
+        return;
+    }
+    r.op = rng_next(&b->rng) % 5 ? BLK_WRITE : BLK_ZERO;
+    r.len = one.iov_len = n * 512;
+    v = r.op == BLK_ZERO ? 0 : v;
+    r.flags = r.op == BLK_ZERO && rng_next(&b->rng) % 2 ? BLK_MAY_UNMAP : 0;
+    for (unsigned i = 0; i < n; i++)
+        fill(buf + i * 512, v);
+    if (r.op == BLK_WRITE) {
+        r.iov = &one;
+        r.niov = 1;
+    }
+    begin(b, first, n, v);
+    check_eq(blk_submit(b->n, &r), 0);
+    for (unsigned i = first; i < first + n; i++)
+        b->sectors[i].now = v;
+}
+
+static void work(void *arg)
+{
+    Bench *b = arg;
+    unsigned me = (unsigned)b->running++, lo = SECTORS / WRITERS * me, hi = lo + SECTORS / WRITERS;
+
+    while (b->cuts_left && b->steps++ < 1000000)
+        step(b, lo, hi); /* edges share clusters with the neighbours */
+    b->running -= 100;
+}
+
+/* ---- the image ---- */
+static void make(Bench *b, void *arg)
+{
+    const char *options = arg;
+    g_autofree char *path = g_strdup("/tmp/menura-power.XXXXXX"), *text = g_strdup_printf("size=%d%s", DISK, options), *bytes = NULL;
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+    gsize n;
+
+    close(g_mkstemp(path));
+    check(blk_driver_find("qcow2")->image->create(b->vm->loop, path, o, &abort_on_error));
+    check(g_file_get_contents(path, &bytes, &n, NULL));
+    g_byte_array_append(b->p->now, (uint8_t *)bytes, (guint)n);
+    g_byte_array_append(b->p->durable, (uint8_t *)bytes, (guint)n);
+    g_unlink(path);
+}
+
+static void snapshot(Bench *b, void *arg)
+{
+    check(b->n->drv->image->snapshot_create(b->n, arg, 1, 1, &abort_on_error));
+}
+
+/* A snapshot shares the clusters that are there: what follows copies tables. */
+static void some_content(Bench *b, void *arg)
+{
+    for (int i = 0; i < 60; i++)
+        step(b, 0, SECTORS);
+    flush(b);
+    snapshot(b, (char *)"s");
+    flush(b);
+}
+
+static void cut_test(Vm *vm, const char *options, bool snapshots, const char *open_options, uint64_t seed)
+{
+    const char *cuts = g_getenv("POWER_CUTS");
+    Bench *b = g_new0(Bench, 1);
+
+    if (cuts)
+        alarm(0); /* meson's limit holds */
+    b->vm = vm;
+    b->p = power_new(seed);
+    b->p->forgets = true;
+    b->rng.s = seed;
+    b->open_options = open_options;
+    b->cuts_left = cuts ? g_ascii_strtoull(cuts, NULL, 10) : 60;
+    b->one_in = 5;
+    in_co(b, make, (char *)options);
+    b->file = power_open(vm->loop, b->p, false);
+    b->n = open_image(b, b->file, false);
+    if (snapshots)
+        in_co(b, some_content, NULL);
+    b->p->before = before;
+    b->p->arg = b;
+    b->p->slow = true;
+    for (int w = 0; w < WRITERS; w++)
+        co_enter(co_new(work, b));
+    while (b->running > WRITERS - 100 * WRITERS)
+        loop_iterate(vm->loop, true);
+    b->p->before = NULL;
+    node_unref(b->n);
+    node_unref(b->file);
+    power_free(b->p);
+    g_free(b);
+}
+
+static void cuts(Vm *vm)
+{
+    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=2k,refcount_bits=64", ",cluster_size=16k,extended_l2=on",
+                                        ",cluster_size=64k", ",cluster_size=1k,refcount_bits=1", ",cluster_size=4k,lazy_refcounts=on" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        cut_test(vm, rows[i], false, "", i + 1);
+}
+TEST("powercut/qcow2", cuts);
+
+static void cuts_shared(Vm *vm)
+{
+    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        cut_test(vm, rows[i], true, "", i + 11);
+}
+TEST("powercut/qcow2-shared", cuts_shared);
+
+/* A cache of the least size: tables are written because room is needed, not only on a flush. */
+static void cuts_small_cache(Vm *vm) { cut_test(vm, ",cluster_size=512,refcount_bits=64", false, ",l2-cache-size=512", 23); }
+TEST("powercut/qcow2-small-cache", cuts_small_cache);
