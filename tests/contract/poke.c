@@ -49,6 +49,8 @@ static void add_link(const Prop *p, void *arg)
 
     if (null_backend(l->vm, p))
         opts_set(l->o, p->name, "null0");
+    if (p->kind == P_STR && !strcmp(p->name, "serial")) /* some cannot be made without */
+        opts_set(l->o, p->name, "null0");
 }
 
 Dev *contract_plug(Vm *vm, const DevClass *c, Error **err)

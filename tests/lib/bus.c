@@ -17,10 +17,11 @@ static void nowhere(void *chip, unsigned n, bool level) {}
 static Dev *host_new(Vm *vm) { return dev_new(vm, "test-host", NULL, NULL, NULL, NULL, &abort_on_error); }
 
 static const struct {
-    const char *type, *controller;
+    const char *type, *controller, *props;
 } controllers[] = {
     { "ide", "piix3-ide" }, { "ide", "ahci" }, { "virtio-bus", "virtio-pci" }, { "SCSI", "virtio-scsi-pci" },
     { "virtio-serial-bus", "virtio-serial-pci" }, { "floppy-bus", "isa-fdc" }, { "usb-bus", "qemu-xhci" },
+    { "nvme-bus", "nvme", "serial=null0" },
 };
 
 static void make(Vm *vm, const char *type)
@@ -35,10 +36,12 @@ static void make(Vm *vm, const char *type)
     }
     for (size_t i = 0; i < G_N_ELEMENTS(controllers); i++) {
         const DevClass *c = strcmp(controllers[i].type, type) ? NULL : dev_class_find(controllers[i].controller);
+        g_autoptr(Opts) o = NULL;
 
         if (!c || bus_find_type(vm, type) || (dev_class_bus(c) && !t_bus(vm, dev_class_bus(c))))
             continue;
-        dev_new(vm, c->obj.name, NULL, NULL, NULL, NULL, &abort_on_error);
+        o = controllers[i].props ? opts_parse(controllers[i].props, NULL, &abort_on_error) : NULL;
+        dev_new(vm, c->obj.name, NULL, NULL, NULL, o, &abort_on_error);
     }
 }
 
