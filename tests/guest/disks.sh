@@ -16,7 +16,7 @@ disks='ide ide-hd,bus=ide.0,drive=ide $(sd 00:01.1)
 ahci ide-hd,bus=ahci.1,drive=ahci $(sd 00:0[2-9])
 nvme nvme,drive=nvme,serial=one $(ctrl one)n1
 ns1 nvme-ns,bus=two,drive=ns1,nsid=1 $(ctrl two)n1
-ns7 nvme-ns,bus=two,drive=ns7,nsid=7,logical_block_size=4096 $(ctrl two)n7
+ns7 nvme-ns,bus=two,drive=ns7,nsid=7,logical_block_size=4096 $(ctrl two)n2
 virtio virtio-blk-pci,drive=virtio vda'
 args=(-device "ahci,id=ahci" -device "nvme,id=two,serial=two")
 while read -r id device _; do
