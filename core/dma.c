@@ -125,3 +125,22 @@ void dma_sg_free(Dev *d, DmaSg *s, uint64_t done)
     g_array_free(s->iov, TRUE);
     s->maps = s->iov = NULL;
 }
+
+static void copy(const DmaSg *s, uint8_t *buf, uint64_t len, bool out)
+{
+    const struct iovec *v = (const struct iovec *)(void *)s->iov->data;
+
+    for (guint i = 0; i < s->iov->len && len; i++) {
+        size_t n = MIN(len, v[i].iov_len);
+
+        if (out)
+            memcpy(v[i].iov_base, buf, n);
+        else
+            memcpy(buf, v[i].iov_base, n);
+        buf += n;
+        len -= n;
+    }
+}
+
+void dma_sg_put(const DmaSg *s, const void *buf, uint64_t len) { copy(s, (uint8_t *)(uintptr_t)buf, len, true); }
+void dma_sg_get(const DmaSg *s, void *buf, uint64_t len) { copy(s, buf, len, false); }

@@ -49,5 +49,8 @@ typedef struct DmaSg {
 } DmaSg;
 void dma_sg_init(DmaSg *s);
 bool dma_sg_add(Dev *d, DmaSg *s, uint64_t addr, uint64_t len, DmaDir dir); /* false: unmappable, s unchanged beyond it */
+/* Between a buffer and the pinned memory, from its start; what is beyond the shorter is left. */
+void dma_sg_put(const DmaSg *s, const void *buf, uint64_t len);
+void dma_sg_get(const DmaSg *s, void *buf, uint64_t len);
 void dma_sg_free(Dev *d, DmaSg *s, uint64_t done); /* done bytes were written (DMA_TO_RAM) */
 #endif

@@ -4,7 +4,6 @@
  * list page but the first holds at least one page of data.
  */
 #include "hw/nvme/nvme.h"
-#include "block/iov.h"
 
 static uint64_t page_size(const Nvme *n) { return (uint64_t)NVME_PAGE << (n->cc >> 7 & 15); }
 
@@ -72,7 +71,7 @@ uint16_t nvme_to_guest(Nvme *n, const NvmeCmd *c, const void *buf, uint64_t len)
 
     if (status)
         return status;
-    iov_scatter((struct iovec *)(void *)sg.iov->data, (int)sg.iov->len, 0, buf, len);
+    dma_sg_put(&sg, buf, len);
     dma_sg_free(&n->pci.dev, &sg, len);
     return NVME_OK;
 }
@@ -84,7 +83,7 @@ uint16_t nvme_from_guest(Nvme *n, const NvmeCmd *c, void *buf, uint64_t len)
 
     if (status)
         return status;
-    iov_gather((struct iovec *)(void *)sg.iov->data, (int)sg.iov->len, 0, buf, len);
+    dma_sg_get(&sg, buf, len);
     dma_sg_free(&n->pci.dev, &sg, 0);
     return NVME_OK;
 }

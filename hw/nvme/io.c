@@ -5,7 +5,6 @@
  * time.
  */
 #include "hw/nvme/nvme.h"
-#include "block/iov.h"
 #include "core/state.h"
 #include <errno.h>
 
@@ -58,7 +57,7 @@ static uint16_t compare_memory(const NvmeReq *q)
 {
     g_autofree uint8_t *want = g_malloc(q->r.len);
 
-    iov_gather((struct iovec *)(void *)q->sg.iov->data, (int)q->sg.iov->len, 0, want, q->r.len);
+    dma_sg_get(&q->sg, want, q->r.len);
     return memcmp(want, q->buf, q->r.len) ? COMPARE_FAILURE | NVME_DNR : NVME_OK;
 }
 
