@@ -71,41 +71,27 @@ static bool range(Qtest *q, const Request *r, uint64_t *addr, uint64_t *size)
 }
 
 /* ---- ports and memory ---- */
-static void access_port(Qtest *q, const Verb *v, const Request *r)
+/* Of ports answers have at least 4 digits, of memory 16. */
+static void access_space(Qtest *q, const Verb *v, const Request *r, AddrSpace *as, uint64_t last, int digits)
 {
     uint64_t addr, val = 0;
 
     if (!number(q, r->v[1], &addr) || (v->write && !number(q, r->v[2], &val)))
         return;
-    if (addr > 0xffff) {
+    if (addr > last) {
         reply(q, "FAIL there is no port %#" PRIx64, addr);
-        return;
-    }
-    if (v->write) {
-        as_store(q->vm->ports, addr, v->size, val, MEM_CPU);
+    } else if (v->write) {
+        as_store(as, addr, v->size, val, MEM_CPU);
         reply(q, "OK");
     } else {
-        if (as_load(q->vm->ports, addr, v->size, &val, MEM_CPU) != MEM_OK)
+        if (as_load(as, addr, v->size, &val, MEM_CPU) != MEM_OK)
             val = bytes_mask(v->size); /* nobody drives the bus */
-        reply(q, "OK 0x%04" PRIx64, val);
+        reply(q, "OK 0x%0*" PRIx64, digits, val);
     }
 }
 
-static void access_memory(Qtest *q, const Verb *v, const Request *r)
-{
-    uint64_t addr, val = 0;
-
-    if (!number(q, r->v[1], &addr) || (v->write && !number(q, r->v[2], &val)))
-        return;
-    if (v->write) {
-        as_store(q->vm->mem, addr, v->size, val, MEM_CPU);
-        reply(q, "OK");
-    } else {
-        if (as_load(q->vm->mem, addr, v->size, &val, MEM_CPU) != MEM_OK)
-            val = bytes_mask(v->size);
-        reply(q, "OK 0x%016" PRIx64, val);
-    }
-}
+static void access_port(Qtest *q, const Verb *v, const Request *r) { access_space(q, v, r, q->vm->ports, 0xffff, 4); }
+static void access_memory(Qtest *q, const Verb *v, const Request *r) { access_space(q, v, r, q->vm->mem, UINT64_MAX, 16); }
 
 static uint8_t *fetch(Qtest *q, uint64_t addr, uint64_t size)
 {

@@ -217,14 +217,16 @@ static const struct {
     uint32_t id;
 } chips[] = { { "pic0", KVM_IRQCHIP_PIC_MASTER }, { "pic1", KVM_IRQCHIP_PIC_SLAVE }, { "ioapic", KVM_IRQCHIP_IOAPIC } };
 
+typedef union ChipState {
+    PicState pic;
+    IoapicState ioapic;
+} ChipState;
+
 static bool chip_get(KvmVm *v, unsigned i)
 {
     const ChipPort *port = chip_port(v->vm, chips[i].port);
     struct kvm_irqchip k = { .chip_id = chips[i].id };
-    union {
-        PicState pic;
-        IoapicState ioapic;
-    } s = { 0 };
+    ChipState s = { 0 };
 
     if (!port)
         return true;
@@ -245,10 +247,7 @@ static bool chip_set(KvmVm *v, unsigned i)
 {
     const ChipPort *port = chip_port(v->vm, chips[i].port);
     struct kvm_irqchip k = { .chip_id = chips[i].id };
-    union {
-        PicState pic;
-        IoapicState ioapic;
-    } s = { 0 };
+    ChipState s = { 0 };
 
     if (!port)
         return true;

@@ -1,47 +1,23 @@
 /* tests/device/e1000.c - a driver for the 82540EM: EEPROM, PHY, rings, checksums, segmentation, filters, interrupts. */
-#include "net/net.h"
 #include "tests/device/pcihost.h"
+#include "tests/lib/netwire.h"
 
 enum { BAR = 0xe0000000, RING = 0x10000, BUF = 0x20000, TX_RING = 0x30000, TX_BUF = 0x40000, SLOTS = 8 };
 enum { CTRL = 0, STATUS = 8, EECD = 0x10, EERD = 0x14, MDIC = 0x20, ICR = 0xc0, ITR = 0xc4, ICS = 0xc8, IMS = 0xd0, IMC = 0xd8, RCTL = 0x100,
        TCTL = 0x400, RDBAL = 0x2800, RDLEN = 0x2808, RDH = 0x2810, RDT = 0x2818, TDBAL = 0x3800, TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818,
        GPRC = 0x4074, RXCSUM = 0x5000, MTA = 0x5200, RA = 0x5400, VFTA = 0x5600 };
 
-typedef struct Wire {
-    NetPort port;
-    unsigned n;
-    size_t len[64];
-    uint8_t last[64][2048];
-} Wire;
-static Wire wire;
-
-static void heard(void *o, const struct iovec *iov, int n)
-{
-    unsigned i = wire.n++ % 64;
-
-    wire.len[i] = net_flatten(iov, n, wire.last[i], sizeof(wire.last[i]));
-}
-static const NetPortOps wire_ops = { .take = heard };
+static NetWire wire;
 
 static uint32_t rd(Vm *vm, unsigned r) { return (uint32_t)t_ld(vm, BAR + r, 4); }
 static void wr(Vm *vm, unsigned r, uint32_t v) { t_st(vm, BAR + r, 4, v); }
-
-static void hub(Vm *vm, const char *text)
-{
-    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
-
-    net_new(vm, o, &abort_on_error);
-}
 
 static Dev *setup(Vm *vm)
 {
     Dev *d;
 
     t_pci(vm);
-    hub(vm, "hubport,hubid=0,id=card");
-    hub(vm, "hubport,hubid=0,id=wire");
-    net_port_init(&wire.port, vm, &wire_ops, &wire);
-    net_attach(net_find(vm, "wire"), &wire.port, &abort_on_error);
+    netwire_connect(&wire, vm);
     d = dev_plug(vm, NULL, "e1000,netdev=card,mac=52:54:00:aa:bb:cc", &abort_on_error);
     t_enable(d, 0, BAR);
     return d;

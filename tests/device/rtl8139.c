@@ -1,44 +1,20 @@
 /* tests/device/rtl8139.c - drivers for the RTL8139C+: by the first chip's buffers and by descriptors. */
-#include "net/net.h"
 #include "tests/device/pcihost.h"
+#include "tests/lib/netwire.h"
 
 enum { IO = 0xc000, RING = 0x20000, TX_BUF = 0x40000, TX_RING = 0x50000, RX_RING = 0x60000, RX_BUF = 0x70000 };
 enum { TSD = 0x10, TSAD = 0x20, RBSTART = 0x30, CR = 0x37, CAPR = 0x38, CBR = 0x3a, IMR = 0x3c, ISR = 0x3e, TCR = 0x40, RCR = 0x44, CFG9346 = 0x50,
        CONFIG1 = 0x52, MSR = 0x58, BMSR = 0x64, TPPOLL = 0xd9, CPCR = 0xe0, RDSAR = 0xe4 };
 #define OWN (1u << 31)
 
-typedef struct Wire {
-    NetPort port;
-    unsigned n;
-    size_t len[16];
-    uint8_t last[16][2048];
-} Wire;
-static Wire wire;
-
-static void heard(void *o, const struct iovec *iov, int n)
-{
-    unsigned i = wire.n++ % 16;
-
-    wire.len[i] = net_flatten(iov, n, wire.last[i], sizeof(wire.last[i]));
-}
-static const NetPortOps wire_ops = { .take = heard };
+static NetWire wire;
 static uint32_t rd(Vm *vm, unsigned r, unsigned size) { return (uint32_t)t_in(vm, IO + r, size); }
 static void wr(Vm *vm, unsigned r, unsigned size, uint32_t v) { t_out(vm, IO + r, size, v); }
-
-static void hub(Vm *vm, const char *text)
-{
-    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
-
-    net_new(vm, o, &abort_on_error);
-}
 
 static void setup(Vm *vm)
 {
     t_pci(vm);
-    hub(vm, "hubport,hubid=0,id=card");
-    hub(vm, "hubport,hubid=0,id=wire");
-    net_port_init(&wire.port, vm, &wire_ops, &wire);
-    net_attach(net_find(vm, "wire"), &wire.port, &abort_on_error);
+    netwire_connect(&wire, vm);
     t_enable(dev_plug(vm, NULL, "rtl8139,netdev=card,mac=52:54:00:aa:bb:cc", &abort_on_error), 0, IO);
 }
 

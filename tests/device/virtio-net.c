@@ -1,25 +1,11 @@
 /* tests/device/virtio-net.c - a driver for virtio-net: headers, offloads, mergeable buffers, the control queue. */
-#include "net/net.h"
 #include "tests/device/pcihost.h"
+#include "tests/lib/netwire.h"
 
 enum { BAR = 0xe0000000, SIZE = 8, RINGS = 0x100000, STRIDE = 0x4000, DATA = 0x200000, RX = 0, TX = 1, CTRL = 2, NEXT = 1, WRITE = 2 };
 enum { CSUM = 1 << 0, MRG = 1 << 15, CTRL_VQ = 1 << 17, CTRL_VLAN = 1 << 19 };
 
-typedef struct Wire {
-    NetPort port;
-    unsigned n;
-    size_t len[16];
-    uint8_t last[16][2048];
-} Wire;
-static Wire wire;
-
-static void heard(void *o, const struct iovec *iov, int n)
-{
-    unsigned i = wire.n++ % 16;
-
-    wire.len[i] = net_flatten(iov, n, wire.last[i], sizeof(wire.last[i]));
-}
-static const NetPortOps wire_ops = { .take = heard };
+static NetWire wire;
 
 static uint64_t desc(unsigned q) { return RINGS + q * STRIDE; }
 static uint64_t avail(unsigned q) { return desc(q) + 0x1000; }
@@ -27,23 +13,13 @@ static uint64_t used(unsigned q) { return desc(q) + 0x2000; }
 static uint64_t buffer(unsigned q, unsigned i) { return DATA + (q * SIZE + i) * 0x1000; }
 static unsigned done(Vm *vm, unsigned q) { return (unsigned)t_ld(vm, used(q) + 2, 2); }
 
-static void hub(Vm *vm, const char *text)
-{
-    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
-
-    net_new(vm, o, &abort_on_error);
-}
-
 static Dev *setup(Vm *vm, const char *more, uint32_t features)
 {
     g_autofree char *text = g_strdup_printf("virtio-net-pci,netdev=card,mac=52:54:00:aa:bb:cc%s", more);
     Dev *d;
 
     t_pci(vm);
-    hub(vm, "hubport,hubid=0,id=card");
-    hub(vm, "hubport,hubid=0,id=wire");
-    net_port_init(&wire.port, vm, &wire_ops, &wire);
-    net_attach(net_find(vm, "wire"), &wire.port, &abort_on_error);
+    netwire_connect(&wire, vm);
     d = dev_plug(vm, NULL, text, &abort_on_error);
     t_enable(d, 4, BAR);
     t_st(vm, BAR + 0x14, 1, 3);

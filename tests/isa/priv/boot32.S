@@ -29,21 +29,7 @@ boot_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
 boot_gdtr: .word 23
         .long   boot_gdt
 
-        .text
-        .align  16
-        .globl  vector_stubs
-vector_stubs:
-        .set    i, 0
-        .rept   256
-        .align  16
-        .if     (i == 8) || (i >= 10 && i <= 14) || (i == 17)
-        .else
-        push    $0
-        .endif
-        push    $i
-        jmp     common
-        .set    i, i + 1
-        .endr
+        VECTOR_STUBS
 common:
         pusha
         push    %ds

@@ -83,21 +83,7 @@ boot_gdt: .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
 boot_gdtr: .word 23
         .quad   boot_gdt
 
-        .text
-        .align  16
-        .globl  vector_stubs
-vector_stubs:
-        .set    i, 0
-        .rept   256
-        .align  16
-        .if     (i == 8) || (i >= 10 && i <= 14) || (i == 17)
-        .else
-        push    $0
-        .endif
-        push    $i
-        jmp     common
-        .set    i, i + 1
-        .endr
+        VECTOR_STUBS
 common:
         push    %rax; push %rcx; push %rdx; push %rbx; push %rbp; push %rsi; push %rdi
         push    %r8; push %r9; push %r10; push %r11; push %r12; push %r13; push %r14; push %r15
