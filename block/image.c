@@ -19,6 +19,20 @@ void blk_snapshots_free(GPtrArray *list)
     g_ptr_array_free(list, TRUE);
 }
 
+static void bitmap_free(gpointer p)
+{
+    BlkBitmap *b = p;
+
+    g_free(b->name);
+    g_free(b);
+}
+
+void blk_bitmaps_free(GPtrArray *list)
+{
+    g_ptr_array_set_free_func(list, bitmap_free);
+    g_ptr_array_free(list, TRUE);
+}
+
 static void fact_free(gpointer p)
 {
     BlkFact *f = p;

@@ -18,6 +18,11 @@ typedef struct BlkSnapshot {
     uint64_t vm_clock_ns;
     int64_t icount; /* -1: not known */
 } BlkSnapshot;
+typedef struct BlkBitmap { /* persistent */
+    char *name;
+    uint64_t granularity;
+    bool in_use, recording;
+} BlkBitmap;
 typedef struct BlkCheck {
     uint64_t corruptions, leaks, errors, corruptions_fixed, leaks_fixed; /* errors: could not be looked at */
     uint64_t image_end, total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
@@ -42,6 +47,7 @@ struct BlkImageOps {
     GPtrArray *(*facts)(const Node *n); /* of BlkFact */
     CO_FN int (*check)(Node *n, BlkCheck *out, unsigned fix);
     GPtrArray *(*snapshots)(const Node *n); /* of BlkSnapshot, in order; the caller frees */
+    GPtrArray *(*bitmaps)(const Node *n); /* of BlkBitmap; the caller frees */
     CO_FN bool (*snapshot_create)(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err);
     CO_FN bool (*snapshot_apply)(Node *n, const char *id_or_name, Error **err);
     CO_FN bool (*snapshot_delete)(Node *n, const char *id_or_name, Error **err);
@@ -54,6 +60,7 @@ struct BlkImageOps {
     CO_FN int (*make_empty)(Node *n);
 };
 void blk_snapshots_free(GPtrArray *list);
+void blk_bitmaps_free(GPtrArray *list);
 void blk_facts_free(GPtrArray *list);
 /* Outside of coroutines: run fn(arg) as one of the loop and wait. */
 void blk_run(Loop *loop, void (*fn)(void *arg), void *arg);

@@ -136,7 +136,7 @@ static CO_FN bool open_steps(Qcow2 *s, Opts *o, Error **err)
     if (!opts_get_bool(o, "for-check", false, &s->for_check, err))
         return false;
     if (!take_file(n->file, n->readonly, err) || !qcow2__read_header(s, err) || !options(s, o, err) || !load_tables(s, err) ||
-        !open_others(s, o, err))
+        !qcow2__bitmaps_read(s, err) || !open_others(s, o, err))
         return false;
     note_all_meta(s);
     n->size = s->h.size;
@@ -153,6 +153,8 @@ static void free_state(Qcow2 *s)
     g_ptr_array_free(s->snapshots, TRUE);
     if (s->extensions)
         g_ptr_array_free(s->extensions, TRUE);
+    if (s->bitmaps)
+        g_ptr_array_free(s->bitmaps, TRUE);
     g_free(s->raw_head);
     g_free(s->l1);
     g_free(s->reftable);
@@ -186,6 +188,7 @@ static CO_FN void qcow2_close(Node *n)
 
     if (!n->readonly) {
         co_lock(&s->lock);
+        ret = qcow2__bitmaps_store(s);
         for (int i = 0; i < 2 && !ret; i++) { /* the second writes what the first let go */
             ret = qcow2__writeback(s);
             if (!ret && s->dirty_marked)
@@ -252,6 +255,8 @@ static CO_FN int serve(Qcow2 *s, BlkReq *r)
     }
 }
 
+static bool is_change(const BlkReq *r) { return r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD; }
+
 static CO_FN int qcow2_submit(Node *n, BlkReq *r)
 {
     Qcow2 *s = n->opaque;
@@ -264,7 +269,11 @@ static CO_FN int qcow2_submit(Node *n, BlkReq *r)
         return ret;
     }
     qcow2__enter(s);
-    ret = serve(s, r);
+    ret = is_change(r) && s->bitmaps->len && !n->readonly && !s->recording ? qcow2__bitmaps_start(s) : 0;
+    if (!ret)
+        ret = serve(s, r);
+    if (is_change(r))
+        qcow2__bitmaps_set(s, r->off, r->len);
     qcow2__leave(s);
     return ret;
 }
@@ -326,6 +335,7 @@ static const BlkImageOps image = {
     .facts = qcow2_facts,
     .check = qcow2__check,
     .snapshots = qcow2__snapshot_list,
+    .bitmaps = qcow2__bitmap_list,
     .snapshot_create = qcow2__snapshot_create,
     .snapshot_apply = qcow2__snapshot_apply,
     .snapshot_delete = qcow2__snapshot_delete,

@@ -75,7 +75,7 @@ typedef struct Qcow2 {
     uint64_t *l1, *reftable; /* host order; h.l1_len; reftable_len */
     uint64_t reftable_len;
     GArray *l1_dirty, *reftable_dirty; /* indices whose entry on disk is old */
-    GPtrArray *snapshots, *extensions; /* of Snapshot, Extension */
+    GPtrArray *snapshots, *extensions, *bitmaps; /* of Snapshot, Extension, Bitmap */
     char *backing, *backing_format, *data_file;
     CoLock lock;
     /* cache.c */
@@ -89,12 +89,19 @@ typedef struct Qcow2 {
     uint32_t epoch;
     unsigned active[2]; /* requests of this and the last epoch */
     uint8_t *near_meta; /* a bit per hash of each metadata cluster: no bit, no overlap */
-    bool lazy, dirty_marked, corrupt, data_raw, opened, for_check;
+    bool lazy, dirty_marked, corrupt, data_raw, opened, for_check, recording;
     GQueue allocs;
     bool exclusive;
     unsigned users;
     GQueue gate; /* waiting for the exclusive one to end, or for the users to */
 } Qcow2;
+
+/* bitmap.c */
+CO_FN bool qcow2__bitmaps_read(Qcow2 *s, Error **err);
+CO_FN int qcow2__bitmaps_start(Qcow2 *s); /* before the first change of the guest's bytes */
+void qcow2__bitmaps_set(Qcow2 *s, uint64_t off, uint64_t len);
+CO_FN int qcow2__bitmaps_store(Qcow2 *s);
+GPtrArray *qcow2__bitmap_list(const Node *n);
 
 /* header.c */
 CO_FN bool qcow2__read_header(Qcow2 *s, Error **err);

@@ -90,6 +90,8 @@ CO_FN int qcow2__resize(Qcow2 *s, uint64_t size, unsigned flags)
         return -EACCES;
     if (size % 512 || size > INT64_MAX - GiB)
         return -EINVAL;
+    if (s->bitmaps && s->bitmaps->len)
+        return -ENOTSUP; /* they would have to change their size, too */
     if (s->h.version < 3 && s->snapshots->len)
         return -ENOTSUP; /* its snapshots do not say how large the disk was */
     if (size < old) {
@@ -187,7 +189,10 @@ CO_FN int qcow2__make_empty(Node *n)
 
     if (ret)
         return ret;
+    if (s->bitmaps->len && (ret = qcow2__bitmaps_start(s)))
+        return ret;
     qcow2__exclusive(s);
+    qcow2__bitmaps_set(s, 0, s->h.size);
     ret = qcow2__drop(s, 0, align_up(s->h.size, s->cluster), DROP_BELOW, true);
     for (int i = 0; i < 2 && !ret; i++)
         ret = qcow2__writeback(s);

@@ -444,10 +444,21 @@ static CO_FN bool with_one(Node *n, const char *which, CO_FN int (*fn)(Qcow2 *s,
     return !ret || fail_errno_is(err, -ret, "cannot %s the snapshot '%s'", what, which);
 }
 
-static CO_FN int apply_it(Qcow2 *s, Snapshot *v) { return apply(s, v); }
+static CO_FN int apply_it(Qcow2 *s, Snapshot *v)
+{
+    if (s->bitmaps->len && v->facts.disk_bytes != s->h.size)
+        return -ENOTSUP;
+    qcow2__bitmaps_set(s, 0, s->h.size);
+    return apply(s, v);
+}
 
 CO_FN bool qcow2__snapshot_apply(Node *n, const char *which, Error **err)
 {
+    Qcow2 *s = n->opaque;
+    int ret = s->bitmaps->len && !n->readonly ? qcow2__bitmaps_start(s) : 0;
+
+    if (ret)
+        return fail_errno_is(err, -ret, "cannot write the bitmaps of '%s'", n->filename);
     return with_one(n, which, apply_it, "go back to", err);
 }
 

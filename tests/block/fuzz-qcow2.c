@@ -134,6 +134,7 @@ static CO_FN void snapshots(Node *n)
     ops->names(n, &names);
     blk_facts_free(ops->facts(n));
     blk_snapshots_free(ops->snapshots(n));
+    blk_bitmaps_free(ops->bitmaps(n));
     if (n->readonly)
         return;
     ops->snapshot_create(n, "again", 1, 1, NULL);

@@ -5,6 +5,7 @@ Each cell makes an image with one program, changes it with the other and asks bo
 `compare` and the raw bytes agree. Exit 77 (skipped) without qemu-img and qemu-io of version 10 or newer.
 """
 import difflib
+import json
 import os
 import random
 import re
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 M = sys.argv[1]
 SIZE = 6 * 1024 * 1024 + 512 * 3
@@ -170,6 +172,56 @@ def chain(folder, makers):
     c.agree()
 
 
+def marked(img, name):
+    """What the bitmap marks, read by QEMU through an export's map of dirty areas."""
+    sock = img + ".sock"
+    nbd = subprocess.Popen(["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", sock, "-t", img])
+    try:
+        for _ in range(200):
+            if os.path.exists(sock):
+                break
+            time.sleep(0.05)
+        spec = f"driver=nbd,server.type=unix,server.path={sock},x-dirty-bitmap=qemu:dirty-bitmap:{name}"
+        return [(e["start"], e["length"]) for e in json.loads(run("qemu-img", "map", "--output=json", "--image-opts", spec)) if not e["data"]]
+    finally:
+        nbd.terminate()
+        nbd.wait()
+
+
+def bitmaps(folder):
+    """QEMU makes bitmaps, we write, QEMU reads what they recorded."""
+    c = Cell(folder, "bitmaps", "bitmaps")
+    run("qemu-img", "create", "-q", "-f", "qcow2", c.img, "8M")
+    run("qemu-img", "bitmap", "--add", c.img, "records")
+    run("qemu-img", "bitmap", "--add", "-g", "4k", c.img, "fine")
+    run("qemu-img", "bitmap", "--add", c.img, "off")
+    run("qemu-img", "bitmap", "--disable", c.img, "off")
+    run("qemu-io", "-f", "qcow2", "-c", "write 0 64k", c.img)
+    part = c.raw + ".part"
+    with open(part, "wb") as f:
+        f.write(b"x" * 12288)
+    run(M, "convert", "-n", "-f", "raw", "-O", "qcow2", part, c.img)
+    assert run("qemu-img", "info", "--output=json", c.img).count('"auto"') == 2
+    assert "in-use" not in run("qemu-img", "info", c.img)
+    run(M, "snapshot", "-c", "s", c.img)
+    run(M, "rebase", "-u", "-b", "", c.img)
+    run("qemu-img", "check", c.img)
+    run(M, "check", c.img)
+    for name, areas in (("records", [(0, 65536)]), ("fine", [(0, 65536)]), ("off", [])):
+        assert marked(c.img, name) == areas, (name, marked(c.img, name))
+    with open(part, "wb") as f:  # a hole of 2M, then bytes
+        f.truncate(2 << 20)
+        f.seek(2 << 20)
+        f.write(b"y" * 12288)
+    run("qemu-img", "bitmap", "--clear", c.img, "fine")
+    run(M, "convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2", part, c.img)
+    run("qemu-img", "check", c.img)
+    for name, areas in (("records", [(0, 65536), (2 << 20, 65536)]), ("fine", [(2 << 20, 12288)])):
+        assert marked(c.img, name) == areas, (name, marked(c.img, name))
+    theirs, ours = (re.sub(r"disk size.*", "", run(tool, "info", c.img)).split("Child")[0] for tool in ("qemu-img", M))
+    assert theirs == ours, theirs + ours
+
+
 def texts(folder):
     """What both say about the same mistakes and facts, but for the name."""
     a = f"{folder}/t.qcow2"
@@ -198,7 +250,7 @@ def main():
     cells = [(f"{n} made by {'us' if m == M else 'QEMU'}", feature, (n, m)) for n in FEATURES for m in (M, "qemu-img")]
     cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
     cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
-    cells.append(("texts", texts, ()))
+    cells += [("bitmaps", bitmaps, ()), ("texts", texts, ())]
     only, bad = sys.argv[2:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):

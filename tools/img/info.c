@@ -67,7 +67,7 @@ static void json_snapshots(Json *j, GPtrArray *list)
 typedef struct Facts {
     Node *n;
     BlkNames names;
-    GPtrArray *facts, *snapshots;
+    GPtrArray *facts, *snapshots, *bitmaps;
     char *full_backing;
 } Facts;
 
@@ -81,6 +81,7 @@ static Facts facts_of(Node *n)
         ops->names(n, &f.names);
         f.facts = ops->facts(n);
         f.snapshots = ops->snapshots(n);
+        f.bitmaps = ops->bitmaps(n);
     }
     if (f.names.backing)
         f.full_backing = g_path_is_absolute(f.names.backing) || strchr(f.names.backing, ':') || !strcmp(dir, ".")
@@ -93,9 +94,48 @@ static void facts_free(Facts *f)
 {
     if (f->facts)
         blk_facts_free(f->facts);
+    if (f->bitmaps)
+        blk_bitmaps_free(f->bitmaps);
     if (f->snapshots)
         blk_snapshots_free(f->snapshots);
     g_free(f->full_backing);
+}
+
+static void print_bitmaps(GPtrArray *list)
+{
+    if (list && list->len)
+        printf("    bitmaps:\n");
+    for (guint i = 0; list && i < list->len; i++) {
+        const BlkBitmap *b = list->pdata[i];
+        unsigned n = 0;
+
+        printf("        [%u]:\n            flags:\n", i);
+        if (b->in_use)
+            printf("                [%u]: in-use\n", n++);
+        if (b->recording)
+            printf("                [%u]: auto\n", n++);
+        printf("            name: %s\n            granularity: %" PRIu64 "\n", b->name, b->granularity);
+    }
+}
+
+static void json_bitmaps(Json *j, GPtrArray *list)
+{
+    json_open(j, "bitmaps", '[');
+    for (guint i = 0; i < list->len; i++) {
+        const BlkBitmap *b = list->pdata[i];
+
+        json_open(j, NULL, '{');
+        json_open(j, "flags", '[');
+        if (b->in_use)
+            json_text(j, NULL, "in-use");
+        if (b->recording)
+            json_text(j, NULL, "auto");
+        json_close(j, ']');
+        json_text(j, "name", b->name);
+        json_number(j, "granularity", b->granularity);
+        json_close(j, '}');
+    }
+    json_close(j, ']');
 }
 
 static void print_facts(const Facts *f)
@@ -103,7 +143,11 @@ static void print_facts(const Facts *f)
     printf("Format specific information:\n");
     for (guint i = 0; i < f->facts->len; i++) {
         const BlkFact *v = f->facts->pdata[i];
-        g_autofree char *key = g_strdelimit(g_strdup(v->key), "-", ' ');
+        g_autofree char *key = NULL;
+
+        if (!strcmp(v->key, "refcount-bits"))
+            print_bitmaps(f->bitmaps);
+        key = g_strdelimit(g_strdup(v->key), "-", ' ');
 
         printf("    %s: %s\n", key, v->value);
     }
@@ -171,6 +215,8 @@ static void json_specific(Json *j, const Facts *f)
     for (guint i = 0; i < f->facts->len; i++) {
         const BlkFact *v = f->facts->pdata[i];
 
+        if (!strcmp(v->key, "refcount-bits") && f->bitmaps->len)
+            json_bitmaps(j, f->bitmaps);
         (v->quoted ? json_text : json_bare)(j, v->key, v->value);
     }
     json_close(j, '}');
