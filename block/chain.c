@@ -89,6 +89,8 @@ CO_FN bool block__open_backing(Node *n, Opts *o, const char *name, const char *f
         n->backing = block__open(n->loop, sub, true, NULL, NULL, n, &why);
     if (n->backing)
         return true;
+    if (n->upper) /* of a long chain only the two ends are named */
+        return error_pass(err, why);
     return fail_because(err, why, "cannot open the backing file of '%s'", n->filename);
 }
 

@@ -225,7 +225,7 @@ static bool read_backing_name(Qcow2 *s, const uint8_t *head, Error **err)
 
 CO_FN bool qcow2__read_header(Qcow2 *s, Error **err)
 {
-    g_autofree uint8_t *head = g_malloc0(2 * MiB);
+    g_autofree uint8_t *head = g_malloc0(OUR_LEN);
     int ret = blk_read(s->n->file, 0, head, OUR_LEN);
 
     if (ret)
@@ -236,6 +236,7 @@ CO_FN bool qcow2__read_header(Qcow2 *s, Error **err)
     if (!basic_ok(s, err))
         return false;
     qcow2__geometry(s);
+    head = g_realloc(head, s->cluster);
     ret = blk_read(s->n->file, 0, head, s->cluster);
     if (ret)
         return fail_errno_is(err, -ret, "cannot read the header of '%s'", s->n->filename);

@@ -164,9 +164,35 @@ static CO_FN int link_all(Qcow2 *s, const Plan *p, int ret)
 }
 
 /* ---- all together ---- */
+static CO_FN bool reads_zero(Qcow2 *s, uint64_t off, uint64_t len)
+{
+    const Node *b = s->n->backing;
+
+    while (len) {
+        Map m;
+
+        if (off >= s->h.size)
+            return true;
+        if (qcow2__map(s, off, MIN(len, s->h.size - off), false, &m) || m.type == MAP_DATA || m.type == MAP_PACKED ||
+            (m.type == MAP_NONE && b && off < b->size))
+            return false;
+        off += m.len;
+        len -= MIN(len, m.len);
+    }
+    return true;
+}
+
+/* New clusters behind the file's end are zeros already: what surrounds the write need not be written when it is zero. */
+static CO_FN bool zero_around(Qcow2 *s, const Plan *p)
+{
+    return p->fresh && p->host >= s->n->file->size && reads_zero(s, p->lo, p->off - p->lo) &&
+           reads_zero(s, p->off + p->len, p->hi - p->off - p->len);
+}
+
 static CO_FN int write_planned(Qcow2 *s, const Plan *p, const BlkReq *r, uint64_t at)
 {
-    uint64_t head = p->off - p->lo, tail = p->hi - p->off - p->len;
+    bool bare = zero_around(s, p);
+    uint64_t head = bare ? 0 : p->off - p->lo, tail = bare ? 0 : p->hi - p->off - p->len, lo = p->off - head;
     g_autofree uint8_t *around = head + tail ? g_try_malloc(head + tail) : NULL;
     g_autofree struct iovec *iov = g_new(struct iovec, r->niov + 2);
     int n = 0, ret = 0;
@@ -175,14 +201,14 @@ static CO_FN int write_planned(Qcow2 *s, const Plan *p, const BlkReq *r, uint64_
         return -ENOMEM;
     if (head) {
         iov[n++] = (struct iovec){ around, head };
-        ret = qcow2__read_guest(s, p->lo, around, head);
+        ret = qcow2__read_guest(s, lo, around, head);
     }
     n += iov_slice(r->iov, r->niov, at, p->len, iov + n);
     if (!ret && tail) {
         iov[n++] = (struct iovec){ around + head, tail };
         ret = qcow2__read_guest(s, p->off + p->len, around + head, tail);
     }
-    return ret ? ret : write_host(s, p->host + (p->lo - (p->first << s->cluster_bits)), iov, n, p->hi - p->lo);
+    return ret ? ret : write_host(s, p->host + (lo - (p->first << s->cluster_bits)), iov, n, head + p->len + tail);
 }
 
 static CO_FN int write_homeless(Qcow2 *s, const BlkReq *r, uint64_t at, uint64_t *done)

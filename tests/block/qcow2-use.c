@@ -280,3 +280,30 @@ static void corrupt(Vm *vm)
     clean();
 }
 TEST("qcow2-use/corrupt", corrupt);
+
+/* cache=none: small clusters and table entries are pieces of the host's blocks. */
+static void direct(Vm *vm)
+{
+    g_autofree char *path = make(vm, "a.qcow2", "size=1M,cluster_size=512"), *text = g_strdup_printf("filename=%s,cache.direct=on", path);
+    g_autofree uint8_t *model = g_malloc0(SIZE), *buf = g_malloc(SIZE);
+    Rng rng = { 5 };
+    Error *e = NULL;
+    Node *n = open_text(vm, text, false, &e);
+
+    for (int i = 0; n && i < 200; i++) {
+        uint64_t off = rng_next(&rng) % SIZE, most = SIZE - off, want = rng_next(&rng) % 3000 + 1, len = MIN(want, most);
+
+        memset(model + off, i, len);
+        check_eq(rw(n, BLK_WRITE, off, model + off, len), 0);
+    }
+    if (n) {
+        node_unref(n);
+        n = open_file(vm, path, true, &abort_on_error);
+        check_eq(rw(n, BLK_READ, 0, buf, SIZE), 0);
+        check(!memcmp(buf, model, SIZE));
+        node_unref(n);
+    }
+    error_free(e); /* a file system that cannot */
+    clean();
+}
+TEST("qcow2-use/direct", direct);
