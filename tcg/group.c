@@ -29,7 +29,7 @@ static unsigned bytes_of(const IrOp *o)
 
     if (k == IR_fpum && !IR_SIZE(o->op))
         return 10;
-    return k == IR_vld || k == IR_vst ? 16 : 1u << IR_SIZE(o->op);
+    return ir_vec_bytes(o);
 }
 
 static bool is_access(IrKind k)
@@ -87,7 +87,7 @@ static unsigned collect(const IrBlock *b, Access *v)
 
         if (calls(k))
             break;
-        if (is_access(k) && o->b == V_NONE && is_near(&s[o->a], o->imm))
+        if (is_access(k) && !(o->x & X_ALIGNED && bytes_of(o) > 16) && o->b == V_NONE && is_near(&s[o->a], o->imm))
             v[n++] = (Access){ (uint16_t)i, s[o->a].base, (uint8_t)bytes_of(o), is_store(o), o->x & X_ALIGNED, false,
                                s[o->a].off + o->imm };
         if (ir_info[k].traits & T_WIDE)

@@ -202,32 +202,49 @@ static inline uint64_t address(const Env *e, const IrOp *o)
     return e->v[o->a] + (e->v[o->b] << (o->x & X_SCALE)) + (uint64_t)o->imm;
 }
 
+bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t out[32])
+{
+    const uint8_t *p = tlb_hit(e->view->r, va, n);
+
+    if (UNLIKELY(!p))
+        return mem_load(e, va, n, out, false);
+    memcpy(out, p, n);
+    return true;
+}
+
+bool vec_store(Env *e, uint64_t va, unsigned n, const uint8_t *in)
+{
+    uint8_t *p = tlb_hit(e->view->w, va, n);
+
+    if (UNLIKELY(!p))
+        return mem_store(e, va, n, in);
+    memcpy(p, in, n);
+    return true;
+}
+
 static bool vector_memory(Env *e, const IrOp *o)
 {
     uint64_t va = address(e, o);
-    unsigned n = IR_KIND(o->op) == IR_vld || IR_KIND(o->op) == IR_vst ? 16 : 1u << IR_SIZE(o->op);
+    unsigned n = ir_vec_bytes(o);
     bool load = IR_KIND(o->op) == IR_vld || IR_KIND(o->op) == IR_vldn;
-    uint8_t *p;
+    uint8_t got[32] = { 0 }; /* a fault leaves the register as it was */
 
-    if (UNLIKELY(o->x & X_ALIGNED && va & 15)) {
+    if (UNLIKELY(o->x & X_ALIGNED && va & (n - 1))) {
         e->fault = (Fault){ FAULT_EXC + 13, 0, 0 };
         return false;
     }
-    p = tlb_hit(load ? e->view->r : e->view->w, va, n);
-    if (!load) {
-        if (UNLIKELY(!p))
-            return mem_store(e, va, n, e->vec[o->d]);
-        memcpy(p, e->vec[o->d], n);
-        return true;
-    }
-    uint8_t got[16] = { 0 }; /* a fault leaves the register as it was */
-
-    if (LIKELY(p))
-        memcpy(got, p, n);
-    else if (!mem_load(e, va, n, got, false))
+    if (!load)
+        return vec_store(e, va, n, e->vec[o->d]);
+    if (!vec_load(e, va, n, got))
         return false;
-    memcpy(e->vec[o->d], got, 16);
+    memcpy(e->vec[o->d], got, n > 16 || o->x & X_ZERO ? 32 : 16);
     return true;
+}
+
+uint64_t interp_vex(Env *e, uint64_t how, uint64_t fn, uint64_t c)
+{
+    ((Vec3Fn)(uintptr_t)fn)(e, e->vec[how & 31], e->vec[how >> 8 & 31], e->vec[how >> 16 & 31], (unsigned)(how >> 32));
+    return 0;
 }
 
 static bool compare_swap(Env *e, const IrOp *o)

@@ -157,6 +157,14 @@ vopf: vopx:
     if (UNLIKELY(e->fault.kind))
         goto fault;
     NEXT();
+vex:
+    ((Vec3Fn)(uintptr_t)o->imm)(e, e->vec[o->d], e->vec[o->a], e->vec[o->b], o->x);
+    NEXT();
+vexf: vexx:
+    ((Vec3Fn)(uintptr_t)o->imm)(e, e->vec[o->d], e->vec[o->a], e->vec[o->b], o->x);
+    if (UNLIKELY(e->fault.kind))
+        goto fault;
+    NEXT();
 fpu: fpux:
     target_fpu(e, o->x, 0, block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]));
     if (UNLIKELY(e->fault.kind))

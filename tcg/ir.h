@@ -17,7 +17,7 @@
 
 enum { FC = 1, FP = 2, FA = 4, FZ = 8, FS = 16, FO = 32, FALL = 63, FX = 64 /* by condition */ };
 enum { T_MAYBE = 1, T_SIDE = 2, T_FAULT = 4, T_END = 8, T_WIDE = 16 };
-enum { X_SCALE = 3, X_W = 16, X_ALIGNED = 32, X_FPU_ST = 128, X_FPU_OP = 8 }; /* bits of x in addressing ops */
+enum { X_SCALE = 3, X_W = 16, X_ALIGNED = 32, X_ZERO = 64, X_FPU_ST = 128, X_FPU_OP = 8 }; /* bits of x in addressing ops */
 
 typedef enum CcKind { CC_RAW, CC_ADD, CC_SUB, CC_LOGIC, CC_INC, CC_DEC, CC_SHL, CC_SHR, CC_SAR,
                CC_HOST /* res: as LAHF and SETO AL leave AX */ } CcKind;
@@ -76,6 +76,14 @@ typedef struct IrBlock {
     uint64_t insn_pc[MAX_INSNS + 1];
     IrExit slot[MAX_SLOTS];
 } IrBlock;
+
+/* Bytes of a vector access. */
+static inline unsigned ir_vec_bytes(const IrOp *o)
+{
+    IrKind k = IR_KIND(o->op);
+
+    return k == IR_vld || k == IR_vst ? (IR_SIZE(o->op) ? 16 : 32) : 1u << IR_SIZE(o->op);
+}
 
 /* A value as the builder sees it: a register number or a constant not yet materialised. */
 typedef struct Val {

@@ -44,6 +44,8 @@ bool jit_slow(Env *e, unsigned kind); /* the access that missed the TLB: address
 bool jit_op(Env *e, const IrOp *o);   /* interp_op, flags back in the host's form */
 bool jit_unwind(Env *e);              /* a helper set e->fault: always false */
 void jit_fold(Env *e);                /* flags to CC_HOST */
+/* Of a vector access Env.jit.val holds register, log2 bytes << 8, and these. */
+enum { VSLOW_ALIGNED = 1 << 16, VSLOW_ZERO = 1 << 17 };
 /* slow kinds: log2 bytes 0..3, + one of these */
 enum { SLOW_LD = 0, SLOW_RMW = 4, SLOW_ST = 8, SLOW_VLD = 12, SLOW_VST = 13, SLOW_DIV = 14, SLOW_IDIV = 15 };
 #endif

@@ -16,6 +16,7 @@ struct Cpu;
 typedef uint64_t (*HelperFn)(Env *e, uint64_t a, uint64_t b, uint64_t c);
 /* d and s: 32-byte vector registers; imm8 in imm. May set e->fault when called by vopx; the answer is for tests. */
 typedef unsigned (*VecFn)(Env *e, void *d, const void *s, unsigned imm);
+typedef unsigned (*Vec3Fn)(Env *e, void *d, const void *a, const void *b, unsigned imm); /* the same with two sources */
 
 /* How to recover the six flags: a token, not their values. */
 typedef struct Cc {
@@ -111,7 +112,8 @@ struct Env {
     struct Cpu *cpu;
     struct EnvJit { /* generated code's own: tcg/jit.h */
         uint64_t arg[3], addr, val, save[4];
-        uint8_t vs[16]; /* the vector register that holds temps, during a slow path */
+        uint8_t vs[32]; /* the vector register that holds temps, during a slow path */
+        uint8_t upper;  /* while vectors are live: upper halves may be other than zero, here or in Env */
         uint32_t csr;   /* what C code expects in the host's MXCSR */
         uint8_t vec_live; /* guest vectors and MXCSR are in the host's, not in Env */
         uint8_t fpu_live; /* the guest's x87 is the host's */
@@ -198,8 +200,13 @@ void interp_run(Env *e); /* until e->fault is set; e->pc is then exact. one_bloc
 void interp_block(Env *e, Block *b); /* this block only */
 bool interp_op(Env *e, const IrOp *o); /* one op that is not control, memory, call: for executors without a way of their own */
 void flags_fold(Env *e); /* token -> CC_RAW */
+/* A HelperFn: Vec3Fn fn on Env.vec; how: d, a, b a byte each, imm from bit 32. */
+uint64_t interp_vex(Env *e, uint64_t how, uint64_t fn, uint64_t c);
+/* Up to 32 bytes, all or nothing. false: e->fault is set. */
+bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t out[32]);
+bool vec_store(Env *e, uint64_t va, unsigned n, const uint8_t *in);
 
-/* accel/tcg: slow paths. false: e->fault is set. n is 1..16. for_write: checks W, the value will be stored back. */
+/* accel/tcg: slow paths. false: e->fault is set. n is 1..32. for_write: checks W, the value will be stored back. */
 bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write);
 bool mem_store(Env *e, uint64_t va, unsigned n, const void *in);
 bool mem_writable(Env *e, uint64_t va, unsigned n); /* would a store fault? then the fault is set */
@@ -223,13 +230,16 @@ bool target_divide(Env *e, bool is_signed, unsigned size, uint64_t src);
 void target_multiply(Env *e, bool is_signed, unsigned size, uint64_t src, unsigned *flags);
 /* A vector function as an instruction of an x86-64 host, for emitters there; NULL: there is none. */
 typedef enum HostVopForm { HV_NONE, HV_VV /* reg, r/m vectors */, HV_IMM /* r/m vector, imm8 */, HV_VG /* reg vector, r/m general */,
-                           HV_GV /* reg general, r/m vector */, HV_EV /* r/m general, reg vector */ } HostVopForm;
+                           HV_GV /* reg general, r/m vector */, HV_EV /* r/m general, reg vector */,
+                           HV_VVV /* reg = vvvv op r/m */, HV_MR /* r/m = reg */, HV_ZERO /* no operands */ } HostVopForm;
 typedef struct HostVop {
     uint8_t form, pfx /* 0 none 1 66 2 F3 3 F2 */, ext;
     bool imm, wide /* REX.W */, flags /* writes all six */;
-    uint32_t opc; /* 0f.., 0f38.., 0f3a.. */
+    bool vex, vex_w, reads_d /* the destination is a source as well */, is4 /* the immediate names a register */;
+    uint8_t map;  /* of VEX: 1 0f 2 0f38 3 0f3a */
+    uint32_t opc; /* 0f.., 0f38.., 0f3a..; of VEX the last byte alone */
 } HostVop;
-const HostVop *target_host_vop(const void *fn);
+const HostVop *target_host_vop(const void *fn); /* VecFn or Vec3Fn */
 /*
  * The FPU: an x86's x87. op: 0x000..0x7ff are D8 00.. to DF FF; at: the memory operand. Done by C, a fault is in e->fault; the answer says nothing. pc: the instruction's, linear.
  */
@@ -241,6 +251,7 @@ typedef struct TargetFpuAt {
     size_t cw, sw, tags, st, ip, dp;
 } TargetFpuAt;
 extern const TargetFpuAt target_fpu_at;
+bool target_has_all_vectors(uint64_t mode); /* code of this mode reaches all of Env.vec, not only the first eight */
 extern const size_t target_fpcsr_at; /* uint32_t behind Env: control and status of vector floating point */
 uint64_t target_eflags6(unsigned f);                  /* FC.. -> the guest's positions */
 #endif

@@ -123,6 +123,9 @@ static void print_op(const IrBlock *b, unsigned i, GString *f)
         case 'y':
             g_string_append_printf(f, "x%u", *a == 'x' || k->args[0] == 'y' ? o->d : o->a);
             break;
+        case 'z':
+            g_string_append_printf(f, "x%u", o->b);
+            break;
         default:
             print_mem(o, f);
             break;

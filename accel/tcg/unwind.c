@@ -64,17 +64,17 @@ static bool slow_vector(Env *e, bool store)
 {
     uint64_t va = e->jit.addr;
     unsigned how = (uint32_t)e->jit.val, n = 1u << (how >> 8 & 7);
-    uint8_t *reg = e->vec[how & 0xff], got[16] = { 0 };
+    uint8_t *reg = e->vec[how & 0xff], got[32] = { 0 };
 
-    if (how >> 16 && va & 15) {
+    if (how & VSLOW_ALIGNED && va & (n - 1)) {
         e->fault = (Fault){ FAULT_EXC + EXC_GP, 0, 0 };
         return false;
     }
     if (store)
-        return mem_store(e, va, n, reg);
-    if (!mem_load(e, va, n, got, false))
+        return vec_store(e, va, n, reg);
+    if (!vec_load(e, va, n, got))
         return false;
-    memcpy(reg, got, 16);
+    memcpy(reg, got, n > 16 || how & VSLOW_ZERO ? 32 : 16);
     return true;
 }
 

@@ -204,11 +204,12 @@ static uint64_t xsave_components(const uint32_t w[WORDS])
 
 static void put_xsave(X86 *s, Cpu *cpu, const Choice *c)
 {
-    uint64_t parts = cpu->accel->cpuid ? xsave_components(c->words) : 3;
-    uint32_t size = 0x240, part[64][4] = { 0 };
+    uint64_t parts = xsave_components(c->words) & (cpu->accel->cpuid ? ~0ull : XSTATE_ALL);
+    uint32_t size = 0x240, part[64][4] = { [2] = { 256, 576 } }; /* SDM vol. 1, 13.4: AVX state, in the software CPU */
 
-    for (unsigned i = 2; i < 64 && cpu->accel->cpuid; i++) {
-        cpu->accel->cpuid(cpu->vm, 0xd, i, part[i]);
+    for (unsigned i = 2; i < 64; i++) {
+        if (cpu->accel->cpuid)
+            cpu->accel->cpuid(cpu->vm, 0xd, i, part[i]);
         if (parts >> i & 1 && part[i][0])
             size = MAX(size, part[i][0] + part[i][1]);
         else
@@ -473,6 +474,8 @@ void x86_cpuid(X86 *s, uint32_t leaf, uint32_t sub, uint32_t out[4])
         out[2] |= 1u << 27;
     if (leaf == 1 && s->env.cpu->intc && !(s->env.cpu->intc->get_base(s->env.cpu->intc_chip) & 0x800))
         out[3] &= ~(1u << 9);
+    if (leaf == 0xd && sub < 2 && !s->env.cpu->accel->cpuid)
+        out[1] = out[1] ? x86_xsave_size(s->xcr0, sub) : 0; /* what is enabled takes */
     if (leaf == 7 && sub == 0 && s->cr4 & CR4_PKE)
         out[2] |= 1u << 4;
 }

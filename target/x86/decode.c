@@ -37,7 +37,7 @@ typedef struct Prefix {
 } Prefix;
 
 /* C4/C5: the fields are stored inverted. */
-static void vex(Cursor *c, Prefix *x, uint8_t lead, Insn *in)
+static void vex(Cursor *c, Prefix *x, uint8_t lead, Insn *in, CodeSize mode)
 {
     uint8_t b1 = next(c), b2 = b1;
 
@@ -52,6 +52,10 @@ static void vex(Cursor *c, Prefix *x, uint8_t lead, Insn *in)
     x->vvvv = ~b2 >> 3 & 15;
     x->pfx = b2 & 3;
     in->vex_l = b2 & 4;
+    if (mode != CODE64) { /* eight registers */
+        x->rex &= 0x48;
+        x->vvvv &= 7;
+    }
     if (x->map < 4 || x->map > 6)
         c->bad = true;
 }
@@ -107,7 +111,7 @@ static uint8_t prefixes(Cursor *c, Insn *in, Prefix *x, CodeSize mode)
         if ((b == 0xc4 || b == 0xc5) && (mode == CODE64 || (c->p < c->end && *c->p >= 0xc0))) {
             if (x->pfx || x->rex || in->lock)
                 c->bad = true, c->p = c->end + 1; /* #UD, not a short fetch */
-            vex(c, x, b, in);
+            vex(c, x, b, in, mode);
             return next(c);
         }
         if (b != 0x0f)
@@ -155,6 +159,7 @@ static void modrm(Cursor *c, Insn *in, const Prefix *x, uint8_t m, CodeSize mode
         unsigned index = (s >> 3 & 7) | (x->rex & 2) << 2;
 
         in->scale = s >> 6;
+        in->vsib = (uint8_t)index;
         in->index = index == 4 ? V_NONE : (uint8_t)index;
         in->base = (uint8_t)((s & 7) | (x->rex & 1) << 3);
         if ((s & 7) == 5 && mod == 0)
@@ -218,19 +223,19 @@ static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
         in->size = 0;
 }
 
-static const Row *find_row(const Prefix *x, uint8_t opc, uint8_t m, CodeSize mode)
+static const Row *find_row(const Insn *in, const Prefix *x, uint8_t opc, uint8_t m, CodeSize mode)
 {
     bool l = mode == CODE64;
     unsigned leaf = (l ? leaf_1 : leaf_0)[x->map][opc];
 
     if (leaf & 0x8000)
-        leaf = (l ? group_1 : group_0)[leaf & 0x7fff][(x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)];
+        leaf = (l ? group_1 : group_0)[leaf & 0x3fff][((x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)) * 4 + (x->rex >> 2 & 2) + in->vex_l];
     return leaf ? &x86_rows[leaf] : NULL;
 }
 
 static bool needs_modrm(const Prefix *x, uint8_t opc, CodeSize mode)
 {
-    return (mode == CODE64 ? leaf_1 : leaf_0)[x->map][opc] & 0x8000;
+    return (mode == CODE64 ? leaf_1 : leaf_0)[x->map][opc] >> 14 == 2;
 }
 
 static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv)
@@ -238,6 +243,8 @@ static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv)
     if (x->vvvv && !takes_vvvv)
         return false;
     if (in->lock && !(in->row->traits & R_LOCK && in->mem))
+        return false;
+    if (in->row->traits & R_VSIB && (in->asize == 1 || (in->modrm & 7) != 4))
         return false;
     for (unsigned i = 0; i < in->row->nopr; i++)
         if (in->row->opr[i].kind == O_M && !in->mem)
@@ -260,8 +267,8 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
         return c.p > c.end ? DEC_UD : n < 15 ? DEC_SHORT : DEC_LONG;
     if (c.p == c.end && n < 15 && needs_modrm(&x, opc, mode))
         return DEC_SHORT; /* which row it is, the missing byte says */
-    m = c.p == c.end ? 0 : *c.p;
-    in->row = find_row(&x, opc, m, mode);
+    m = c.p == c.end || !needs_modrm(&x, opc, mode) ? 0 : *c.p;
+    in->row = find_row(in, &x, opc, m, mode);
     if (!in->row)
         return DEC_UD;
     in->rex = x.rex != 0;
@@ -278,7 +285,7 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
         modrm(&c, in, &x, m, mode);
     }
     for (unsigned i = 0; i < in->row->nopr; i++) {
-        takes_vvvv |= in->row->opr[i].kind == O_B;
+        takes_vvvv |= in->row->opr[i].kind == O_B || in->row->opr[i].kind == O_BV;
         constant(&c, in, &in->row->opr[i]);
     }
     if (c.bad)

@@ -62,8 +62,26 @@ typedef enum X86VopFeature {
     VF_sse42,
     VF_aes,
     VF_pclmul,
-    VF_sha
+    VF_sha,
+    VF_avx2, /* and what came with it, FMA apart */
+    VF_vaes,
+    VF_vpclmul
 } X86VopFeature;
+
+/*
+ * VEX: d = a op b, 16 bytes of result and zeros, or 32. imm: the immediate byte and VEX_L. d is also a source of FMA.
+ * All are 32-byte vector registers; a source in memory fills the first bytes.
+ */
+enum { VEX_L = 1 << 8 };
+typedef unsigned VexFn(Env *e, void *d, const void *a, const void *b, unsigned imm);
+typedef enum X86VexId {
+#define VEX(name, ...) VEX_##name,
+#include "target/x86/vexops.def"
+    VEX_COUNT
+} X86VexId;
+VexFn *x86_vex(X86VexId id);           /* any thread */
+unsigned x86_vex_effect(X86VexId id);  /* VOP_PLAIN.. */
+bool x86_host_fma(void);               /* does FMA work here? */
 enum { VOP_PLAIN, VOP_RAISES, VOP_FLAGS /* may raise too */ };
 extern const uint8_t x86_vop_effect[VOP_COUNT];
 typedef struct X86Vop {

@@ -91,6 +91,7 @@ void x86_update_mode(X86 *s)
     m |= s->cr0 & CR0_MP ? MODE_MP : 0;
     m |= s->cr4 & CR4_OSFXSR ? MODE_FXSR : 0;
     m |= s->cr4 & CR4_OSXSAVE ? MODE_XSAVE : 0;
+    m |= s->cr4 & CR4_OSXSAVE && (s->xcr0 & 6) == 6 ? MODE_AVX : 0;
     m |= s->smm ? MODE_SMM : 0;
     m |= s->cpl == 3 && s->cr0 & CR0_AM && s->eflags & EF_AC ? MODE_AC : 0;
     if (UNLIKELY(m & ~s->env.mode & MODE_ONE)) /* the loop of the engine has to see each instruction from here */

@@ -84,10 +84,12 @@ static void xsetbv(X86 *s, uint64_t next)
     if (!cpl0(s))
         return;
     x86_cpuid(s, 0xd, 0, d);
-    if ((uint32_t)s->env.v[RCX] || !(v & 1) || v & ~((uint64_t)d[3] << 32 | d[0]) || (v & 6) == 4)
+    if ((uint32_t)s->env.v[RCX] || !(v & 1) || v & ~((uint64_t)d[3] << 32 | d[0]) || (v & 6) == 4) {
         x86_raise(s, EXC_GP, 0);
-    else
-        s->xcr0 = v;
+        return;
+    }
+    s->xcr0 = v;
+    x86_update_mode(s);
 }
 
 static void rdpkru(X86 *s, uint64_t next)

@@ -191,7 +191,7 @@ void tr_pcmpstr(Tr *t)
 
     tr_call(t, IR_callf, NOVAL, pcmpstr,
             val_const((int64_t)(imm8(t) | (unsigned)t->in.reg << 8 | s << 16)),
-            val_const(row_vop(t)), val_const(t->in.rexw));
+            val_const(row_vop(t)), val_const(t->in.size == 3));
 }
 
 /* ---- MMX: registers are named 0..7 MMX, 8.. vector registers */

@@ -107,7 +107,10 @@ static void make_addr(Tr *t, unsigned log_bytes, bool write)
     t->addr = linear(t, off, in->seg);
 }
 
-static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c) { return x86_aligned(x86(e), va, (unsigned)bytes, (unsigned)bytes); }
+static uint64_t check_alignment(Env *e, uint64_t va, uint64_t bytes, uint64_t c)
+{
+    return x86_aligned(x86(e), va, MIN((unsigned)bytes, 16u), (unsigned)bytes); /* 32 bytes need no more than 16 do */
+}
 
 /* Its operand has to be aligned anyway, for #GP. */
 static bool wants_aligned(const Tr *t)
@@ -122,9 +125,9 @@ static bool wants_aligned(const Tr *t)
 
 static IrOp *addressed(Tr *t, IrKind k, unsigned size, Val d, Addr a)
 {
-    unsigned bytes = k == IR_vld || k == IR_vst ? 16 : 1u << size;
+    unsigned bytes = k == IR_vld || k == IR_vst ? (size ? 16 : 32) : 1u << size;
 
-    if (t->mode & MODE_AC && k != IR_lea && bytes > 1 && !(bytes == 16 && wants_aligned(t))) {
+    if (t->mode & MODE_AC && k != IR_lea && bytes > 1 && !(bytes >= 16 && wants_aligned(t))) {
         Val va = ir_temp(t->b);
 
         addressed(t, IR_lea, 3, va, a);
@@ -139,7 +142,7 @@ static IrOp *addressed(Tr *t, IrKind k, unsigned size, Val d, Addr a)
 
 IrOp *tr_mem(Tr *t, IrKind k, unsigned size, Val d, bool write)
 {
-    unsigned log_bytes = k == IR_vld || k == IR_vst || (k == IR_fpum && !size) ? 4 : size;
+    unsigned log_bytes = k == IR_vld || k == IR_vst ? (size ? 4 : 5) : k == IR_fpum && !size ? 4 : size;
 
     make_addr(t, log_bytes, write);
     return addressed(t, k, size, d, t->addr);
@@ -372,20 +375,29 @@ void tr_exc(Tr *t, unsigned vector)
 #include "x86-decode.inc"
 #undef WITH_TEMPLATES
 
-static bool feature_on(const Tr *t, const Row *r) { return !r->feature || t->s->features[r->feature / 64] >> (r->feature % 64) & 1; }
+static bool has_feature(const X86 *s, unsigned f) { return !f || s->features[f / 64] >> (f % 64) & 1; }
+
+static bool feature_on(const Tr *t, const Row *r)
+{
+    return has_feature(t->s, r->feature) && !(r->traits & R_Y2 && t->in.vex_l && !has_feature(t->s, CPU_AVX2));
+}
 
 /* FPU and SSE availability, in the manuals' order: #UD before #NM. */
 static bool unit_ready(Tr *t)
 {
     uint64_t tr = t->in.row->traits;
 
-    if (tr & R_SSE && (t->mode & MODE_EM || !(t->mode & MODE_FXSR)))
+    if (t->in.row->map >= 4 && (!(t->mode & MODE_PE) || t->mode & MODE_VM)) /* VEX */
+        tr_exc(t, EXC_UD);
+    else if (tr & R_AVX && !(t->mode & MODE_AVX))
+        tr_exc(t, EXC_UD);
+    else if (tr & R_SSE && (t->mode & MODE_EM || !(t->mode & MODE_FXSR)))
         tr_exc(t, EXC_UD);
     else if (tr & R_MMX && t->mode & MODE_EM)
         tr_exc(t, EXC_UD);
     else if (tr & R_X87 && t->mode & (MODE_EM | MODE_TS))
         tr_exc(t, EXC_NM);
-    else if (tr & (R_SSE | R_MMX) && t->mode & MODE_TS)
+    else if (tr & (R_SSE | R_MMX | R_AVX) && t->mode & MODE_TS)
         tr_exc(t, EXC_NM);
     return !t->done;
 }

@@ -22,6 +22,7 @@ typedef struct Tr {
     Addr addr;
 } Tr;
 #define NOVAL val_reg(V_NONE)
+void tr_pcmpstr(Tr *t);
 void tr_push(Tr *t); /* every row function is declared by the generated tables */
 extern void (*const x86_row_fn[])(Tr *t);
 

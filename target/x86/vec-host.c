@@ -6,29 +6,12 @@
  */
 #include "target/x86/fpu.h"
 #include "target/x86/vec-c.h"
+#include "target/x86/vec-host.h"
 #include <cpuid.h>
 #include <emmintrin.h>
 
 static inline __m128i load(const void *p) { return _mm_loadu_si128(p); }
 static inline void store(void *p, __m128i v) { _mm_storeu_si128(p, v); }
-
-static inline void csr_in(Env *e)
-{
-    uint32_t c = (x86(e)->mxcsr & 0xffc0) | MXCSR_RESET;
-
-    __asm__ volatile("ldmxcsr %0" ::"m"(c));
-}
-
-static inline unsigned csr_out(Env *e)
-{
-    const uint32_t normal = MXCSR_RESET;
-    uint32_t c;
-
-    __asm__ volatile("stmxcsr %0" : "=m"(c));
-    if ((c & 0xffc0) != MXCSR_RESET)
-        __asm__ volatile("ldmxcsr %0" ::"m"(normal));
-    return vop_raised(e, c & FPE_ALL) ? FPU_XM : 0;
-}
 
 #define FN(name) static unsigned h_##name(Env *e, void *d, const void *s, unsigned imm)
 #define IMPL_C(name, insn)
@@ -284,7 +267,7 @@ static unsigned host_features(void)
         for (unsigned i = VF_ssse3; i < G_N_ELEMENTS(bit); i++)
             f |= (c >> bit[i] & 1) << i;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        f |= (b >> 29 & 1) << VF_sha;
+        f |= (b >> 29 & 1) << VF_sha | (b >> 5 & (unsigned)x86_host_fma()) << VF_avx2 | (c >> 9 & 1) << VF_vaes | (c >> 10 & 1) << VF_vpclmul;
     __atomic_store_n(&known, f, __ATOMIC_RELAXED);
     return f;
 }

@@ -16,6 +16,23 @@ bool t1_host_has_adx(void)
     return has;
 }
 
+bool t1_host_has_avx(void)
+{
+    static int known = -1;
+    unsigned a, b, c, d, lo, hi;
+    int has = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+    if (has < 0) {
+        has = __get_cpuid(1, &a, &b, &c, &d) && c >> 27 & 1 /* OSXSAVE */ && c >> 28 & 1;
+        if (has) {
+            __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+            has = (lo & 6) == 6 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 5 & 1;
+        }
+        __atomic_store_n(&known, has, __ATOMIC_RELAXED);
+    }
+    return has;
+}
+
 /* RORX in every memory access, LAHF in long mode at every flag spill; the rest came with them. */
 bool jit_usable(const char **why)
 {

@@ -264,9 +264,9 @@ static void emit_op(T1 *t, const IrOp *o)
         control_op(t, o);
     } else if (t1_fpu_op(t, o)) {
         /* likewise */
-    } else if (t->ngroups && t->group_of[t->i]) {
+    } else if (t->ngroups && t->group_of[t->i] && !t1_needs_avx(o)) {
         t1_mem_op(t, o); /* no check, so the flags stay where they are */
-    } else if (t1_vec_op(t, o)) {
+    } else if (t1_vec_op(t, o) || t1_vex_op(t, o)) {
         /* it leaves the flags alone, or says what it did to them */
     } else if (!t1_alu_native(t, o) && t1_call_op(t, o)) {
         t->ef_ok = false;
@@ -342,6 +342,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->skip = false;
     t->last_vector = t1_last_vector(b);
     t->last_fpu = t1_last_fpu(b);
+    t->wide = t1_writes_upper(b);
     t->ncareful = 0;
     t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
     t->unsaved = 0;

@@ -53,6 +53,8 @@ typedef struct T1 {
     unsigned locked; /* host registers that must not be evicted now */
     bool ef_ok, env_ok;
     uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
+    bool vs_wide;    /* .. all 32 bytes of it */
+    bool wide;       /* the block writes upper halves */
     bool skip;       /* the next op is done already */
     unsigned last_vector, last_fpu;
     IrGroup group[IR_GROUPS];
@@ -107,6 +109,20 @@ void t1_vec_tail(T1 *t, Tail *k);
 void t1_live_tail(T1 *t, Tail *k);
 void t1_move_vectors(Asm *a, bool save, bool scratch, int shift);
 uint8_t *t1_unmasked(Asm *a, int shift);
+unsigned t1_vec_general(T1 *t, const IrOp *o, bool *direct); /* where a result for a general register goes, */
+void t1_vec_general_done(T1 *t, const IrOp *o, unsigned x, bool direct); /* .. and that it is there */
+/* t1_avx.c */
+enum { VS = 15 }; /* the vector register for what has none of its own */
+static inline bool is_host_vec(unsigned n) { return n < VS; }
+bool t1_needs_avx(const IrOp *o);    /* a memory access that does, on a host that has none */
+bool t1_writes_upper(const IrBlock *b);
+void t1_upper(T1 *t);                /* vectors are live: from here on upper halves may be written */
+bool t1_vex_op(T1 *t, const IrOp *o); /* false: not an op of its kind, or the host has no such instruction */
+const HostVop *t1_host_vex(const IrOp *o);
+void t1_avx_move(Asm *a, bool store, unsigned v, Rm m, unsigned log_bytes, unsigned scratch);
+unsigned t1_use_wide(T1 *t, unsigned n);
+void t1_wrote_wide(T1 *t, unsigned n);
+bool t1_stays_here(const T1 *t, unsigned n);
 /* t1_x87.c */
 unsigned t1_last_fpu(const IrBlock *b);
 void t1_fpu_live(T1 *t, bool entry);

@@ -74,6 +74,20 @@ static void call_vec(T1 *t, const IrOp *o)
     t1_call(t, t->code->call, t->b->at[t->i]);
 }
 
+static void call_vex(T1 *t, const IrOp *o)
+{
+    Rm how = ENV(jit.arg[0]), imm = how;
+
+    imm.disp += 4;
+    t1_store_temps(t);
+    t1_set32(t, how, o->d | (uint32_t)o->a << 8 | (uint32_t)o->b << 16);
+    t1_set32(t, imm, o->x);
+    a_const(&t->a, H11, (uint64_t)o->imm);
+    a_store(&t->a, 3, ENV(jit.arg[1]), H11);
+    a_const(&t->a, H11, (uint64_t)(uintptr_t)interp_vex);
+    t1_call(t, t->code->call, t->b->at[t->i]);
+}
+
 /* The op itself is data behind the block's code. */
 static void call_op(T1 *t, const IrOp *o)
 {
@@ -115,12 +129,15 @@ void t1_data_tail(T1 *t, Tail *k)
 bool t1_call_op(T1 *t, const IrOp *o)
 {
     switch (IR_KIND(o->op)) {
-    case IR_ld:
-    case IR_st:
     case IR_vld:
     case IR_vst:
     case IR_vldn:
     case IR_vstn:
+        if (t1_needs_avx(o))
+            break;
+        return false;
+    case IR_ld:
+    case IR_st:
     case IR_divw:
     case IR_idivw: return false;
     default: break;
@@ -129,6 +146,9 @@ bool t1_call_op(T1 *t, const IrOp *o)
     switch (IR_KIND(o->op)) {
     case IR_call:
     case IR_callf: call(t, o); break;
+    case IR_vex:
+    case IR_vexf:
+    case IR_vexx: call_vex(t, o); break;
     case IR_vop:
     case IR_vopf:
     case IR_vopx: call_vec(t, o); break;

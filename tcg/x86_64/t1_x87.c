@@ -285,8 +285,10 @@ void t1_fpu_tail(T1 *t, Tail *k)
         a_jump(a, 16, t->code->leave);
         return;
     }
-    if (i + 1 < t->last_vector)
+    if (i + 1 < t->last_vector) {
         a_jump(a, 17, t->code->live);
+        t1_upper(t);
+    }
     if (i + 1 < t->last_fpu)
         a_jump(a, 17, t->code->fpu);
     a_jump(a, 16, k->back);

@@ -65,7 +65,8 @@ bool engine_start(void)
     case_memory(ram + DATA_PA + 2 * PAGE, 2, 0);
     cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG | CR0_AM;
     cpu->cr3 = TABLES;
-    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE;
+    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE;
+    cpu->xcr0 = silicon_avx() ? 7 : 3;
     cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
     for (unsigned i = 0; i < 6; i++)
         x86_set_seg(cpu, i,
@@ -149,7 +150,7 @@ static void put(const Case *k)
 
     memcpy(e->v, in->gpr, sizeof(in->gpr));
     for (unsigned i = 0; i < 16; i++)
-        memcpy(e->vec[i], in->xmm[i], 16);
+        memcpy(e->vec[i], in->ymm[i], 32);
     e->cc = (Cc){ .kind = CC_RAW, .res = in->flags };
     e->pc = in->pc;
     segments(k);
@@ -177,7 +178,7 @@ static State get(const Case *k)
 
     memcpy(s.gpr, cpu->env.v, sizeof(s.gpr));
     for (unsigned i = 0; i < 16; i++)
-        memcpy(s.xmm[i], cpu->env.vec[i], 16);
+        memcpy(s.ymm[i], cpu->env.vec[i], 32);
     for (unsigned i = 0; i < 8; i++)
         memcpy(s.st[i], cpu->fpu.st[(s.sw / 2048 + i) & 7], 10);
     s.vector = f.kind - FAULT_EXC;

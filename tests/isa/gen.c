@@ -15,7 +15,7 @@ typedef struct Gen {
     unsigned undef; /* flags that no instruction may read now */
     /* the instruction being made */
     unsigned size, reg, base, index, scale, asize;
-    bool mem, rip, rex_needed;
+    bool mem, rip, rex_needed, w, l; /* w, l: VEX */
     int64_t disp, imm;
     uint64_t ea;
 } Gen;
@@ -126,8 +126,8 @@ static void random_state(Rng *r, State *s)
     memset(s, 0, sizeof(*s));
     for (unsigned i = 0; i < 16; i++) {
         s->gpr[i] = value(r);
-        for (unsigned j = 0; j < 16; j += 8)
-            le64_store(&s->xmm[i][j], vector_value(r));
+        for (unsigned j = 0; j < (silicon_avx() ? 32u : 16u); j += 8)
+            le64_store(&s->ymm[i][j], vector_value(r));
     }
     s->gpr[RSP] = DATA_AT + PAGE + (chance(r, 90) ? below(r, 256) * 8 : below(r, PAGE));
     s->flags = below(r, 64);
@@ -302,19 +302,6 @@ static unsigned const_bytes(const Row *row, unsigned size, unsigned asize)
     return n;
 }
 
-static uint8_t *put_vex(Gen *g, uint8_t *p, const Row *row, unsigned reg, unsigned vvvv)
-{
-    unsigned b = g->mem && g->rip ? 0 : g->base, x = g->index == V_NONE ? 0 : g->index;
-
-    if (g->k->mode == CODE16 && g->asize == 2)
-        *p++ = 0x67;
-    *p++ = 0xc4;
-    *p++ =
-        (uint8_t)((reg & 8 ? 0 : 0x80) | (x & 8 ? 0 : 0x40) | (b & 8 ? 0 : 0x20) | (row->map - 3));
-    *p++ = (uint8_t)((g->size == 3 ? 0x80 : 0) | (~vvvv & 15) << 3 | (row->pfx & 3));
-    return p;
-}
-
 static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, unsigned low)
 {
     static const uint8_t byte[4] = { 0, 0x66, 0xf3, 0xf2 };
@@ -403,7 +390,7 @@ static void pick_rm(Gen *g, const Row *row)
         if (k == O_U || k == O_N)
             free = false;
         if (k == O_W)
-            align = 16;
+            align = row->opr[i].size == SZ_L && g->l ? 32 : 16;
         if (k == O_M)
             align = MAX(align, strncmp(row->name, "fx", 2) ? 4 : 16);
     }
@@ -421,7 +408,9 @@ static unsigned pick_vvvv(Gen *g, const Row *row)
     for (unsigned i = 0; i < row->nopr; i++)
         if (row->opr[i].kind == O_B)
             return pick_reg(g);
-    return chance(g->r, 10) ? 5 : 0;
+        else if (row->opr[i].kind == O_BV)
+            return below(g->r, case_regs(g->k));
+    return !g->fuzz && chance(g->r, 2) ? 5 : 0;
 }
 
 /* In x87 rows the reg field and, for registers, ST(i) are part of the opcode; environments hold
@@ -435,6 +424,8 @@ static void pick_x87(Gen *g, const Row *row)
         op11 = (row->opc & 7u) << 8 | g->reg << 3;
     } while (g->mem && ((op11 & 0x728) == 0x120 || (op11 & 0x728) == 0x520));
 }
+
+#include "tests/isa/gen_vex.h"
 
 /* Append one instruction to the case. */
 static void put_insn(Gen *g, const Row *row, unsigned cond)
@@ -455,7 +446,12 @@ static void put_insn(Gen *g, const Row *row, unsigned cond)
     g->rex_needed =
         g->fuzz && !(row->traits & R_CC && !(row->traits & R_MODRM)); /* bh would be a pointer's */
     g->imm = (int64_t)value(g->r);
+    pick_vex(g, row);
     pick_rm(g, row);
+    if (row->ext == 0xff && has_vector_reg(row))
+        g->reg = pick_vector(g);
+    if (!g->mem && has_vector_rm(row))
+        g->base = pick_vector(g);
     if (row->traits & R_X87)
         pick_x87(g, row);
     for (unsigned i = 0; i < row->nopr; i++)
@@ -491,18 +487,18 @@ static void plausible(Gen *g, const Row *row)
         s->gpr[RSI] = in_data(g, pick_address(g, 0));
         s->gpr[RDI] = chance(g->r, 30) ? s->gpr[RSI] + below(g->r, 64) - 32 : in_data(g, pick_address(g, 0));
     }
-    if (!strncmp(row->name, "maskmov", 7))
+    if (!strncmp(row->name, "maskmov", 7) || !strcmp(row->name, "vmaskmovdqu"))
         s->gpr[RDI] = in_data(g, pick_address(g, 0));
     if (!strcmp(row->name, "xlat"))
         s->gpr[RBX] = in_data(g, pick_address(g, 0));
-    if (!strncmp(row->name, "pcmpestr", 8)) {
+    if (strstr(row->name, "pcmpestr")) {
         s->gpr[RAX] = chance(g->r, 80) ? below(g->r, 20) : s->gpr[RAX];
         s->gpr[RDX] = chance(g->r, 80) ? below(g->r, 20) : s->gpr[RDX];
     }
-    if (!strncmp(row->name, "pcmp", 4) && chance(g->r, 70)) /* bytes that sometimes match and end */
+    if ((!strncmp(row->name, "pcmp", 4) || !strncmp(row->name, "vpcmp", 5)) && chance(g->r, 70)) /* bytes that sometimes match and end */
         for (unsigned i = 0; i < 16; i++)
             for (unsigned j = 0; j < 16; j++)
-                s->xmm[i][j] &= 3;
+                s->ymm[i][j] &= 3;
     if (!strcmp(row->name, "enter"))
         g->imm &= 0xffff0000ff;
 }

@@ -18,7 +18,7 @@ typedef struct State {
     unsigned flags; /* FC.. */
     uint32_t vector, err;
     uint64_t addr;
-    uint8_t xmm[16][16], st[8][10]; /* st: by ST number */
+    uint8_t ymm[16][32], st[8][10]; /* st: by ST number */
     uint32_t mxcsr;
     uint16_t cw, sw;
     uint8_t tags;
@@ -56,6 +56,7 @@ void silicon_selectors(CodeSize mode, uint16_t *cs, uint16_t *ds);
 bool silicon_run(Case *cases, unsigned n);
 bool silicon_has(const Row *row);
 bool silicon_is_amd(void);
+bool silicon_avx(void); /* there are upper halves */
 uint32_t silicon_mxcsr_mask(void);
 /* gen.c: slot is its place in a batch, seed makes it again */
 void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k);

@@ -79,6 +79,8 @@ static void segments(const Case *k)
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((unsigned)ds));
 }
 
+enum { YMM_AT = 576, ZMM_PARTS = 0xe0 }; /* of a signal's XSAVE frame, the standard form */
+
 static void put_state(ucontext_t *u, const Case *k)
 {
     const State *s = &k->in;
@@ -102,9 +104,12 @@ static void put_state(ucontext_t *u, const Case *k)
     le32_store(fp + 24, s->mxcsr);
     for (unsigned i = 0; i < 8; i++)
         memcpy(fp + 32 + 16 * i, s->st[i], 10);
-    memcpy(fp + 160, s->xmm, sizeof(s->xmm));
-    if (le32_load(fp + 464) == 0x46505853) /* an XSAVE frame: say that x87 and SSE are in it */
-        le64_store(fp + 512, le64_load(fp + 512) | 3);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(fp + 160 + 16 * i, s->ymm[i], 16);
+    for (unsigned i = 0; i < 16 && silicon_avx(); i++)
+        memcpy(fp + YMM_AT + 16 * i, s->ymm[i] + 16, 16);
+    if (le32_load(fp + 464) == 0x46505853) /* an XSAVE frame: say what is in it */
+        le64_store(fp + 512, (le64_load(fp + 512) & ~(uint64_t)ZMM_PARTS) | (silicon_avx() ? 7 : 3));
 }
 
 static void get_state(const ucontext_t *u, Case *k)
@@ -119,7 +124,10 @@ static void get_state(const ucontext_t *u, Case *k)
     s->flags = 0;
     for (unsigned i = 0; i < 6; i++)
         s->flags |= g[REG_EFL] & flag_of[i].efl ? flag_of[i].mine : 0;
-    memcpy(s->xmm, fp + 160, sizeof(s->xmm));
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(s->ymm[i], fp + 160 + 16 * i, 16);
+    for (unsigned i = 0; i < 16 && silicon_avx() && le64_load(fp + 512) & 4; i++) /* else zero, as it is */
+        memcpy(s->ymm[i] + 16, fp + YMM_AT + 16 * i, 16);
     s->cw = le16_load(fp);
     s->sw = le16_load(fp + 2);
     s->tags = fp[4];
@@ -267,6 +275,21 @@ bool silicon_is_amd(void)
     unsigned a, b, c, d;
 
     return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
+}
+
+bool silicon_avx(void)
+{
+    static int known = -1;
+    unsigned a, b, c, d, lo, hi;
+
+    if (known < 0) {
+        known = __get_cpuid(1, &a, &b, &c, &d) && c & bit_AVX && c & bit_OSXSAVE;
+        if (known) {
+            __asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+            known = (lo & 6) == 6;
+        }
+    }
+    return known;
 }
 
 uint32_t silicon_mxcsr_mask(void)

@@ -13,13 +13,14 @@ PREFIX = {'np': 0, '66': 1, 'F3': 2, 'F2': 3}
 ANY, NONE = 0xff, 0xff
 TRAITS = ['byte', 'd64', 'q', 'end', 'lock', 'maybe', 'nz', 'div', 'rep', 'nofuzz', 'nofuzzmem', 'sse', 'no16', 'wo',
           'noaccess', 'w', 'plus', 'cc', 'modrm', 'os', 'stack', 'frame', 'i64', 'o64', 'noreg', 'nomem', 'cpl0',
-          'x87', 'mmx', 'inexact', 'intel', 'amd', 'laxamd', 'pm']
+          'x87', 'mmx', 'inexact', 'intel', 'amd', 'laxamd', 'pm', 'avx', 'y2', 'lig', 'vsib']
 OPERANDS = {'E': ('E', 4), 'G': ('G', 4), 'Z': ('Z', 4), 'A': ('A', 4), 'B': ('B', 4), 'M': ('M', 4),
             'I': ('I', 4), 'Ib': ('IB', 4), 'Ub': ('UB', 0), 'Uw': ('UW', 1), 'Iv': ('IV', 4), 'CL': ('CL', 0),
             '1': ('ONE', 0), 'J8': ('J8', 3), 'Jz': ('JZ', 3), 'Ap': ('AP', 4), 'S': ('S', 1), 'C': ('C', 3),
             'D': ('D', 3), 'O': ('O', 4), 'DX': ('DX', 1), 'V': ('V', 5), 'W': ('W', 5), 'Wu': ('WU', 5),
             'W8': ('WU', 3), 'W4': ('WU', 2), 'W2': ('WU', 1), 'W1': ('WU', 0), 'U': ('U', 5), 'P': ('P', 3),
-            'Q': ('Q', 3), 'Q4': ('Q', 2), 'N': ('N', 3)}
+            'Q': ('Q', 3), 'Q4': ('Q', 2), 'N': ('N', 3), 'Bv': ('BV', 5), 'Wl': ('WU', 6), 'Wa': ('W', 6), 'Wh': ('WU', 7),
+            'Wq': ('WU', 8), 'We': ('WU', 9)}
 for letter in 'EGMA':
     for i, c in enumerate('bwdq'):
         OPERANDS[letter + c] = (letter, i)
@@ -57,7 +58,7 @@ def expand(line, where):
 
 def parse(cols, where):
     name, toks, oprs, reads, writes, undef, traits, sem = cols
-    r = dict(name=name, pfx=ANY, ext=NONE, map=0, where=where, sem=sem, text=' '.join(toks),
+    r = dict(name=name, pfx=ANY, ext=NONE, w=ANY, l=ANY, map=0, where=where, sem=sem, text=' '.join(toks),
              oprs=[] if oprs == '-' else oprs.split(), traits=set(), feature='none', cols=cols, opc=None)
     vex = False
     for tok in toks:
@@ -67,6 +68,10 @@ def parse(cols, where):
             r['pfx'] = PREFIX[tok]
         elif tok in ('0F', '0F38', '0F3A') and r['map'] == 0:
             r['map'] = MAPS.index(tok) + (3 if vex else 0)
+        elif re.fullmatch('[WL][01]', tok):
+            r[tok[0].lower()] = int(tok[1])
+        elif tok == 'LIG':
+            r['traits'].add('lig')
         elif tok in ('w', 'byte'):
             r['traits'].add(tok)
         elif tok in ('+r', '+c'):
@@ -88,6 +93,8 @@ def parse(cols, where):
     for o in r['oprs']:
         if o not in OPERANDS:
             die(where, f'no operand {o}')
+    if vex and 'avx' not in r['traits']:
+        r['l'] = 0  # general registers only
     r['reads'], r['writes'], r['undef'] = (flags(x, where) for x in (reads, writes, undef))
     if reads == 'cc' and 'cc' not in r['traits']:
         die(where, 'cc read without +c')
@@ -105,11 +112,13 @@ def cells_of(r, pass_any):
     for p in range(4) if pass_any else [r['pfx']]:
         for x in range(8) if r['ext'] == NONE else [r['ext']]:
             for k in mods:
-                yield (p * 8 + x) * 2 + k
+                for wl in range(4):
+                    if r['w'] in (ANY, wl >> 1) and r['l'] in (ANY, wl & 1):
+                        yield ((p * 8 + x) * 2 + k) * 4 + wl
 
 
 def build_maps(rows, long_mode):
-    """leaf[map][opcode] = 0 none | row | 0x8000 + group; group[(prefix * 8 + reg) * 2 + (mod == 3)]."""
+    """leaf[map][opcode] = 0 none | row | 0x8000 + group (+ 0x4000: no ModRM byte); group[((prefix * 8 + reg) * 2 + (mod == 3)) * 4 + W * 2 + L]."""
     cells = {}
     for i, r in list(enumerate(rows))[1:]:  # row 0 means: no such instruction
         if ('i64' if long_mode else 'o64') not in r['traits']:
@@ -118,10 +127,10 @@ def build_maps(rows, long_mode):
     leaf, groups = [[0] * 256 for _ in MAPS], []
     for (m, o), ids in sorted(cells.items()):
         r0 = rows[ids[0]]
-        if len(ids) == 1 and r0['pfx'] == ANY and r0['ext'] == NONE and not r0['traits'] & {'noreg', 'nomem'}:
+        if len(ids) == 1 and m < 4 and r0['pfx'] == ANY and r0['ext'] == NONE and not r0['traits'] & {'noreg', 'nomem'}:
             leaf[m][o] = ids[0]
             continue
-        g = [0] * 64
+        g = [0] * 256
         for pass_any in (False, True):  # explicit prefixes claim their cells first
             for i in (i for i in ids if (rows[i]['pfx'] == ANY) == pass_any):
                 for at in cells_of(rows[i], pass_any):
@@ -129,7 +138,7 @@ def build_maps(rows, long_mode):
                         g[at] = i
                     elif not pass_any or rows[g[at]]['pfx'] == ANY:
                         die(rows[i]['where'], f"{rows[i]['name']} overlaps {rows[g[at]]['name']}")
-        leaf[m][o] = 0x8000 + len(groups)
+        leaf[m][o] = 0x8000 + len(groups) + (0 if any('modrm' in rows[i]['traits'] for i in ids) else 0x4000)
         groups.append(g)
     return leaf, groups
 
@@ -176,7 +185,7 @@ def emit_code(rows, f):
         decl += [r['fn']] if r['fn'] not in decl else []
         if len(words) > 1:
             r['arg'] = f'(uintptr_t){words[1]}'
-            if not words[1].startswith('VOP_'):  # a number: target/x86/vops.def
+            if not words[1].startswith(('VOP_', 'VEX_')):  # numbers: target/x86/vops.def, vexops.def
                 helpers += [words[1]] if words[1] not in helpers else []
     f.write('#ifdef WITH_TEMPLATES\n')
     f.writelines(f'void {d}(Tr *t);\n' for d in decl)
@@ -191,6 +200,8 @@ def emit_code(rows, f):
     f.writelines(f'extern void {h}(void); /* called as its translator knows it */\n' for h in helpers)
     f.write('const uintptr_t x86_row_arg[] = {\n    0,\n')
     f.writelines(f'    {r["arg"]},\n' for r in rows)
+    f.write('};\nconst bool x86_row_is_vex[] = {\n    false,\n')
+    f.writelines(f'    {"true" if r["arg"].startswith("(uintptr_t)VEX_") else "false"},\n' for r in rows)
     f.write('};\n#endif\n')
 
 
@@ -199,14 +210,14 @@ def emit_data(rows, maps, f):
     for r in rows:
         o = ', '.join(f'{{ O_{OPERANDS[x][0]}, {OPERANDS[x][1]} }}' for x in r['oprs'])
         t = ' | '.join('R_' + x.upper() for x in sorted(r['traits'])) or '0'
-        f.write(f'    {{ "{r["name"]}", "{r["text"]}", {r["map"]}, {r["opc"]:#x}, {r["pfx"]}, {r["ext"]},'
+        f.write(f'    {{ "{r["name"]}", "{r["text"]}", {r["map"]}, {r["opc"]:#x}, {r["pfx"]}, {r["ext"]}, {r["w"]}, {r["l"]},'
                 f' {len(r["oprs"])}, {{ {o or "{ 0, 0 }"} }}, {r["reads"]}, {r["writes"]}, {r["undef"]},'
                 f' CPU_{r["feature"].upper()}, {t} }},\n')
     f.write(f'}};\nconst unsigned x86_nrows = {len(rows) + 1};\n')
     for k, (leaf, groups) in enumerate(maps):
         f.write(f'static const uint16_t leaf_{k}[7][256] = {{\n')
         f.writelines('    { ' + ', '.join(map(str, m)) + ' },\n' for m in leaf)
-        f.write(f'}};\nstatic const uint16_t group_{k}[][64] = {{\n')
+        f.write(f'}};\nstatic const uint16_t group_{k}[][256] = {{\n')
         f.writelines('    { ' + ', '.join(map(str, g)) + ' },\n' for g in groups)
         f.write('};\n')
     f.write('#endif\n')

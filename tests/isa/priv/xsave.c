@@ -134,6 +134,113 @@ static void compact(void)
     expect(attempt(xgetbv_n, 2), GP, "XGETBV(2)");
 }
 
+/* ---- component 2: the upper halves of the YMM registers */
+static void set_ymm0(const uint8_t *p) { __asm__ volatile("vmovdqu (%0), %%ymm0" ::"r"(p)); }
+static void get_ymm0(uint8_t *p) { __asm__ volatile("vmovdqu %%ymm0, (%0)" ::"r"(p) : "memory"); }
+static void any_avx(ul n) { __asm__ volatile("vxorps %%xmm1, %%xmm1, %%xmm1" ::"r"(n)); }
+static void andn(ul n) { __asm__ volatile("andn %0, %0, %0" : "+r"(n)); }
+static void xsave_part(ul p, uint32_t parts) { __asm__ volatile("xsave64 (%0)" ::"r"(p), "a"(parts), "d"(0) : "memory"); }
+static void xrstor_part(ul p, uint32_t parts) { __asm__ volatile("xrstor64 (%0)" ::"r"(p), "a"(parts), "d"(0) : "memory"); }
+USER static void user_avx(ul n) { __asm__ volatile("vxorps %%ymm1, %%ymm1, %%ymm1" ::"r"(n)); }
+static uint8_t v[64], w[64];
+
+static void switched_off(void)
+{
+    expect(attempt(xsetbv0, 3), NO_TRAP, "XCR0 without AVX");
+    expect(attempt(any_avx, 0), UD, "AVX with XCR0 3");
+    expect(user(user_avx, 0), UD, "AVX with XCR0 3 at ring 3");
+    if (feature(7, 1, 3))
+        expect(attempt(andn, 0), NO_TRAP, "BMI needs no XCR0");
+    wrcr4(rdcr4() & ~(ul)CR4_OSXSAVE);
+    expect(attempt(any_avx, 0), UD, "AVX without OSXSAVE");
+    wrcr4(rdcr4() | CR4_OSXSAVE);
+    expect(attempt(xsetbv0, 7), NO_TRAP, "XCR0 with AVX");
+    expect(attempt(any_avx, 0), NO_TRAP, "AVX with XCR0 7");
+    expect(user(user_avx, 0), NO_TRAP, "AVX at ring 3");
+    wrcr0(rdcr0() | 8);
+    expect(attempt(any_avx, 0), NM, "AVX with TS");
+    wrcr0(rdcr0() & ~8ul);
+    wrcr0(rdcr0() | 4); /* EM is legacy SSE's */
+    expect(attempt(any_avx, 0), NO_TRAP, "AVX with EM");
+    wrcr0(rdcr0() & ~4ul);
+}
+
+static void upper_halves(void)
+{
+    for (unsigned i = 0; i < 32; i++)
+        v[i] = (uint8_t)(i + 1);
+    set_ymm0(v);
+    fill(a, 0);
+    xsave((ul)a);
+    expect(u64(a + 512) & 6, 6, "XSTATE_BV: both halves in use");
+    check(u64(a + 160) == u64(v) && u64(a + 576) == u64(v + 16), "YMM0 is in the area");
+    set_ymm0(w);
+    xrstor((ul)a);
+    get_ymm0(b);
+    check(u64(b + 16) == u64(v + 16) && u64(b) == u64(v), "XRSTOR: YMM0");
+    *(uint64_t *)(a + 512) &= ~4ul;
+    xrstor((ul)a);
+    get_ymm0(b);
+    check(u64(b + 16) == 0 && u64(b) == u64(v), "XRSTOR with the upper halves in their first state");
+    set_ymm0(v);
+    fill(a, 0);
+    xsave_part((ul)a, 4);
+    check(u64(a + 576) == u64(v + 16) && u64(a + 160) == 0 && u64(a + 512) == 4, "XSAVE of the upper halves alone");
+    set_xmm0(7); /* legacy: keeps them */
+    xrstor_part((ul)a, 4);
+    get_ymm0(b);
+    check(u64(b) == 7 && u64(b + 16) == u64(v + 16), "XRSTOR of the upper halves alone");
+    __asm__ volatile("vmovq %0, %%xmm0" ::"r"(9ul)); /* VEX.128: zeros above */
+    get_ymm0(b);
+    check(u64(b) == 9 && u64(b + 16) == 0, "VEX.128 zeroes the upper half");
+    set_ymm0(v);
+    __asm__ volatile("vzeroupper");
+    get_ymm0(b);
+    check(u64(b) == u64(v) && u64(b + 16) == 0, "VZEROUPPER");
+}
+
+static void in_use(void)
+{
+    uint32_t r[4];
+
+    cpuid(0xd, 1, r);
+    __asm__ volatile("vzeroall");
+    if (r[0] & 4)
+        expect(xgetbv(1) & 6, 0, "XGETBV(1) after VZEROALL");
+    set_ymm0(v);
+    __asm__ volatile("xorps %xmm0, %xmm0"); /* only the upper half has something in it */
+    if (r[0] & 4)
+        expect(xgetbv(1) & 6, 4, "XGETBV(1): the upper halves alone");
+    if (!(r[0] & 2))
+        return;
+    set_mxcsr(0x1f80); /* else SSE is in use for XSAVEC */
+    fill(a, 0xcc);
+    memset(a + 512, 0, 64);
+    xsavec((ul)a);
+    check(u64(a + 520) == (1ul << 63 | 7) && (u64(a + 512) & 6) == 4, "XSAVEC: %lx %lx", (ul)u64(a + 520), (ul)u64(a + 512));
+    check(u64(a + 576) == u64(v + 16), "XSAVEC: the upper half is behind the header");
+    expect(a[160], 0xcc, "XSAVEC stores nothing of what is in its first state");
+    set_ymm0(w);
+    xrstor((ul)a);
+    get_ymm0(b);
+    check(u64(b) == 0 && u64(b + 16) == u64(v + 16), "XRSTOR of the compacted form: YMM0");
+}
+
+static void avx(void)
+{
+    uint32_t r[4];
+
+    if (!feature(1, 2, 28))
+        return;
+    cpuid(0xd, 2, r);
+    check(r[0] == 256 && r[1] == 576, "CPUID.D.2: %x at %x", r[0], r[1]);
+    switched_off();
+    cpuid(0xd, 0, r);
+    check(r[1] == 832 && (r[0] & 7) == 7, "CPUID.D: %x with AVX on", r[1]);
+    upper_halves();
+    in_use();
+}
+
 int main(void)
 {
     if (!feature(1, 2, 26)) {
@@ -143,5 +250,6 @@ int main(void)
     control();
     standard();
     compact();
+    avx();
     return 0;
 }
