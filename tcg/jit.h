@@ -26,7 +26,7 @@ typedef struct SidePoint { /* a return address: of which guest instruction */
 typedef struct CodeCache {
     uint8_t *rw, *rx; /* the same memory twice; code is written through rw only */
     size_t size, used, stubs; /* stubs: what a flush keeps */
-    const uint8_t *enter, *exit_link, *leave, *no_code, *dead, *call, *op, *live, *live_entry, *fpu, *fpu_entry, *slow[16];
+    const uint8_t *enter, *exit_link, *find, *find_exit, *leave, *no_code, *dead, *call, *op, *live, *live_entry, *fpu, *fpu_entry, *slow[16];
     Env *env;
 } CodeCache;
 

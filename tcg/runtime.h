@@ -56,15 +56,25 @@ typedef struct JcEnt {
 enum { JC_KEY_SHIFT = 58, JC_MODES = 64 };
 /*
  * Code pages: virtual page -> what is known of the code in the page of RAM it leads to; there only while the view maps
- * it so, executable. token: a number of its own for each page of RAM at its first address (0: mapped elsewhere), so
- * that a link into another page needs one compare.
+ * it so, executable.
  */
 typedef struct CpEnt {
     uint64_t vpage;
     struct CodePage *page;
-    uint32_t token;
     bool global;
-} CpEnt;
+} __attribute__((aligned(32))) CpEnt;
+enum { PAGE_BUCKETS = 64 };
+typedef struct CodePage { /* a page that was executed: its blocks */
+    Block *bucket[PAGE_BUCKETS]; /* those that begin here: page_bucket() */
+    uint64_t ram_page;           /* dense RAM address / PAGE: part of a block's key; the physical one if it is not RAM */
+    const uint8_t *host;         /* NULL: not RAM */
+    struct RamBlock *block;
+    uint64_t off;
+    uint64_t vpage; /* where it was mapped when the first of its blocks was made .. */
+    bool moved;     /* .. and it was seen elsewhere since: its blocks are made to be good anywhere */
+    Block *first;   /* all of them, by next_in_page */
+} CodePage;
+static inline unsigned page_bucket(uint64_t pc) { return (unsigned)(pc ^ pc >> 6) & (PAGE_BUCKETS - 1); }
 enum { FILL_R, FILL_W, FILL_JC, FILL_CP, FILL_TABLES, LOOSE = 64 };
 typedef struct Fills { /* what is in a table of a view: a flush costs O(entries used) */
     uint16_t used[JC_N], loose[LOOSE]; /* loose: since the last drop_loose(), those not global .. */
@@ -76,7 +86,7 @@ typedef struct View { /* one per address space and privilege class */
     JcEnt jc[JC_N];
     CpEnt cp[CP_N];
     Fills fills[FILL_TABLES];
-    bool ready;
+    bool ready, shared; /* shared: of all address spaces, what is not global must be listed as loose */
 } View;
 
 static inline uint64_t tlb_none(unsigned slot) { return (uint64_t)(slot ^ 1) << 12; }

@@ -65,7 +65,7 @@ void tcg_blocks_flush(TcgCpu *t)
 }
 
 /* Of blocks that begin at this address of the page. */
-static Block **bucket(CodePage *p, uint64_t at) { return &p->bucket[(at ^ at >> 6) % PAGE_BUCKETS]; }
+static Block **bucket(CodePage *p, uint64_t at) { return &p->bucket[page_bucket(at)]; }
 
 static void unlist(Block *b)
 {
@@ -230,9 +230,8 @@ static CodePage *code_page(TcgCpu *t, uint64_t ram_page, uint64_t vpage)
         *p = (CodePage){ .ram_page = ram_page };
         g_hash_table_insert(t->pages, &p->ram_page, p);
     }
-    if (!p->first && (!p->token || p->vpage != vpage)) {
+    if (!p->first) {
         p->vpage = vpage;
-        p->token = ++t->tokens;
         p->moved = false;
     }
     p->moved |= p->vpage != vpage;
@@ -433,7 +432,7 @@ Block *block_get(Env *e, uint64_t pc)
         e->fault = (Fault){ t->watch_size ? FAULT_POLL : FAULT_DEBUG, 0, 0 };
         return NULL;
     }
-    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t) || t->tokens == UINT32_MAX)) {
+    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t))) {
         t->flush_code = true;
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };
         return NULL;

@@ -12,18 +12,6 @@ enum { BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
 
-enum { PAGE_BUCKETS = 64 };
-typedef struct CodePage { /* a page that was executed: its blocks */
-    uint64_t ram_page;   /* dense RAM address / PAGE: part of a block's key; the physical one if it is not RAM */
-    const uint8_t *host; /* NULL: not RAM */
-    RamBlock *block;
-    uint64_t off;
-    uint64_t vpage; /* where it was mapped when the first of its blocks was made .. */
-    uint32_t token; /* .. which this number stands for in CpEnt */
-    bool moved;     /* .. and it was seen elsewhere since: its blocks are made to be good anywhere */
-    Block *first, *bucket[PAGE_BUCKETS]; /* all of them; those that begin here, by offset */
-} CodePage;
-
 typedef struct PhysEnt { /* physical page -> RAM */
     uint64_t page; /* + 1; 0: empty */
     AddrSpace *as;
@@ -50,7 +38,6 @@ typedef struct TcgCpu {
     uint64_t loose, switches; /* how many were dropped for a change of address space, and how often */
     uint64_t stamp;
     CodePage bus;         /* code outside RAM, for the moment */
-    uint32_t tokens;      /* given so far */
     uint64_t bloom[BLOOM / 64];  /* virtual pages of which any view knows code */
     uint64_t large[BLOOM / 64];  /* 2 MiB pieces of address space that were filled from large pages .. */
     uint64_t huge[HUGE_N];       /* .. and GiB pieces, from larger ones; */

@@ -42,6 +42,8 @@ bool tcg_views_init(TcgCpu *t)
         return false;
     t->shared = true;
     for (unsigned k = 0; k < VIEWS; k++)
+        t->view[ASIDS * VIEWS + k].shared = true;
+    for (unsigned k = 0; k < VIEWS; k++)
         make_ready(view_at(t, 0, k));
     t->asid[0].used = true;
     t->s->env.view = view_at(t, 0, VIEW_KERNEL);
@@ -455,7 +457,7 @@ void tcg_cp_put(TcgCpu *t, uint64_t vpage, CodePage *page, bool global)
     View *w = t->s->env.view;
     unsigned k = cp_slot(vpage);
 
-    w->cp[k] = (CpEnt){ vpage, page, page->vpage == vpage ? page->token : 0, global };
+    w->cp[k] = (CpEnt){ vpage, page, global };
     filled(w, FILL_CP, k, global);
     tlb_put_bit(t->bloom, bloom_bit(vpage), true);
 }

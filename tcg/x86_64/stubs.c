@@ -226,21 +226,164 @@ static void make_call(Asm *a, const uint8_t *back)
     give_up(a, back);
 }
 
-/* Go on at Env.pc: the view and the mode may be others. */
-static void make_leave(Asm *a, const uint8_t *exit)
+/* ---- a pc that the jump cache does not know: block_get()'s common case without leaving generated code ---- */
+static void shift(Asm *a, unsigned how, unsigned size, unsigned r, unsigned n)
 {
-    uint8_t *out[4] = { NULL };
+    a_op(a, 0, 0xc1, size, how, rm_reg(r));
+    a_imm(a, n, 1);
+}
+
+/* r10 = (r9 ^ r9 >> by) & mask */
+static void hash_pc(Asm *a, unsigned by, unsigned mask)
+{
+    a_mov(a, 3, H10, rm_reg(H9));
+    shift(a, 5, 3, H10, by);
+    a_op(a, 0, 0x33, 3, H10, rm_reg(H9));
+    a_alu_imm(a, 4, 2, rm_reg(H10), mask);
+}
+
+/* r11 = the bucket in the code page where the pc in r9 lies; save[0]: is the page global? */
+static void find_page(Asm *a, uint8_t *slow[2])
+{
+    uint8_t *global;
+
+    a_mov(a, 3, H10, rm_reg(H9));
+    shift(a, 5, 3, H10, 12);
+    a_mov(a, 2, H11, rm_reg(H10));
+    a_alu_imm(a, 4, 2, rm_reg(H11), CP_N - 1);
+    shift(a, 4, 2, H11, 5);
+    a_op(a, 0, 0x8d, 3, H11, rm_idx(H15, H11, 0, VIEW(cp)));
+    a_op(a, 0, 0x3b, 3, H10, rm_mem(H11, offsetof(CpEnt, vpage)));
+    slow[0] = a_jump(a, 5, NULL);
+    a_op(a, 0, 0x0fb6, 2, H10, rm_mem(H11, offsetof(CpEnt, global)));
+    a_store(a, 3, ENV(jit.save[0]), H10);
+    a_op(a, 0, 0x85, 2, H10, rm_reg(H10));
+    global = a_jump(a, 5, NULL);
+    a_alu_imm(a, 7, 0, rm_mem(H15, VIEW(shared)), 0);
+    slow[1] = a_jump(a, 5, NULL);
+    a_patch(global, a->p);
+    a_mov(a, 3, H11, rm_mem(H11, offsetof(CpEnt, page)));
+    hash_pc(a, 6, PAGE_BUCKETS - 1);
+    a_mov(a, 3, H11, rm_idx(H11, H10, 3, offsetof(CodePage, bucket)));
+}
+
+/* r11 = the block of that bucket for pc and mode. Blocks that go on in a second page are C's. */
+static void find_block(Asm *a, uint8_t *slow[2])
+{
+    uint8_t *other, *abs, *hit;
+    const uint8_t *loop = a->p;
+
+    a_op(a, 0, 0x85, 3, H11, rm_reg(H11));
+    slow[0] = a_jump(a, 4, NULL);
+    a_mov(a, 3, H10, ENV(mode));
+    a_op(a, 0, 0x3b, 3, H10, rm_mem(H11, offsetof(Block, mode)));
+    other = a_jump(a, 5, NULL);
+    a_mov(a, 3, H10, rm_reg(H9));
+    a_alu_imm(a, 7, 0, rm_mem(H11, offsetof(Block, rel)), 0);
+    abs = a_jump(a, 4, NULL);
+    a_alu_imm(a, 4, 2, rm_reg(H10), PAGE - 1);
+    a_patch(abs, a->p);
+    a_op(a, 0, 0x3b, 3, H10, rm_mem(H11, offsetof(Block, pc)));
+    hit = a_jump(a, 4, NULL);
+    a_patch(other, a->p);
+    a_mov(a, 3, H11, rm_mem(H11, offsetof(Block, next)));
+    a_jump(a, 16, loop);
+    a_patch(hit, a->p);
+    a_alu_imm(a, 7, 0, rm_mem(H11, offsetof(Block, crosses)), 0);
+    slow[1] = a_jump(a, 5, NULL);
+}
+
+/* tcg_jc_put() for a page that is global or in a view that is not shared; and there it goes. */
+static void put_and_enter(Asm *a)
+{
+    uint8_t *global, *done, *listed;
+
+    hash_pc(a, 12, JC_N - 1);
+    a_op(a, 0, 0x0fab, 3, H10, rm_mem(H15, VIEW(fills[FILL_JC].listed))); /* bts */
+    listed = a_jump(a, 2, NULL);
+    a_mov(a, 2, H9, rm_mem(H15, VIEW(fills[FILL_JC].n)));
+    a_store(a, 1, rm_idx(H15, H9, 1, VIEW(fills[FILL_JC].used)), H10);
+    a_alu_imm(a, 0, 2, rm_mem(H15, VIEW(fills[FILL_JC].n)), 1);
+    a_patch(listed, a->p);
+    a_alu_imm(a, 7, 0, ENV(jit.save[0]), 0);
+    global = a_jump(a, 5, NULL);
+    a_op(a, 0, 0x0fb3, 3, H10, rm_mem(H15, VIEW(fills[FILL_JC].global))); /* btr */
+    done = a_jump(a, 16, NULL);
+    a_patch(global, a->p);
+    a_op(a, 0, 0x0fab, 3, H10, rm_mem(H15, VIEW(fills[FILL_JC].global))); /* bts */
+    a_patch(done, a->p);
+    shift(a, 4, 2, H10, 4);
+    a_store(a, 3, rm_idx(H15, H10, 0, VIEW(jc[0].blk)), H11);
+    a_mov(a, 3, H9, ENV(pc));
+    a_op(a, 0, 0x33, 3, H9, ENV(jc_key));
+    a_store(a, 3, rm_idx(H15, H10, 0, VIEW(jc[0].tag)), H9);
+    a_mov(a, 3, H9, ENV(pc));
+    a_alu_imm(a, 4, 3, rm_reg(H9), -(int64_t)PAGE);
+    a_store(a, 3, env_slot(V_PAGE), H9);
+    a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+}
+
+/*
+ * pc, to r9, of the exit that r11 names. It is linked, but the jump cache did not name that block: if it names another,
+ * the link is out of date.
+ */
+static void find_exit(Asm *a, uint8_t **slow)
+{
+    a_mov(a, 2, H10, rm_reg(H11));
+    a_alu_imm(a, 4, 2, rm_reg(H10), JIT_REASON);
+    a_alu_imm(a, 4, 3, rm_reg(H11), -(int64_t)(JIT_REASON + 1));
+    a_op(a, 0, 0x69, 2, H10, rm_reg(H10)); /* imul */
+    a_imm(a, sizeof(IrExit), 4);
+    a_mov(a, 3, H9, rm_idx(H11, H10, 0, offsetof(Block, slot) + offsetof(IrExit, pc)));
+    a_store(a, 3, ENV(pc), H9);
+    hash_pc(a, 12, JC_N - 1);
+    shift(a, 4, 2, H10, 4);
+    a_mov(a, 3, H11, rm_reg(H9));
+    a_op(a, 0, 0x33, 3, H11, ENV(jc_key));
+    a_op(a, 0, 0x3b, 3, H11, rm_idx(H15, H10, 0, VIEW(jc[0].tag)));
+    *slow = a_jump(a, 4, NULL);
+}
+
+/* Env.pc; r11: what to say if C has to do it. */
+static void make_find(Asm *a, CodeCache *c)
+{
+    uint8_t *slow[5], *known;
+
+    c->find_exit = a->p;
+    a_store(a, 3, ENV(jit.link), H11);
+    find_exit(a, slow + 4);
+    known = a_jump(a, 16, NULL);
+    c->find = a->p;
+    a_store(a, 3, ENV(jit.link), H11);
+    a_mov(a, 3, H9, ENV(pc));
+    a_patch(known, a->p);
+    find_page(a, slow);
+    find_block(a, slow + 2);
+    put_and_enter(a);
+    for (unsigned i = 0; i < 5; i++)
+        a_patch(slow[i], a->p);
+    a_mov(a, 3, H11, ENV(jit.link));
+    a_jump(a, 16, c->exit_link);
+}
+
+/* Go on at Env.pc: the view and the mode may be others. */
+static void make_leave(Asm *a, const uint8_t *exit, const uint8_t *find)
+{
+    uint8_t *out[3] = { NULL }, *asked;
 
     a_alu_imm(a, 7, 2, ENV(exit_req), 0);
-    out[0] = a_jump(a, 5, NULL);
+    asked = a_jump(a, 5, NULL);
     a_mov(a, 3, H9, ENV(pc));
-    t1_jc_probe(a, H9, H10, out + 1);
+    t1_jc_probe(a, H9, H10, out);
     a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
-    for (unsigned i = 0; i < 4; i++)
+    a_patch(asked, a->p);
+    a_const(a, H11, JIT_LOOKUP);
+    a_jump(a, 16, exit);
+    for (unsigned i = 0; i < 3; i++)
         if (out[i])
             a_patch(out[i], a->p);
     a_const(a, H11, JIT_LOOKUP);
-    a_jump(a, 16, exit);
+    a_jump(a, 16, find);
 }
 
 static const uint8_t *rx(const CodeCache *c, const uint8_t *p) { return c->rx + (p - c->rw); }
@@ -259,8 +402,9 @@ void jit_stubs(CodeCache *c)
     move_pinned(&a, true, ALL, 0);
     t1_fpu_store(&a, 0);
     a_jump(&a, 16, back);
+    make_find(&a, c);
     c->leave = a.p;
-    make_leave(&a, c->exit_link);
+    make_leave(&a, c->exit_link, c->find);
     c->no_code = rx(c, a.p); /* r11: a block that the interpreter runs */
     a_mov(&a, 3, H9, rm_mem(H11, offsetof(Block, pc)));
     a_store(&a, 3, ENV(pc), H9);

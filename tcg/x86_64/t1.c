@@ -27,11 +27,13 @@ void t1_set32(T1 *t, Rm m, uint32_t v)
     a_imm(&t->a, v, 4);
 }
 
-static void leave_for(T1 *t, unsigned why)
+static void leave_by(T1 *t, const uint8_t *stub, unsigned why)
 {
     a_const(&t->a, H11, (uint64_t)(uintptr_t)t->blk | why);
-    a_jump(&t->a, 16, t->code->exit_link);
+    a_jump(&t->a, 16, stub);
 }
+
+static void leave_for(T1 *t, unsigned why) { leave_by(t, t->code->exit_link, why); }
 
 void t1_here_and_now(T1 *t, unsigned r, uint64_t pc)
 {
@@ -52,7 +54,7 @@ static void far_exit(T1 *t, uint64_t pc)
         if (miss[i])
             a_patch(miss[i], t->a.p);
     a_store(&t->a, 3, ENV(pc), H9);
-    leave_for(t, JIT_LOOKUP);
+    leave_by(t, t->code->find, JIT_LOOKUP);
 }
 
 /*
@@ -171,7 +173,7 @@ static void emit_tail(T1 *t, Tail *k)
         break;
     case TAIL_BRIND:
         a_store(&t->a, 3, ENV(pc), k->addr);
-        leave_for(t, JIT_BRIND);
+        leave_by(t, t->code->find, JIT_BRIND);
         break;
     case TAIL_POLL: exit_fault(t, FAULT_POLL, t->b->pc); break;
     case TAIL_DATA: t1_data_tail(t, k); break;
@@ -367,10 +369,11 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
             a_patch(p + 1, target);
         return;
     }
-    if (block != (uintptr_t)to)
-        return; /* blocks lie above 4 GiB: not reached by a 32-bit compare */
+    if (block != (uintptr_t)to || !memcmp(p + 2, &block, 4))
+        return; /* blocks lie above 4 GiB: not reached by a 32-bit compare; or it is linked to this one */
     memcpy(p + 2, &block, 4);
     a_patch(p + 6 + 7 + 6 + 1, target);
+    a_patch(p + 6 + 7 + 6 + 5 + 6 + 1, c->find_exit); /* the view's jump cache does not name it: the page may be known */
 }
 
 void jit_link_careful(CodeCache *c, Block *b)
