@@ -48,22 +48,12 @@ bool o_object(App *a, const Option *o, const char *v, Error **err)
 
 static bool make_object(App *a, Opts *o, Error **err)
 {
-    g_autofree char *type = opts_take(o, "qom-type"), *id = opts_take(o, "id");
-    const ObjClass *c = type ? obj_class_find(type) : NULL;
-    Obj *folder = obj_container(&a->vm->root, "objects"), *made;
+    bool ok;
 
-    if (!c || !c->user_creatable) {
-        fail(err, "invalid object type: %s", type ? type : "(missing)");
-        return error_hint(err, "-object help lists them");
-    }
-    if (!id || !*id)
-        return fail(err, "the id is missing");
-    if (obj_child(folder, id))
-        return fail(err, "there is an object '%s' already", id);
     lock_take(&a->vm->lock);
-    made = obj_new(c, folder, id, o, err);
+    ok = obj_create(a->vm, o, err);
     lock_drop(&a->vm->lock);
-    return made;
+    return ok;
 }
 
 static bool is_filter(const Opts *o)

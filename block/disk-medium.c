@@ -169,9 +169,9 @@ bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err)
     Disk *d = vm_lookup(vm, "node", node_name);
 
     if (!d)
-        return fail(err, "failed to find node with node-name='%s'", node_name);
+        return fail(err, "Failed to find node with node-name='%s'", node_name);
     if (d->attached || d->node->refs > 1)
-        return fail(err, "node %s is in use", node_name);
+        return fail(err, "Node %s is in use", node_name);
     vm_unregister(vm, "node", node_name);
     disown(&vm->root, d);
     disk_free(d);

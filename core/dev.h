@@ -188,7 +188,8 @@ struct DevClass {
     char *(*state_key)(const Dev *d);     /* from topology; NULL: path below /machine */
     const char *category;                 /* "Network devices", "Storage devices", .. for -device help */
     bool no_user;                         /* not with -device */
-    bool hotplug;
+    bool hotplug;                         /* may come and go while the machine runs */
+    const char *inner;                    /* clients know a part of it as a device below, by this name; inherited */
     void (*pad)(void *instance);          /* set by DEVICE(): clears padding, for the coverage test */
 };
 
@@ -207,6 +208,11 @@ struct Dev {
     unsigned nout, depth /* entries: > 0 is busy */;
     uint8_t life;     /* LIFE_* */
     bool realized, settling, unsettled;
+    bool hot;         /* made while the machine runs */
+    bool asked;       /* the guest was asked to let go (dev_del) */
+    int64_t asked_until; /* CLOCK_VM: then it may be asked again */
+    Dev *host;        /* once unplugged: the device whose bus it was on, until this one is freed */
+    unsigned guests;  /* devices that were on its buses and are not freed yet */
     uint32_t errors;  /* guest_error rate limit */
     int64_t errors_since;
 };
@@ -247,7 +253,9 @@ Dev *dev_new(Vm *vm, const char *driver, const char *id, Bus *bus, Obj *parent, 
 /* dev_new with "key=value,.." text: machines and tests */
 Dev *dev_plug(Vm *vm, Bus *bus, const char *text, Error **err);
 bool dev_add(Vm *vm, Opts *o, Error **err);            /* -device / device_add, "driver" in o */
-bool dev_del(Vm *vm, Dev *d, Error **err);             /* asks; DEVICE_DELETED later */
+/* Ask the guest to let go; DEVICE_DELETED when it did. Buses without BusClass.ask: at once. */
+bool dev_del(Vm *vm, Dev *d, Error **err);
+void dev_asked_for(Dev *d, int64_t ns);                /* BusClass.ask: so long no second dev_del */
 void dev_unplug_now(Dev *d);                           /* unplugged -> drained -> freed; tests, surprise removal */
 static inline Vm *dev_vm(const Dev *d) { return d->obj.vm; }
 static inline int64_t clock_now(const Dev *d) { return vm_now(d->obj.vm); }
@@ -287,7 +295,11 @@ typedef struct BusClass {
     bool (*plug)(Bus *b, Dev *d, Error **err);   /* assigns the address; before DevClass.plug */
     void (*unplug)(Bus *b, Dev *d);
     char *(*address)(const Bus *b, const Dev *d); /* for info qtree; caller frees */
-    bool hotplug;
+    bool hotplug;      /* devices may come and go while the machine runs */
+    /* With hotplug; each may be NULL. */
+    bool (*fixed)(const Bus *b);                       /* not on this one */
+    void (*arrived)(Bus *b, Dev *d);                   /* plugged while the machine runs: the guest is told */
+    bool (*ask)(Bus *b, Dev *d, Error **err);          /* ask the guest to let go; then dev_unplug_now */
 } BusClass;
 struct Bus {
     Obj obj;           /* child of its controller; name "pci.0" */

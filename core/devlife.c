@@ -1,11 +1,4 @@
-/*
- * core/devlife.c - how devices come and go. VM lock.
- *
- *   new -> realized (LIVE) -> UNPLUGGED (regions, timers, wires off) -> DRAINED -> freed, DEVICE_DELETED
- *
- * Invariant: own() of a device releases only in the last step, when no request of it is in flight.
- */
-#include "core/api/qom.h"
+/* core/devlife.c - how devices come; how they go is devleave.c. VM lock. */
 #include "core/machine.h"
 #include "core/priv.h"
 
@@ -24,15 +17,6 @@ static bool dev_init(Obj *o, Error **err)
     return true;
 }
 
-static void leave_bus(Dev *d)
-{
-    Bus *b = d->bus;
-
-    if (b && g_ptr_array_remove(b->devs, d) && b->cls->unplug)
-        b->cls->unplug(b, d);
-    d->bus = NULL;
-}
-
 static void dev_fini(Obj *o)
 {
     Dev *d = (Dev *)o;
@@ -40,7 +24,7 @@ static void dev_fini(Obj *o)
     d->life = LIFE_DRAINED;
     core__timers_stop(d);
     core__state_free(d);
-    leave_bus(d);
+    core__leave_bus(d);
     g_free(d->regions);
     g_free(d->out);
     g_free(d->id);
@@ -98,6 +82,7 @@ static bool prepare(Obj *o, void *arg, Error **err)
     d->layout = core__layout(m->cls);
     d->id = g_strdup(m->id);
     d->bus = m->bus;
+    d->hot = o->vm->priv->started;
     d->dma = o->vm->mem;
     core__timers_init(d);
     core__reset_fields(d); /* init sees reset values */
@@ -164,14 +149,14 @@ static bool find_bus(Vm *vm, const DevClass *c, Bus **bus, Error **err)
     if (!*bus) {
         *bus = bus_find_type(vm, type);
         if (!*bus) {
-            fail(err, "no '%s' bus found for device '%s'", type, c->obj.name);
+            fail(err, "No '%s' bus found for device '%s'", type, c->obj.name);
             return error_hint(err, "this machine has no such bus, or all its places are taken");
         }
     }
     if (strcmp((*bus)->cls->type, type))
-        return fail(err, "device '%s' cannot go on a %s bus", c->obj.name, (*bus)->cls->type);
+        return fail(err, "Device '%s' can't go on %s bus", c->obj.name, (*bus)->cls->type);
     if ((*bus)->max && (*bus)->devs->len >= (*bus)->max)
-        return fail(err, "bus '%s' is full", (*bus)->obj.name);
+        return fail(err, "Bus '%s' is full", (*bus)->obj.name);
     return true;
 }
 
@@ -205,6 +190,8 @@ Dev *dev_new(Vm *vm, const char *driver, const char *id, Bus *bus, Obj *parent, 
     mem_begin(vm);
     d = build(vm, &m, parent ? parent : vm->unattached, props, err);
     mem_commit(vm);
+    if (d && vm->priv->started && d->bus && d->bus->cls->arrived)
+        d->bus->cls->arrived(d->bus, d);
     return d;
 }
 
@@ -213,15 +200,19 @@ static Dev *from_opts(Vm *vm, Bus *bus, Opts *o, Obj *parent, Error **err)
     g_autofree char *driver = opts_take(o, "driver"), *id = opts_take(o, "id"), *bus_name = opts_take(o, "bus");
 
     if (!driver) {
-        fail(err, "-device: the driver is missing");
+        fail(err, "Parameter 'driver' is missing");
         return NULL;
     }
     if (bus_name) {
         bus = bus_find(vm, bus_name);
         if (!bus) {
-            fail(err, "bus '%s' not found", bus_name);
+            fail(err, "Bus '%s' not found", bus_name);
             return NULL;
         }
+    }
+    if (id && vm->peripheral && obj_child(vm->peripheral, id)) {
+        fail(err, "Duplicate device ID '%s'", id);
+        return NULL;
     }
     if (!parent)
         parent = id ? vm->peripheral : vm->peripheral_anon;
@@ -235,90 +226,30 @@ Dev *dev_plug(Vm *vm, Bus *bus, const char *text, Error **err)
     return o ? from_opts(vm, bus, o, vm->unattached, err) : NULL;
 }
 
+static bool may_come(Vm *vm, const DevClass *c, const Opts *o, Error **err)
+{
+    const char *name = opts_peek(o, "bus");
+    Bus *bus = name ? bus_find(vm, name) : NULL;
+
+    if (c->no_user) {
+        fail(err, "Parameter 'driver' expects a pluggable device type");
+        return error_hint(err, "'%s' is part of machines and cannot be added", c->obj.name);
+    }
+    if (!vm->priv->started || (name && !bus))
+        return true;
+    if (!find_bus(vm, c, &bus, err))
+        return false;
+    if (bus && (c->hotplug || !bus->cls->hotplug) && !core__bus_takes(bus))
+        return fail(err, "Bus '%s' does not support hotplugging", bus->obj.name);
+    return c->hotplug || fail(err, "Device '%s' does not support hotplugging", c->obj.name);
+}
+
 bool dev_add(Vm *vm, Opts *o, Error **err)
 {
     const char *driver = opts_peek(o, "driver");
     const DevClass *c = driver ? dev_class_find(driver) : NULL;
 
-    if (c && c->no_user)
-        return fail(err, "'%s' is part of machines and cannot be added", driver);
-    if (c && vm->priv->started && !c->hotplug)
-        return fail(err, "device '%s' does not support hotplugging", driver);
+    if (c && !may_come(vm, c, o, err))
+        return false;
     return from_opts(vm, NULL, o, NULL, err) != NULL;
-}
-
-/* ---- leaving ---- */
-static void unplug_chain(const DevClass *c, Dev *d)
-{
-    for (; c; c = c->base)
-        if (c->unplug)
-            c->unplug(d);
-}
-
-static bool is_drained(const Dev *d)
-{
-    for (const DevClass *c = d->cls; c; c = c->base)
-        if (c->drained && !c->drained(d))
-            return false;
-    return d->depth == 0;
-}
-
-static void doors_off(Dev *d)
-{
-    Vm *vm = d->obj.vm;
-
-    unplug_chain(d->cls, d);
-    for (unsigned i = 0; i < d->nout; i++) {
-        irq_set(&d->out[i], false);
-        d->out[i].set = NULL;
-    }
-    core__timers_stop(d);
-    mem_begin(vm);
-    core__unmap_owned(&d->obj);
-    leave_bus(d);
-    mem_commit(vm);
-    d->life = LIFE_UNPLUGGED;
-}
-
-static void free_and_tell(Dev *d)
-{
-    Vm *vm = d->obj.vm;
-    g_autofree char *id = g_strdup(d->id), *path = obj_path(&d->obj);
-
-    d->life = LIFE_DRAINED;
-    obj_free(&d->obj);
-    event_device_deleted(vm, &(EventDeviceDeleted){ id, path });
-}
-
-static bool try_free(void *arg)
-{
-    Dev *d = arg;
-
-    if (!is_drained(d))
-        return true;
-    free_and_tell(d);
-    return false;
-}
-
-void dev_unplug_now(Dev *d)
-{
-    if (d->life != LIFE_LIVE)
-        return;
-    doors_off(d);
-    if (is_drained(d))
-        free_and_tell(d);
-    else
-        loop_after(d->obj.vm->loop, 1 * MS, try_free, d);
-}
-
-bool dev_del(Vm *vm, Dev *d, Error **err)
-{
-    if (!d->cls->hotplug)
-        return fail(err, "device '%s' does not support hotplugging", d->cls->obj.name);
-    if (d->bus && !d->bus->cls->hotplug)
-        return fail(err, "bus '%s' does not support hotplugging", d->bus->obj.name);
-    if (d->life != LIFE_LIVE)
-        return fail(err, "device '%s' is already leaving", d->id ? d->id : d->obj.name);
-    dev_unplug_now(d);
-    return true;
 }

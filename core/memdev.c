@@ -126,6 +126,8 @@ RamBlock *memdev_take(Vm *vm, const char *id, uint64_t bytes, Error **err)
     return d->ram;
 }
 
+static bool in_use(const Obj *o) { return ((const MemDev *)(const void *)o)->taken; }
+
 /* clang-format off */
 #define COMMON                                                                                                              \
     PROP_SIZE(MemDev, size, "size", 0, "bytes"), PROP(MemDev, prealloc, "prealloc", false, "take the memory at once"),      \
@@ -141,11 +143,11 @@ static const Prop file_props[] = {
     PROP(MemDev, readonly, "readonly", false, "must be off"),
 };
 static const ObjClass memory_ram = { .name = "memory-backend-ram", .desc = "guest memory", .size = sizeof(MemDev), .props = TABLE(ram_props),
-    .init = init_memfd, .fini = fini, .user_creatable = true };
+    .init = init_memfd, .fini = fini, .user_creatable = true, .in_use = in_use };
 static const ObjClass memory_memfd = { .name = "memory-backend-memfd", .desc = "guest memory in a memfd", .size = sizeof(MemDev),
-    .props = TABLE(memfd_props), .init = init_memfd, .fini = fini, .user_creatable = true };
+    .props = TABLE(memfd_props), .init = init_memfd, .fini = fini, .user_creatable = true, .in_use = in_use };
 static const ObjClass memory_file = { .name = "memory-backend-file", .desc = "guest memory in a file", .size = sizeof(MemDev),
-    .props = TABLE(file_props), .init = init_file, .fini = fini, .user_creatable = true };
+    .props = TABLE(file_props), .init = init_file, .fini = fini, .user_creatable = true, .in_use = in_use };
 OBJECT(memory_ram);
 OBJECT(memory_memfd);
 OBJECT(memory_file);

@@ -66,6 +66,7 @@ typedef struct ObjClass {
     bool (*init)(Obj *o, Error **err); /* parent's first; properties are set already */
     void (*fini)(Obj *o);              /* own class first; rarely needed: prefer own() */
     bool user_creatable;               /* -object */
+    bool (*in_use)(const Obj *o);      /* object-del refuses; what devices link to is known without */
 } ObjClass;
 /* Classes are found through a linker section. Devices register with DEVICE() (core/dev.h). */
 #define OBJECT(c)                                                                                  \
@@ -83,6 +84,8 @@ struct Obj {
  * everything unwound. parent may be NULL (a root). name: "edu0"; NULL: "device[N]" is chosen.
  * `props` may be NULL; not consumed. */
 Obj *obj_new(const ObjClass *cls, Obj *parent, const char *name, Opts *props, Error **err);
+/* -object, object-add: "qom-type" and "id" in o, below /objects. */
+bool obj_create(Vm *vm, Opts *o, Error **err);
 void obj_free(Obj *o); /* children newest first, then fini, then its scope */
 void *own(Obj *o, void *p, void (*release)(void *)); /* returns p; NULL is not recorded */
 int own_fd(Obj *o, int fd);                          /* returns fd; -1 is not recorded */

@@ -89,6 +89,9 @@ void core__scope_foreach(Obj *o, void (*release)(void *), void (*fn)(void *p));
 void core__retire(void *p); /* g_free once no reader is left */
 bool core__is_dev(const ObjClass *c);
 bool core__is_bus(Vm *vm, const Obj *o);
+bool core__bus_takes(const Bus *b); /* devices while the machine runs */
+void core__leave_bus(Dev *d);
+void core__drop_asked(Vm *vm); /* after a reset nobody is left who could refuse: what was to go goes */
 bool core__dev_may_enter(Dev *d); /* else busy or gone: guest_error said so */
 void core__prop_defaults(Obj *o);
 void core__prop_release(Obj *o);

@@ -116,7 +116,7 @@ static bool set_link(Obj *o, void **at, const Prop *p, const char *text, Error *
     if (*text) {
         to = o->vm ? vm_lookup(o->vm, p->space, text) : NULL;
         if (!to) {
-            fail(err, "there is no %s '%s'", p->space, text);
+            fail(err, "Property '%s.%s' can't find value '%s'", o->cls->name, p->name, text);
             return error_hint(err, "define it first: -%s .., id=%s", p->space, text);
         }
     }
@@ -181,10 +181,12 @@ static bool set_named(Obj *o, const char *name, const char *text, Error **err)
     Error *why = NULL;
 
     if (!p) {
-        fail(err, "%s has no property '%s'", o->cls->name, name);
+        fail(err, "Property '%s.%s' not found", o->cls->name, name);
         error_hint(err, "'%s,help' lists what it has", o->cls->name);
         return false;
     }
+    if (p->kind == P_LINK)
+        return set_link(o, field(o, p), p, text ? text : "", err);
     if (set_text(o, p, text ? text : "", &why))
         return true;
     return fail_because(err, why, "%s: property '%s'", o->cls->name, name);
@@ -310,7 +312,7 @@ char *obj_prop_get(Obj *o, const char *name, Error **err)
     const Prop *p = obj_prop_find(o->cls, name);
 
     if (!p) {
-        fail(err, "%s has no property '%s'", o->cls->name, name);
+        fail(err, "Property '%s.%s' not found", o->cls->name, name);
         return NULL;
     }
     return get_text(o, p);

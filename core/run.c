@@ -72,6 +72,7 @@ void vm_reset(Vm *vm, Cause c)
     }
     if (c != CAUSE_NONE)
         event_reset(vm, &(EventReset){ c >= CAUSE_GUEST_SHUTDOWN, c });
+    core__drop_asked(vm);
     lock_drop(&vm->lock);
 }
 

@@ -4,6 +4,8 @@
 #include "hw/fw/fw.h"
 
 void fw__dsdt(GByteArray *a, const FwPlatform *p); /* the AML only */
+void fw__hotplug(GByteArray *a, const FwPlatform *p); /* in the scope of the PCI root: registers, slots, who is told */
+void fw__hotplug_event(GByteArray *a, const FwPlatform *p); /* its general purpose event */
 uint16_t fw__pm_base(const FwPlatform *p);         /* what the chipset decodes now, else where we shall put it */
 uint64_t fw__ecam(const FwPlatform *p);
 void fw__bootorder(const FwPlatform *p); /* sets the file */

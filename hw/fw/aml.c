@@ -219,6 +219,26 @@ void aml_create_dword(Aml *a, unsigned arg, uint64_t at, const char *name)
     aml_path(a, name);
 }
 
+void aml_mutex(Aml *a, const char *name)
+{
+    aml_op(a, 0x5b01);
+    aml_path(a, name);
+    u8(a, 0); /* level */
+}
+
+void aml_acquire(Aml *a, const char *mutex)
+{
+    aml_op(a, 0x5b23);
+    aml_path(a, mutex);
+    le(a, 2, 0xffff);
+}
+
+void aml_release(Aml *a, const char *mutex)
+{
+    aml_op(a, 0x5b27);
+    aml_path(a, mutex);
+}
+
 /* ---- resources ---- */
 void aml_crs_io(Aml *a, uint16_t at, uint16_t len)
 {

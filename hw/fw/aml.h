@@ -28,8 +28,11 @@ void aml_region(Aml *a, const char *name, uint8_t space, uint64_t at, uint64_t l
 void aml_arg(Aml *a, unsigned n);
 void aml_local(Aml *a, unsigned n);
 void aml_create_dword(Aml *a, unsigned arg, uint64_t at, const char *name);
+void aml_mutex(Aml *a, const char *name);
+void aml_acquire(Aml *a, const char *mutex); /* waits for ever */
+void aml_release(Aml *a, const char *mutex);
 enum { AML_STORE = 0x70, AML_AND = 0x7b, AML_OR = 0x7d, AML_RETURN = 0xa4, AML_EQUAL = 0x93, AML_NOT_L = 0x92, AML_ONES = 0xff,
-       AML_SIZEOF = 0x87, AML_NOTIFY = 0x86, AML_TO_UUID = 0 };
+       AML_SIZEOF = 0x87, AML_NOTIFY = 0x86, AML_SHIFT_LEFT = 0x79, AML_TO_UUID = 0 };
 enum { AML_MEMORY = 0, AML_IO = 1, AML_PCI = 2 };
 /* Resource descriptors (chapter 6.4), between aml_buffer and aml_end_crs. */
 void aml_crs_io(Aml *a, uint16_t at, uint16_t len);

@@ -5,6 +5,7 @@
  */
 #include "hw/fw/acpi-priv.h"
 #include "hw/fw/aml.h"
+#include "hw/isa/acpihp.h"
 
 static void name_int(Aml *a, const char *n, uint64_t v)
 {
@@ -247,8 +248,8 @@ static void windows(Aml *a, const FwPlatform *p)
     aml_crs_end(a, b);
 }
 
-/* Grants native hot plug, PME, AER and capability control to whoever knows the PCI UUID. */
-static void osc(Aml *a)
+/* Grants PME, AER and capability control, and native hot-plug where ACPI does not do it, to whoever knows the PCI UUID. */
+static void osc(Aml *a, const FwPlatform *p)
 {
     static const uint8_t uuid[] = { 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66 };
     guint m = aml_method(a, "_OSC", 4, true), w, b;
@@ -263,7 +264,7 @@ static void osc(Aml *a)
     aml_create_dword(a, 3, 8, "CDW3");
     aml_op(a, AML_AND);
     aml_path(a, "CDW3");
-    aml_int(a, 0x1f);
+    aml_int(a, p->hotplug_port ? 0x1e : 0x1f); /* bit 0: native hot-plug */
     aml_path(a, "CDW3");
     aml_close(a, w);
     w = aml_else(a);
@@ -357,6 +358,10 @@ static void board(Aml *a, const FwPlatform *p)
     aml_name(a, "_CRS");
     b = aml_buffer(a);
     aml_crs_io(a, fw__pm_base(p), p->q35 ? 0x80 : 0x40);
+    if (p->gpe0)
+        aml_crs_io(a, p->gpe0, p->gpe0_len);
+    if (p->hotplug_port)
+        aml_crs_io(a, p->hotplug_port, ACPIHP_PORTS);
     if (p->q35 && fw__ecam(p))
         aml_crs_memory(a, (uint32_t)fw__ecam(p), 256 * MiB, true);
     aml_crs_end(a, b);
@@ -371,7 +376,7 @@ static void pci_root(Aml *a, const FwPlatform *p)
     if (p->q35) {
         aml_name(a, "_CID");
         aml_eisaid(a, "PNP0A03");
-        osc(a);
+        osc(a, p);
     }
     name_int(a, "_ADR", 0);
     name_int(a, "_BBN", 0);
@@ -379,6 +384,7 @@ static void pci_root(Aml *a, const FwPlatform *p)
     windows(a, p);
     prt(a, p);
     isa_bridge(a, p);
+    fw__hotplug(a, p);
     aml_close(a, d);
 }
 
@@ -426,6 +432,7 @@ void fw__dsdt(Aml *a, const FwPlatform *p)
         hpet(a);
     processors(a, p);
     aml_close(a, s);
+    fw__hotplug_event(a, p);
     if (p->s3)
         sleep_state(a, "\\_S3_", 1);
     if (p->s4)

@@ -51,6 +51,7 @@ typedef struct FwPlatform {
     uint64_t hole64, hole64_len;
     uint16_t gpe0;         /* absolute port; 0: at pm_base + 0x20 (q35) */
     uint8_t gpe0_len;      /* 0: no GPE block */
+    uint16_t hotplug_port; /* PCI hot-plug registers; 0: not by ACPI */
     uint8_t acpi_enable, acpi_disable; /* values for SMI_CMD 0xb2; both 0: always in ACPI mode */
     bool hpet, irq0_override, reset_cf9, i8042, fdc, rtc;
     bool s3, s4;

@@ -35,6 +35,8 @@ static bool sci(const Ich9 *s)
     return pm_sci(&s->pm.pci.dev) || (s->pm.cnt & PM_SCI_EN && s->gpe_sts & s->gpe_en);
 }
 
+static void raise_gpe(Dev *d, uint16_t events) { ICH9(d)->gpe_sts |= events; }
+
 /* SCI_IRQ_SEL: 9, 10, 11, then 20 and 21. */
 static unsigned sci_line(const Ich9 *s)
 {
@@ -102,6 +104,16 @@ static void smi_en_w(Dev *d, uint64_t old)
         s->smi_en = (s->smi_en & ~(uint32_t)GBL_SMI_EN) | (old & GBL_SMI_EN);
 }
 
+/* The root bus itself takes nothing while the machine runs. */
+bool ich9_acpi_hotplug(Dev *d, PciBus *root)
+{
+    if (!PM(d)->hp_bridges)
+        return false;
+    root->adopt = pm_take_bus;
+    root->adopt_self = d;
+    return true;
+}
+
 uint8_t *ich9_smi_requested(Dev *d) { return ICH9(d)->asked; }
 uint64_t ich9_smi_features(const Dev *d) { return ICH9(d)->granted; }
 
@@ -164,6 +176,9 @@ static bool init(Obj *o, Error **err)
     le32_store(w + RCBA, 0xffffc001);
     ICH9(o)->rcba = dev_region(d, 2);
     region_map(o->vm->sysports, 0xb2, dev_region(d, 1), 0);
+    PM(o)->raise_gpe = raise_gpe;
+    if (PM(o)->hp_bridges)
+        region_map(o->vm->sysports, ICH9_HOTPLUG_PORT, dev_region(d, 3), 0);
     return true;
 }
 
@@ -194,18 +209,20 @@ static const Reg rcba_regs[] = {
     ROUTE(0, "D31IR", 0x3140), ROUTE(1, "D29IR", 0x3144), ROUTE(2, "D28IR", 0x3146), ROUTE(3, "D27IR", 0x3148),
     ROUTE(4, "D26IR", 0x314c), ROUTE(5, "D25IR", 0x3150),
 };
+static const Reg hp_regs[] = { HP_ROWS };
 static const Bank banks[] = {
     { "ich9-pm", 128, TABLE(pm_regs), .quiet = true }, { "apm-io", 2, TABLE(apm_regs) },
     { "lpc-rcrb-mmio", 0x4000, TABLE(rcba_regs), .quiet = true },
+    { "acpi-pci-hotplug", ACPIHP_PORTS, TABLE(hp_regs), .quiet = true },
 };
 static const Field state[] = {
     BYTES(Ich9, asked), FIELD(Ich9, granted), FIELD(Ich9, pirq, .keep = true), TRANSIENT(Ich9, rcba, "wiring", .keep = true),
 };
-static const Prop props[] = { PROP(Ich9, smm, "smm-enabled", false, "the APM command raises an SMI") };
+static const Prop props[] = { PROP(Ich9, smm, "smm-enabled", false, "the APM command raises an SMI"), PROP_HP_BRIDGES };
 static const Out outs[] = { { "irq", .count = 16, .level_n = isa_line }, { "gsi", .count = PIRQS, .level_n = gsi_line }, { "smi" } };
 static const PciClass lpc = {
     PCI_DEVICE(Ich9, "ICH9-LPC", "ISA bridge"), .dev.base = &pm_base, .dev.no_user = true, .dev.obj.init = init,
-    .dev.obj.props = TABLE(props), .dev.state = TABLE(state), .dev.banks = banks, .dev.nbanks = 3,
+    .dev.obj.props = TABLE(props), .dev.state = TABLE(state), .dev.banks = banks, .dev.nbanks = G_N_ELEMENTS(banks),
     .dev.outs = outs, .dev.nouts = 3, .dev.on_reset = on_reset, .dev.loaded = remap, .config_written = written,
     .vendor = 0x8086, .device = 0x2918, .class_id = 0x060100, .revision = 2, .multifunction = 1,
 };

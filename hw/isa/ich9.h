@@ -3,6 +3,8 @@
 #define HW_ISA_ICH9_H
 #include "hw/pci/pci.h"
 
+enum { ICH9_HOTPLUG_PORT = 0x0cc0 };
+bool ich9_acpi_hotplug(Dev *lpc, PciBus *root); /* ports are served by ACPI; false: by themselves */
 enum { ICH9_ACPI_ENABLE = 0x02, ICH9_ACPI_DISABLE = 0x03 };
 void ich9_pirq(void *lpc, unsigned n, bool level);     /* PIRQ A..H: PciBus.set_irq */
 unsigned ich9_map_irq(PciDev *p, unsigned pin);        /* of a function on the root bus: PciBus.map_irq; irq_chip is the bridge */

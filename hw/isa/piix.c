@@ -1,8 +1,9 @@
 /*
  * hw/isa/piix.c - the PIIX3 ISA bridge (PIRQ routing) and the PIIX4 power management function.
  * Source: Intel 82371SB (PIIX3) 2.2, 2.5.4; 82371AB (PIIX4) section 7.
- * Left out: the reset control register (hw/pci/host.c decodes it), SMBus, APM timers, general purpose events, SMIs
- * other than by the APM command.
+ * The general purpose events are not where the PIIX4 has them but at AFE0, with PCI hot-plug at AE00, as clients know the
+ * machine. Left out: the reset control register (hw/pci/host.c decodes it), SMBus, APM timers, SMIs other than by the APM
+ * command.
  */
 #include "hw/isa/piix.h"
 #include "hw/isa/pm.h"
@@ -59,6 +60,8 @@ DEVICE_OF(Piix3, piix3, &piix3.dev);
 typedef struct Piix4 {
     PmDev pm;
     bool smm; /* property: software sets SMM up; else it is told that this was done */
+    bool hp_root; /* property */
+    uint16_t gpe_sts, gpe_en;
 } Piix4;
 #define PIIX4(d) ((Piix4 *)(void *)(d))
 enum { PMBASE = 0x40, PMREGMISC = 0x80, DEVACTB = 0x58, APMC_EN = 1 << 1 /* bit 25 */ };
@@ -91,6 +94,15 @@ static void apm_w(Dev *d, uint64_t old)
         irq_pulse(dev_out(d, "smi", 0));
 }
 
+static bool piix4_sci(const Dev *d)
+{
+    const Piix4 *s = (const Piix4 *)(const void *)d;
+
+    return pm_sci(d) || (s->pm.cnt & PM_SCI_EN && s->gpe_sts & s->gpe_en);
+}
+
+static void raise_gpe(Dev *d, uint16_t events) { PIIX4(d)->gpe_sts |= events; }
+
 static bool pm_init(Obj *o, Error **err)
 {
     uint8_t *w = PCI(o)->wmask;
@@ -99,7 +111,21 @@ static bool pm_init(Obj *o, Error **err)
     w[PMREGMISC] = 1;
     memset(w + DEVACTB, 0xff, 4);
     region_map(o->vm->sysports, 0xb2, dev_region((Dev *)o, 1), 0);
+    PM(o)->raise_gpe = raise_gpe;
+    region_map(o->vm->sysports, PIIX4_GPE_PORT, dev_region((Dev *)o, 2), 1);
+    region_map(o->vm->sysports, PIIX4_HOTPLUG_PORT, dev_region((Dev *)o, 3), 1);
     return true;
+}
+
+bool piix4_acpi_hotplug(Dev *d, PciBus *root)
+{
+    if (PIIX4(d)->hp_root)
+        pm_take_bus(d, root);
+    if (PM(d)->hp_bridges) {
+        root->adopt = pm_take_bus;
+        root->adopt_self = d;
+    }
+    return root->hotplug || root->adopt;
 }
 
 static void pm_reset(Dev *d)
@@ -112,12 +138,23 @@ static void pm_reset(Dev *d)
 /* clang-format off */
 static const Reg pm_regs[] = { PM1_ROWS(16) };
 static const Reg apm_regs[] = { APM_ROWS };
-static const Bank pm_banks[] = { { "acpi-pm", 64, TABLE(pm_regs), .quiet = true }, { "apm", 2, TABLE(apm_regs) } };
-static const Prop pm_props[] = { PROP(Piix4, smm, "smm-enabled", false, "the APM command raises an SMI") };
-static const Out pm_outs[] = { { "sci", pm_sci }, { "smi" } };
+static const Reg gpe_regs[] = {
+    { "GPE0_STS", 0, REG(Piix4, gpe_sts), .w1c = 0xffff, .doc = "general purpose events" },
+    { "GPE0_EN",  2, REG(Piix4, gpe_en), .rw = 0xffff, .doc = "those that raise the SCI" },
+};
+static const Reg hp_regs[] = { HP_ROWS };
+static const Bank pm_banks[] = {
+    { "acpi-pm", 64, TABLE(pm_regs), .quiet = true }, { "apm", 2, TABLE(apm_regs) },
+    { "acpi-gpe0", PIIX4_GPE_LEN, TABLE(gpe_regs) }, { "acpi-pci-hotplug", ACPIHP_PORTS, TABLE(hp_regs), .quiet = true },
+};
+static const Prop pm_props[] = {
+    PROP(Piix4, smm, "smm-enabled", false, "the APM command raises an SMI"), PROP_HP_BRIDGES,
+    PROP(Piix4, hp_root, "acpi-root-pci-hotplug", true, "hot-plug on the root bus by ACPI"),
+};
+static const Out pm_outs[] = { { "sci", piix4_sci }, { "smi" } };
 static const PciClass pm = {
     PCI_DEVICE(Piix4, "PIIX4_PM", "Power management"), .dev.base = &pm_base, .dev.no_user = true, .dev.obj.init = pm_init,
-    .dev.obj.props = TABLE(pm_props), .dev.banks = pm_banks, .dev.nbanks = 2, .dev.outs = pm_outs, .dev.nouts = 2,
+    .dev.obj.props = TABLE(pm_props), .dev.banks = pm_banks, .dev.nbanks = G_N_ELEMENTS(pm_banks), .dev.outs = pm_outs, .dev.nouts = 2,
     .dev.on_reset = pm_reset, .dev.loaded = map_ports, .config_written = pm_written,
     .vendor = 0x8086, .device = 0x7113, .class_id = 0x068000, .revision = 3, .irq_pin = 1,
 };

@@ -7,7 +7,16 @@ enum { PM_HZ = 3579545 };
 
 static uint64_t ticks(const PmDev *s) { return muldiv64((uint64_t)vm_now(dev_vm(&s->pci.dev)), PM_HZ, SEC); }
 uint64_t pm_timer(const Dev *d) { return ticks(PM(d)) & 0xffffff; }
-bool pm_sci(const Dev *d) { return PM(d)->cnt & PM_SCI_EN && PM(d)->sts & PM(d)->en & PM_EN_BITS; }
+bool pm_sci(const Dev *d)
+{
+    const PmDev *s = (const PmDev *)(const void *)d;
+
+    return s->cnt & PM_SCI_EN && s->sts & s->en & PM_EN_BITS;
+}
+
+unsigned pm_hp_selected(const Dev *d) { return acpihp_selected(&((const PmDev *)(const void *)d)->hp); }
+void pm_hp_eject(Dev *d, uint64_t val, unsigned lanes) { acpihp_eject(dev_vm(d), &PM(d)->hp, (uint32_t)val); }
+uint64_t pm_hp_removable(const Dev *d) { return acpihp_removable(dev_vm(d), &((const PmDev *)(const void *)d)->hp); }
 void pm_acpi_mode(PmDev *s, bool on) { s->cnt = (uint32_t)bits_put(s->cnt, 0, 1, on); }
 
 /* Bit 23 changes: the overflow status, only looked for while it is enabled. */
@@ -65,6 +74,7 @@ static void fini(Obj *o) { vm_unlisten(o->vm, &PM(o)->listener); }
 /* clang-format off */
 static const Field state[] = {
     FIELD(PmDev, cnt), TIMER(PmDev, overflow, overflowed, CLOCK_VM, MISSED_DROP),
+    STRUCT(PmDev, hp, &acpihp_fields), TRANSIENT(PmDev, raise_gpe, "of the class", .keep = true),
     TRANSIENT(PmDev, listener, "of the host", .keep = true),
 };
 const DevClass pm_base = {

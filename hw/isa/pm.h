@@ -4,7 +4,7 @@
  */
 #ifndef HW_ISA_PM_H
 #define HW_ISA_PM_H
-#include "hw/pci/pci.h"
+#include "hw/isa/acpihp.h"
 
 typedef struct PmDev {
     PciDev pci; /* first */
@@ -12,6 +12,9 @@ typedef struct PmDev {
     uint32_t cnt;
     uint8_t apm_cmd, apm_sts;
     Timer overflow;
+    void (*raise_gpe)(Dev *d, uint16_t events); /* of the class: its general purpose event registers */
+    AcpiHp hp;
+    bool hp_bridges;          /* property: buses behind bridges too */
     VmListener listener;
 } PmDev;
 #define PM(d) ((PmDev *)(void *)(d))
@@ -26,6 +29,13 @@ extern const DevClass pm_base;
       .doc = "sleep type and enable, SCI enable" },                                                                       \
     { "PM_TMR", 0x08, NOFIELD(4), .value = pm_timer, .doc = "3.58 MHz, 24 bits" }
 /* the class supplies apm_w: the commands of its FADT, its SMI */
+#define HP_ROWS ACPIHP_ROWS(PmDev, pm_hp_selected, pm_hp_eject, pm_hp_removable)
+unsigned pm_hp_selected(const Dev *d);
+void pm_hp_eject(Dev *d, uint64_t val, unsigned lanes);
+uint64_t pm_hp_removable(const Dev *d);
+#define PROP_HP_BRIDGES                                                                                                   \
+    PROP(PmDev, hp_bridges, "acpi-pci-hotplug-with-bridge-support", true, "hot-plug behind bridges by ACPI, not by the ports themselves")
+void pm_take_bus(void *pm, PciBus *b); /* serve its hot-plug; PciBus.adopt */
 #define APM_ROWS                                                                                                          \
     { "APMC", 0, REG(PmDev, apm_cmd), .rw = 0xff, .write = apm_w, .doc = "command" },                                     \
     { "APMS", 1, REG(PmDev, apm_sts), .rw = 0xff, .doc = "status" }

@@ -25,6 +25,7 @@ static bool bridges(Pc *m, Error **err)
     if (!m->pm)
         return false;
     m->isa_bridge = m->pm;
+    m->acpi_hotplug = ich9_acpi_hotplug(m->pm, m->bus);
     m->bus->map_irq = ich9_map_irq;
     m->bus->set_irq = ich9_pirq;
     m->bus->irq_chip = m->isa_bridge;
@@ -84,6 +85,7 @@ static void tell(Pc *m, FwPlatform *p)
     p->ecam = ECAM;
     p->ecam_now = ecam;
     p->gpe0_len = 16;
+    p->hotplug_port = m->acpi_hotplug ? ICH9_HOTPLUG_PORT : 0;
     p->acpi_enable = ICH9_ACPI_ENABLE;
     p->acpi_disable = ICH9_ACPI_DISABLE;
     p->isa_devfn = LPC_DEVFN;

@@ -32,6 +32,7 @@ struct Pc {
     bool hpet, acpi, i8042, vmport;
     bool firmware;   /* something is at the reset vector */
     bool hpet_on;
+    bool acpi_hotplug; /* of PCI devices, by ACPI */
     bool pit_held, tick[2]; /* the HPET replaces the PIT's line and the RTC's; what they drive meanwhile */
     uint8_t smm_prop;
     bool smm;

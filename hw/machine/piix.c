@@ -26,9 +26,11 @@ static bool bridges(Pc *m, Error **err)
         dev_wire(m->isa_bridge, "irq", n, m->ends[n][PCI_END]);
     m->isa = isa_bus_new(m->isa_bridge, vm->sysports, vm->sysmem, isa);
     m->pm = dev_plug(vm, &m->bus->bus, m->smm ? "PIIX4_PM,addr=1.3,smm-enabled=on" : "PIIX4_PM,addr=1.3,smm-enabled=off", err);
-    if (m->pm)
-        dev_wire(m->pm, "sci", 0, m->ends[9][SELF_END]);
-    return m->pm;
+    if (!m->pm)
+        return false;
+    dev_wire(m->pm, "sci", 0, m->ends[9][SELF_END]);
+    m->acpi_hotplug = piix4_acpi_hotplug(m->pm, m->bus);
+    return true;
 }
 
 static bool storage(Pc *m, Error **err)
@@ -57,6 +59,9 @@ static void tell(Pc *m, FwPlatform *p)
     p->pm_base_now = pm_base;
     p->acpi_enable = PIIX4_ACPI_ENABLE;
     p->acpi_disable = PIIX4_ACPI_DISABLE;
+    p->gpe0 = PIIX4_GPE_PORT;
+    p->gpe0_len = PIIX4_GPE_LEN;
+    p->hotplug_port = m->acpi_hotplug ? PIIX4_HOTPLUG_PORT : 0;
     p->pm_devfn = 0x0b;
     p->isa_devfn = 0x08;
 }

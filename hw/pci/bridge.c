@@ -2,21 +2,27 @@
  * hw/pci/bridge.c - PCI-to-PCI bridges: pcie-root-port, pcie-pci-bridge, pci-bridge. Sources: PCI-to-PCI Bridge 1.2 chapter 3
  * (windows, bus numbers, VGA enable), PCI Express 4.0 section 7.5.3 (capability; hw/pci/pci.c makes it).
  * Windows are views of the secondary bus's own memory and I/O spaces in the primary's.
- * Left out: hot-plug (the slot says so), secondary bus reset, AER, ISA enable, subtractive decode.
+ * Hot-plug of root ports is slot.c. Left out: AER, ISA enable, subtractive decode, the standard hot-plug controller.
  */
 #include "hw/pci/priv.h"
 
 enum { COMMAND = 0x04, SECONDARY = 0x19, SUBORDINATE = 0x1a, IO_BASE = 0x1c, SEC_STATUS = 0x1e, MEM_BASE = 0x20, PREF_BASE = 0x24,
-       PREF_UPPER = 0x28, CONTROL = 0x3e, VGA_ENABLE = 1 << 3 };
+       PREF_UPPER = 0x28, CONTROL = 0x3e, VGA_ENABLE = 1 << 3, BUS_RESET = 1 << 6 };
 enum { WIN_IO, WIN_MEM, WIN_PREF, WIN_VGA_MEM, WIN_VGA_IO0, WIN_VGA_IO1, WINDOWS };
 
 typedef struct Bridge {
     PciDev pci;
     Region *mem, *io, *win[WINDOWS];
+    bool in_reset;
 } Bridge;
 typedef struct RootPort {
     Bridge bridge;
-    uint32_t port, chassis, slot;
+    uint8_t port, chassis;
+    uint16_t slot;
+    bool hotplug, power; /* properties */
+    uint16_t slot_ctl;   /* as last written */
+    uint64_t reserve[4]; /* io, mem, pref32, pref64: bytes that firmware should leave; ~0: as it likes */
+    uint32_t bus_reserve;
 } RootPort;
 typedef struct PciPci {
     Bridge bridge;
@@ -83,7 +89,27 @@ static void update(Dev *d)
     update_windows(b);
 }
 
-static void written(PciDev *p, unsigned off, unsigned size) { update(&p->dev); }
+static void reset_behind(PciBus *b)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(b->slot); i++)
+        if (b->slot[i] && !b->slot[i]->dev.depth) { /* not who asked for it, by DMA */
+            if (b->slot[i]->behind)
+                reset_behind(b->slot[i]->behind); /* depth: of the tree */
+            dev_reset(&b->slot[i]->dev);
+        }
+}
+
+/* The secondary bus is in reset while the bit is set; here: it goes through one when it is set. */
+static void written(PciDev *p, unsigned off, unsigned size)
+{
+    Bridge *b = BRIDGE(p);
+    bool reset = p->config[CONTROL] & BUS_RESET;
+
+    if (reset && !b->in_reset)
+        reset_behind(p->behind);
+    b->in_reset = reset;
+    update(&p->dev);
+}
 
 static char *bus_name(const Dev *d, bool express)
 {
@@ -155,39 +181,112 @@ static void on_reset(Dev *d)
     update(d);
 }
 
+/* What a bridge that is there from the start can leave to the root's hot-plug controller. */
+static void offer(PciDev *p)
+{
+    PciBus *root = p->pbus;
+
+    while (root->bridge) /* depth of the tree */
+        root = root->bridge->pbus;
+    if (root->adopt && !p->dev.hot)
+        root->adopt(root->adopt_self, p->behind);
+}
+
+static bool plug_and_offer(Dev *d, Error **err)
+{
+    if (!plug(d, err))
+        return false;
+    offer(PCI(d));
+    return true;
+}
+
+static bool reserves(const RootPort *r)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(r->reserve); i++)
+        if (r->reserve[i] != UINT64_MAX)
+            return true;
+    return r->bus_reserve != UINT32_MAX;
+}
+
+/* The capability by which QEMU's ports tell firmware what to keep free (the project's docs/pcie_pci_bridge): vendor-specific,
+ * type 1; ~0: nothing is said. */
+static void add_reserves(RootPort *r)
+{
+    PciDev *p = &r->bridge.pci;
+    uint8_t *c = p->config + pci_add_cap(p, 0x09, 32);
+
+    c[2] = 32;
+    c[3] = 1;
+    le32_store(c + 4, r->bus_reserve);
+    le64_store(c + 8, r->reserve[0]);
+    le32_store(c + 16, (uint32_t)r->reserve[1]);
+    le32_store(c + 20, (uint32_t)r->reserve[2]);
+    le64_store(c + 24, r->reserve[3]);
+}
+
 static bool port_plug(Dev *d, Error **err)
 {
-    const RootPort *r = (const RootPort *)(const void *)d;
-    uint8_t *c = PCI(d)->config + pci__cap_find(PCI(d), 0x10);
+    RootPort *r = (RootPort *)(void *)d;
 
     if (!PCI(d)->pbus->express)
         return fail(err, "pcie-root-port: bus %s is not PCI Express", d->bus->obj.name);
-    if (r->port > 0xff || r->slot > 0x1fff)
-        return fail(err, "pcie-root-port: port is at most 255, slot at most 8191");
-    c[0x0f] = (uint8_t)r->port;            /* of the link capabilities */
-    le32_store(c + 0x14, r->slot << 19);   /* of the slot's */
-    return plug(d, err);
+    if (r->slot > 0x1fff)
+        return fail(err, "pcie-root-port: slot is at most 8191");
+    PCI(d)->config[pci__cap_find(PCI(d), 0x10) + 0x0f] = r->port; /* of the link capabilities */
+    if (!plug(d, err))
+        return false;
+    if (reserves(r))
+        add_reserves(r);
+    if (r->hotplug)
+        offer(PCI(d));
+    pci__slot_init(PCI(d), r->slot, r->hotplug, r->power);
+    return true;
+}
+
+static void port_written(PciDev *p, unsigned off, unsigned size)
+{
+    written(p, off, size);
+    pci__slot_written(p, off, size, &((RootPort *)(void *)p)->slot_ctl);
+}
+
+static void port_reset(Dev *d)
+{
+    on_reset(d);
+    pci__slot_reset(PCI(d), &((RootPort *)(void *)d)->slot_ctl);
 }
 
 /* clang-format off */
 #define WIRED(m) TRANSIENT(Bridge, m, "wiring", .keep = true)
-static const Field state[] = { WIRED(mem), WIRED(io), WIRED(win) };
+#define STATE WIRED(mem), WIRED(io), WIRED(win), FIELD(Bridge, in_reset)
+static const Field state[] = { STATE };
+static const Field port_state[] = { STATE, FIELD(RootPort, slot_ctl) };
+#define RESERVE(i, n, d) \
+    { .name = (n), .at = offsetof(RootPort, reserve[i]), .size = 8, .kind = P_SIZE, .def = UINT64_MAX, .doc = (d) }
 static const Prop root_port_props[] = {
     PROP(RootPort, port, "port", 0, "number of the port"),
     PROP(RootPort, chassis, "chassis", 0, "number of the chassis (software does not see it)"),
     PROP(RootPort, slot, "slot", 0, "number of the slot"),
+    PROP(RootPort, hotplug, "hotplug", true, "devices may come and go"),
+    PROP(RootPort, power, "power_controller_present", true, "the guest can switch the slot off"),
+    PROP(RootPort, bus_reserve, "bus-reserve", UINT32_MAX, "bus numbers for firmware to keep free behind it"),
+    RESERVE(0, "io-reserve", "bytes of ports for firmware to keep free"),
+    RESERVE(1, "mem-reserve", "bytes of memory for firmware to keep free"),
+    RESERVE(2, "pref32-reserve", "bytes of prefetchable memory below 4 GiB for firmware to keep free"),
+    RESERVE(3, "pref64-reserve", "bytes of prefetchable memory for firmware to keep free"),
 };
+static const Out port_outs[] = { { "intx", pci__slot_interrupt } };
 static const Prop pci_pci_props[] = { PROP(PciPci, chassis_nr, "chassis_nr", 0, "number of the chassis (software does not see it)") };
 #define BRIDGE_CLASS(T, n, d, p, dev_id, exp, ...)                                                                        \
     { PCI_DEVICE(T, n, d), .dev.obj.init = init, .dev.plug = p, .dev.unplug = unplug, .dev.on_reset = on_reset,           \
-      .dev.loaded = update, .dev.state = TABLE(state), .dev.category = "Controller/Bridge/Hub devices", .header = 1,      \
+      .dev.loaded = update, .dev.hotplug = true, .dev.state = TABLE(state), .dev.category = "Controller/Bridge/Hub devices", .header = 1,      \
       .config_written = written, .vendor = 0x1b36, .device = (dev_id), .class_id = 0x060400, .irq_pin = 1,                \
       .msi_vectors = 1, .express = (exp), __VA_ARGS__ }
 static const PciClass root_port = BRIDGE_CLASS(RootPort, "pcie-root-port", "PCI Express root port", port_plug, 0x000c, PCIE_ROOT_PORT,
-    .dev.obj.props = TABLE(root_port_props));
+    .dev.obj.props = TABLE(root_port_props), .dev.outs = port_outs, .dev.nouts = 1, .dev.on_reset = port_reset, .dev.state = TABLE(port_state),
+    .config_written = port_written);
 DEVICE_OF(RootPort, root_port, &root_port.dev);
-static const PciClass pcie_pci = BRIDGE_CLASS(Bridge, "pcie-pci-bridge", "PCI Express to PCI bridge", plug, 0x000e, PCIE_PCI_BRIDGE);
+static const PciClass pcie_pci = BRIDGE_CLASS(Bridge, "pcie-pci-bridge", "PCI Express to PCI bridge", plug_and_offer, 0x000e, PCIE_PCI_BRIDGE);
 DEVICE_OF(Bridge, pcie_pci, &pcie_pci.dev);
-static const PciClass pci_pci = BRIDGE_CLASS(PciPci, "pci-bridge", "PCI to PCI bridge", plug, 0x0001, 0, .dev.obj.props = TABLE(pci_pci_props));
+static const PciClass pci_pci = BRIDGE_CLASS(PciPci, "pci-bridge", "PCI to PCI bridge", plug_and_offer, 0x0001, 0, .dev.obj.props = TABLE(pci_pci_props));
 DEVICE_OF(PciPci, pci_pci, &pci_pci.dev);
 /* clang-format on */

@@ -175,10 +175,8 @@ static void add_express(PciDev *p, unsigned type)
     le16_store(f + 0x12, port ? 0x0204 : 0x0011);
     le16_store(w + 0x28, 0x041f);
     le32_store(f + 0x2c, port ? 0x1e : 0x02);
-    if (!port)
-        return;
-    le16_store(w + 0x18, 0x03c0);
-    le16_store(w + 0x1c, 0x0007);
+    if (port)
+        le16_store(w + 0x1c, 0x0007);
 }
 
 static void add_msi(PciDev *p, unsigned vectors)
@@ -277,19 +275,39 @@ void pci_ecam_write(PciBus *root, uint32_t bdf, unsigned reg, uint32_t val, unsi
 }
 
 /* ---- life ---- */
+static bool in_use(const PciDev *p, const PciDev *by, Error **err)
+{
+    return fail(err, "PCI: slot %u function %u not available for %s, in use by %s,id=%s", p->devfn >> 3, p->devfn & 7, p->dev.cls->obj.name,
+                by->dev.cls->obj.name, by->dev.id ? by->dev.id : "(null)");
+}
+
+/* The guest has looked at the slot already. */
+static bool not_seen(const PciDev *p, const PciBus *b, unsigned slot, Error **err)
+{
+    return fail(err, "PCI: slot %u function 0 already occupied by %s, new func %s cannot be exposed to guest.", slot,
+                b->slot[slot * 8]->dev.cls->obj.name, p->dev.cls->obj.name);
+}
+
+/* The first free slot; on a port the one there is. */
+static bool choose_slot(PciDev *p, const PciBus *b, Error **err)
+{
+    for (unsigned slot = b->devfn_min / 8; slot < (b->one_slot ? 1u : 32u); slot++)
+        if (!b->slot[slot * 8]) {
+            p->devfn = (uint8_t)(slot * 8);
+            return true;
+        }
+    if (b->one_slot)
+        return not_seen(p, b, 0, err);
+    return fail(err, "PCI: no slot/function available for %s, all in use or reserved", p->dev.cls->obj.name);
+}
+
 static bool parse_addr(PciDev *p, PciBus *b, Error **err)
 {
     const char *t = p->addr_prop;
     unsigned slot, fn = 0;
 
-    if (!t) {
-        for (slot = b->devfn_min / 8; slot < (b->one_slot ? 1 : 32); slot++)
-            if (!b->slot[slot * 8]) {
-                p->devfn = (uint8_t)(slot * 8);
-                return true;
-            }
-        return fail(err, "no free slot on bus %s", b->bus.obj.name);
-    }
+    if (!t)
+        return choose_slot(p, b, err);
     if (sscanf(t, "%x.%x", &slot, &fn) < 1 || slot > 31 || fn > 7)
         return fail(err, "addr=%s: not a PCI address; want SLOT or SLOT.FUNCTION in hexadecimal", t);
     p->devfn = (uint8_t)(slot * 8 + fn);
@@ -298,8 +316,8 @@ static bool parse_addr(PciDev *p, PciBus *b, Error **err)
     if (p->devfn < b->devfn_min)
         return fail(err, "addr=%s: bus %s begins with slot %u", t, b->bus.obj.name, b->devfn_min / 8);
     if (b->slot[p->devfn])
-        return fail(err, "addr=%s: taken by %s", t, b->slot[p->devfn]->dev.cls->obj.name);
-    return true;
+        return in_use(p, b->slot[p->devfn], err);
+    return !p->dev.hot || !fn || !b->slot[slot * 8] || not_seen(p, b, slot, err);
 }
 
 static bool may_dma(const Dev *d) { return pci_bus_master((const PciDev *)(const void *)d); }
@@ -313,6 +331,8 @@ static bool bus_plug(Bus *bus, Dev *d, Error **err)
         return false;
     p->pbus = b;
     b->slot[p->devfn] = p;
+    if (b->one_slot)
+        pci__slot_look(b->bridge, 0);
     d->may_dma = may_dma;
     d->requester = (uint16_t)((b->number << 8 | p->devfn) + 1);
     return true;
@@ -327,9 +347,46 @@ static void bus_unplug(Bus *bus, Dev *d)
     for (unsigned n = 0; n < 6; n++)
         if (p->bar[n])
             region_unmap(p->bar[n]);
-    if (b->slot[p->devfn] == p)
+    if (b->slot[p->devfn] == p) {
         b->slot[p->devfn] = NULL;
+        if (b->one_slot && b->bridge)
+            pci__slot_look(b->bridge, 0);
+        if (b->hotplug && b->hotplug->left)
+            b->hotplug->left(b->hotplug_self, p);
+    }
     p->pbus = NULL;
+}
+
+static bool bus_fixed(const Bus *bus) { return !((const PciBus *)(const void *)bus)->hotplug; }
+
+static void bus_arrived(Bus *bus, Dev *d)
+{
+    PciBus *b = (PciBus *)(void *)bus;
+
+    if (!(PCI(d)->devfn & 7))
+        b->hotplug->came(b->hotplug_self, PCI(d));
+}
+
+static bool bus_ask(Bus *bus, Dev *d, Error **err)
+{
+    PciBus *b = (PciBus *)(void *)bus;
+
+    return b->hotplug->ask(b->hotplug_self, PCI(d), err);
+}
+
+bool pci_eject(PciBus *b, unsigned slot)
+{
+    bool any = false;
+
+    for (unsigned fn = 8; fn-- > 0;) {
+        PciDev *p = b->slot[(slot & 31) * 8 + fn];
+
+        if (p && p->dev.cls->hotplug) {
+            dev_unplug_now(&p->dev);
+            any = true;
+        }
+    }
+    return any;
 }
 
 static char *bus_address(const Bus *b, const Dev *d)
@@ -339,10 +396,11 @@ static char *bus_address(const Bus *b, const Dev *d)
     return g_strdup_printf("%02x.%x", p->devfn >> 3, p->devfn & 7);
 }
 
+#define HOTPLUG .hotplug = true, .fixed = bus_fixed, .arrived = bus_arrived, .ask = bus_ask
 static const BusClass pci_bus_class = { .obj = { .name = "PCI", .desc = "PCI bus", .size = sizeof(PciBus) }, .type = "PCI",
-                                        .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, .hotplug = true };
+                                        .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, HOTPLUG };
 static const BusClass pcie_bus_class = { .obj = { .name = "PCIE", .desc = "PCI Express bus", .size = sizeof(PciBus) }, .type = "PCI",
-                                         .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, .hotplug = true };
+                                         .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, HOTPLUG };
 
 PciBus *pci_bus_new(Dev *host, const char *name, bool express, Region *mem, Region *io)
 {

@@ -77,6 +77,15 @@ bool pci_is_express(const PciDev *p); /* has 4 KiB of configuration space */
 uint32_t pci_config_read(PciDev *p, unsigned off, unsigned size);
 void pci_config_write(PciDev *p, unsigned off, uint32_t val, unsigned size);
 
+/* How functions come to a bus while the machine runs, and how the guest is asked to let go of them. Function 0 stands for
+ * its slot. */
+typedef struct PciHotplug {
+    void (*came)(void *self, PciDev *p);
+    bool (*ask)(void *self, PciDev *p, Error **err); /* then dev_asked_for, and dev_unplug_now when the guest did */
+    void (*left)(void *self, PciDev *p);             /* its place is free, for whatever reason; or NULL */
+} PciHotplug;
+bool pci_eject(PciBus *b, unsigned slot); /* all functions that can leave; false: there are none */
+
 struct PciBus {
     Bus bus;           /* name "pci.0" or "pcie.0", type "PCI" */
     PciDev *slot[256];
@@ -91,6 +100,12 @@ struct PciBus {
     unsigned irq_count[8];
     uint8_t devfn_min;
     bool one_slot;     /* below an express port */
+    const PciHotplug *hotplug; /* NULL: nothing comes or goes */
+    void *hotplug_self;
+    unsigned bsel;     /* ACPI hot-plug: its number there + 1; 0: none */
+    /* Root: offers to serve the bus behind a bridge that is there from the start; may be NULL. */
+    void (*adopt)(void *self, PciBus *child);
+    void *adopt_self;
 };
 PciBus *pci_bus_new(Dev *host, const char *name, bool express, Region *mem, Region *io);
 PciDev *pci_find(PciBus *root, uint8_t bus, uint8_t devfn);

@@ -1,4 +1,4 @@
-/* hw/pci/priv.h - between pci.c and msix.c. VM lock. */
+/* hw/pci/priv.h - between the files of this folder. VM lock. */
 #ifndef HW_PCI_PRIV_H
 #define HW_PCI_PRIV_H
 #include "core/state.h"
@@ -11,4 +11,11 @@ void pci__msix_retry(PciDev *p); /* after a write to the configuration space */
 void pci__msix_save(const Dev *d, StateOut *o);
 bool pci__msix_load(Dev *d, StateIn *i, Error **err);
 void pci__msix_drop(Dev *d);
+/* slot.c: the slot of a port, in its PCI Express capability; its hot-plug too unless ACPI does it. `last`: the value of the
+ * control register before the write. */
+void pci__slot_init(PciDev *port, unsigned number, bool hotplug, bool power);
+void pci__slot_written(PciDev *port, unsigned off, unsigned size, uint16_t *last);
+void pci__slot_look(PciDev *port, unsigned events); /* what is there changed */
+void pci__slot_reset(PciDev *port, uint16_t *last);
+bool pci__slot_interrupt(const Dev *port);
 #endif

@@ -208,7 +208,7 @@ static const Field fields[] = {
 };
 #define ROWS(nm, fm) {                                                                                                    \
     VIRTIO_DEVICE(VirtioBalloon, nm, "virtio memory balloon", 5), .legacy_id = 0x1002, .form = (fm), .pci.class_id = 0x00ff00, \
-    .pci.dev.category = "Misc devices", .pci.dev.obj.props = TABLE(props), .pci.dev.obj.init = init, .pci.dev.obj.fini = fini, \
+    .pci.dev.category = "Misc devices", .pci.dev.hotplug = true, .pci.dev.obj.props = TABLE(props), .pci.dev.obj.init = init, .pci.dev.obj.fini = fini, \
     .pci.dev.state = TABLE(fields), .queues = 4, .queue_size = QUEUE, .features = features, .config_size = CONFIG_SIZE,     \
     .config = config, .config_w = config_w, .notified = notified, .reset = reset,                                           \
 }

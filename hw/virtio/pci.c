@@ -316,5 +316,6 @@ static const Prop props[] = {
 const DevClass virtio_base = {
     .obj = { .name = "virtio-pci-device", .size = sizeof(Virtio), .init = init, .props = TABLE(props) }, .base = &pci_base,
     .state = TABLE(fields), .banks = banks, .nbanks = 2, .plug = plug, .on_reset = on_reset, .loaded = loaded, .check = check, .hotplug = true,
+    .inner = "virtio-backend",
 };
 /* clang-format on */

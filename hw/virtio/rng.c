@@ -30,7 +30,7 @@ static void notified(Virtio *v, unsigned queue)
 static const Prop rng_props[] = { PROP_LINK(VirtioRng, source, "rng", "rng", "where entropy comes from; the host's generator unless given") };
 #define ROWS(nm, fm) {                                                                                                    \
     VIRTIO_DEVICE(VirtioRng, nm, "virtio entropy source", 4), .legacy_id = 0x1005, .form = (fm),                            \
-    .pci.class_id = 0x00ff00, .pci.dev.category = "Misc devices", .pci.dev.obj.props = TABLE(rng_props), .queues = 1, .queue_size = 64, .notified = notified,      \
+    .pci.class_id = 0x00ff00, .pci.dev.category = "Misc devices", .pci.dev.hotplug = true, .pci.dev.obj.props = TABLE(rng_props), .queues = 1, .queue_size = 64, .notified = notified,      \
 }
 VIRTIO_FORMS(VirtioRng, rng, "virtio-rng-pci", ROWS);
 /* clang-format on */

@@ -54,7 +54,7 @@ check 1 'want allow or deny' $quiet -sandbox on,spawn=x
 check 1 'topology' $quiet -smp 3,cores=2
 check 1 'wants an argument' -kernel
 check 1 'JSON' $quiet -device '{"driver":'
-check 1 'no property' $quiet -device 'isa-serial,nonsense=1'
+check 1 "Property 'isa-serial.nonsense' not found" $quiet -device 'isa-serial,nonsense=1'
 for what in machine accel cpu device chardev object display netdev audiodev d trace; do check 0 '' -$what help; done
 check 0 'filename' -object rng-random,help
 check 0 'hpet' -machine pc,help
