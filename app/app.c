@@ -44,6 +44,8 @@ void app_free(App *a)
     g_free(a->display);
     g_free(a->debugcon);
     g_free(a->pidfile);
+    g_free(a->chroot);
+    g_free(a->user);
     g_free(a->incoming);
     g_free(a->mem_path);
     g_free(a->qtest);

@@ -3,6 +3,7 @@
 #define APP_APP_H
 #include "core/machine.h"
 #include "core/vm.h"
+#include <sys/types.h>
 
 enum { STATUS_OK, STATUS_USAGE = 1 };
 enum { SANDBOX_ON = 1, SANDBOX_OBSOLETE = 2, SANDBOX_ELEVATE = 4, SANDBOX_SPAWN = 8, SANDBOX_RESOURCE = 16 };
@@ -20,6 +21,10 @@ typedef struct App {
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
     bool daemonize, has_pidfile, mem_prealloc;
+    bool async_teardown, changes_user;
+    char *chroot, *user;    /* user NULL: only numbers were given */
+    uid_t uid;
+    gid_t gid;
     unsigned sandbox;       /* SANDBOX_ groups that are denied */
     bool help_shown;        /* -X help: nothing more is wanted */
 } App;
@@ -42,6 +47,7 @@ bool app_make_filters(App *a, Error **err); /* the objects that sit on a network
 bool app_each(App *a, const char *option, bool (*fn)(App *a, Opts *o, Error **err), Error **err);
 bool app_iso_whole(const char *path, Error **err); /* false: its own header says that it should be longer */
 bool app_sandbox(unsigned groups, Error **err); /* last of all: for all threads, for good */
+bool app_run_with(App *a, Error **err); /* -run-with, -runas: when everything is open, before app_sandbox */
 void app_later_free(gpointer p);
 bool app_make_drives(App *a, const MachineClass *mc, Error **err);
 bool app_place_drives(App *a, const MachineClass *mc, Error **err); /* after the machine took its own */

@@ -131,7 +131,7 @@ static int live(App *a, Error **err)
     if (a->daemonize && (word = go_background(err)) < 0)
         return STATUS_USAGE;
     catch_signals(a->vm);
-    if (!app_build(a, &display, err) || !write_pidfile(a, err) || !start(a, err) || !app_sandbox(a->sandbox, err))
+    if (!app_build(a, &display, err) || !write_pidfile(a, err) || !start(a, err) || !app_run_with(a, err) || !app_sandbox(a->sandbox, err))
         return STATUS_USAGE;
     if (word >= 0)
         say_ready(word);

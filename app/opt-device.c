@@ -42,6 +42,15 @@ bool o_chardev(App *a, const Option *o, const char *v, Error **err)
 {
     GString *s;
 
+    if (opt__wants_props(v)) {
+        g_autofree char *backend = g_strndup(v, strcspn(v, ","));
+
+        s = g_string_new(NULL);
+        if (chr_help_of(g_str_has_prefix(backend, "backend=") ? backend + 8 : backend, s, err))
+            return opt__shown(a, s);
+        g_string_free(s, TRUE);
+        return false;
+    }
     if (!opt__is_help(v))
         return opt__later(a, o, v, "backend", err);
     s = g_string_new(NULL);

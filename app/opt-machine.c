@@ -301,6 +301,18 @@ static bool one_of(const char *what, const char *v, const char *const *names, un
     return fail(err, "-action %s=%s: no such action", what, v);
 }
 
+static bool watchdog_action(VmConfig *c, const char *v, Error **err)
+{
+    for (int i = 0; api_WatchdogAction.names[i]; i++)
+        if (!strcmp(v, api_WatchdogAction.names[i])) {
+            c->on_watchdog = (WatchdogAction)i;
+            return true;
+        }
+    return fail(err, "no such action of a watchdog");
+}
+
+bool o_watchdog(App *a, const Option *o, const char *v, Error **err) { return watchdog_action(&a->vm->cfg, v, err); }
+
 bool o_action(App *a, const Option *o, const char *v, Error **err)
 {
     static const char *const reboot[] = { "reset", "shutdown" }, *const down[] = { "poweroff", "pause" },
@@ -321,6 +333,8 @@ bool o_action(App *a, const Option *o, const char *v, Error **err)
             return false;
         c->on_shutdown = (ShutdownAction)n;
     }
+    if (opts_peek(p, "watchdog") && !watchdog_action(c, opts_get(p, "watchdog"), err))
+        return false;
     if (opts_peek(p, "panic")) {
         if (!one_of("panic", opts_get(p, "panic"), panic, 4, &n, err))
             return false;

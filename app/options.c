@@ -81,7 +81,9 @@ bool o_list(App *a, const Option *o, const char *v, Error **err)
 
 static const Option options[] = {
 #define O(n, a, f, h) { n, a, f, h },
+#define ABSENT(n, a, p, i, none) { n, a, o_absent, NULL, p, i, none },
 #include "app/options.def"
+#undef ABSENT
 #undef O
 };
 
@@ -91,7 +93,7 @@ void app_describe_options(VmConfig *c)
     for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
         const Option *o = &options[i];
 
-        if (o->arg)
+        if (o->arg && o->help)
             g_ptr_array_add(c->options, g_strdupv((char *[]){ (char *)o->name, (char *)o->arg, (char *)o->help, NULL }));
     }
 }
@@ -101,8 +103,9 @@ void app_help(GString *out)
     g_string_append_printf(out, "QEMU emulator version " QEMU_VERSION " (Menura %s)\nusage: menura-system-x86_64 [options] [disk_image]\n"
                                 "       menura run IMAGE [options]\n\n", MENURA_VERSION);
     for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
-        g_string_append_printf(out, "-%s%s%s\n                %s\n", options[i].name, options[i].arg ? " " : "",
-                               options[i].arg ? options[i].arg : "", options[i].help);
+        if (options[i].help) /* clients look here for what they may use */
+            g_string_append_printf(out, "-%s%s%s\n                %s\n", options[i].name, options[i].arg ? " " : "",
+                                   options[i].arg ? options[i].arg : "", options[i].help);
 }
 
 static const Option *find(const char *name)
@@ -111,6 +114,24 @@ static const Option *find(const char *name)
         if (!strcmp(options[i].name, name))
             return &options[i];
     return NULL;
+}
+
+/* Groups of -readconfig that are not called as their option. */
+static const struct {
+    const char *group, *option;
+} groups[] = { { "smp-opts", "smp" }, { "boot-opts", "boot" }, { "memory", "m" } };
+
+bool opt__take(App *a, const char *group, const char *v, Error **err)
+{
+    const Option *o = find(group);
+    Error *why = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(groups); i++)
+        if (!strcmp(groups[i].group, group))
+            o = find(groups[i].option);
+    if (!o || !o->arg || !strchr(o->arg, '='))
+        return fail(err, "there is no such group of options");
+    return o->fn(a, o, v, &why) || opt__blame(o, v, why, err);
 }
 
 static bool parse_one(App *a, int argc, char **argv, int *i, Error **err)

@@ -37,6 +37,21 @@ void chr_help(GString *out)
         g_string_append_printf(out, "  %s\n", (*b)->name);
 }
 
+bool chr_help_of(const char *backend, GString *out, Error **err)
+{
+    const ChrOps *ops = find_backend(backend);
+    g_auto(GStrv) keys = NULL;
+
+    if (!ops)
+        return fail(err, "there is no chardev back end '%s'", backend);
+    keys = g_strsplit(ops->keys ? ops->keys : "", " ", -1);
+    g_string_append_printf(out, "%s options:\n  id=ID\n  mux=on|off\n  logfile=FILE\n  logappend=on|off\n", ops->name);
+    for (char **k = keys; *k; k++)
+        if (**k)
+            g_string_append_printf(out, "  %s\n", *k);
+    return true;
+}
+
 static void destroy(void *arg)
 {
     Chr *c = arg;

@@ -38,6 +38,7 @@ const char *chr_backend(const Chr *c);  /* "socket" */
 bool chr_in_use(const Chr *c);          /* somebody is attached */
 void chr_backend_foreach(void (*fn)(const char *name, void *arg), void *arg);
 void chr_help(GString *out);            /* -chardev help */
+bool chr_help_of(const char *backend, GString *out, Error **err); /* -chardev BACKEND,help */
 const char *chr_pty_path(const Chr *c); /* pty; NULL: not one */
 /* fds passed with SCM_RIGHTS to a socket: taken one by one; -1 none */
 int chr_take_fd(Chr *c);

@@ -68,6 +68,7 @@ static bool file_open(Chr *c, Opts *o, Error **err)
 }
 
 static const ChrOps file = { .name = "file",
+                             .keys = "path=FILE append=on|off input-path=FILE",
                              .size = sizeof(FdStream),
                              .open = file_open,
                              .close = fd_close,
@@ -97,6 +98,7 @@ static bool pipe_open(Chr *c, Opts *o, Error **err)
 }
 
 static const ChrOps pipe_chr = { .name = "pipe",
+                                 .keys = "path=PATH",
                                  .size = sizeof(FdStream),
                                  .open = pipe_open,
                                  .close = fd_close,
@@ -124,6 +126,7 @@ static bool serial_open(Chr *c, Opts *o, Error **err)
 }
 
 static const ChrOps serial = { .name = "serial",
+                               .keys = "path=DEVICE",
                                .alias = "tty",
                                .size = sizeof(FdStream),
                                .open = serial_open,

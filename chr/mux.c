@@ -1,5 +1,5 @@
 /*
- * chr/mux.c - several users of one character device; Ctrl-A is the escape. What is typed goes to
+ * chr/mux.c - several users of one character device; Ctrl-A (-echr: another) is the escape. What is typed goes to
  * the user that has the focus, what any of them writes comes out.
  *
  *   Ctrl-A h  help      Ctrl-A x  quit      Ctrl-A c  next user     Ctrl-A b  break
@@ -7,7 +7,7 @@
  */
 #include "chr/priv.h"
 
-enum { ESCAPE = 1, FIFO = 256 };
+enum { FIFO = 256 };
 typedef struct Typed { /* for one user, not taken yet */
     uint8_t byte[FIFO];
     unsigned used;
@@ -87,17 +87,22 @@ void chr__mux_flush(Mux *m)
     }
 }
 
+static uint8_t escape_of(const Mux *m) { return m->c->vm->cfg.escape_char ? m->c->vm->cfg.escape_char : 1; }
+
 static void help(Mux *m)
 {
-    static const char text[] = "\r\nCtrl-A h    print this help\r\n"
-                               "Ctrl-A x    end the machine\r\n"
-                               "Ctrl-A s    save disk data (always saved)\r\n"
-                               "Ctrl-A t    switch time stamps\r\n"
-                               "Ctrl-A b    send a break\r\n"
-                               "Ctrl-A c    switch between console and monitor\r\n"
-                               "Ctrl-A Ctrl-A  send Ctrl-A\r\n";
+    static const char *const rows[][2] = {
+        { "h  ", "print this help" },      { "x  ", "end the machine" },  { "s  ", "save disk data (always saved)" },
+        { "t  ", "switch time stamps" },   { "b  ", "send a break" },     { "c  ", "switch between console and monitor" },
+    };
+    uint8_t e = escape_of(m);
+    g_autofree char *key = e < 32 ? g_strdup_printf("Ctrl-%c", e + '@') : e < 127 ? g_strdup_printf("%c", e) : g_strdup_printf("\\%03o", e);
+    g_autoptr(GString) s = g_string_new("\r\n");
 
-    chr_write_all(m->c, text, sizeof(text) - 1);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        g_string_append_printf(s, "%s %s  %s\r\n", key, rows[i][0], rows[i][1]);
+    g_string_append_printf(s, "%s %s  send %s\r\n", key, key, key);
+    chr_write_all(m->c, s->str, s->len);
 }
 
 static void command(Mux *m, uint8_t ch)
@@ -137,13 +142,15 @@ void chr__mux_removed(Mux *m, guint user)
 
 void chr__mux_take(Mux *m, const uint8_t *p, size_t n)
 {
+    uint8_t escape = escape_of(m);
+
     for (size_t i = 0; i < n; i++) {
         bool was = m->escaped;
 
-        m->escaped = !was && p[i] == ESCAPE;
+        m->escaped = !was && p[i] == escape;
         if (m->escaped)
             continue;
-        if (was && p[i] != ESCAPE) {
+        if (was && p[i] != escape) {
             chr__mux_flush(m);
             command(m, p[i]);
         } else if (waiting(m)->used < FIFO) {

@@ -93,6 +93,7 @@ GByteArray *chr_ring_read(Chr *c, size_t max)
 }
 
 static const ChrOps ringbuf = { .name = "ringbuf",
+                                .keys = "size=SIZE",
                                 .alias = "memory",
                                 .size = sizeof(Ring),
                                 .open = ring_open,

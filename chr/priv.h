@@ -6,6 +6,7 @@
 
 typedef struct ChrOps {
     const char *name, *alias, *doc;
+    const char *keys;   /* its options, "key=VALUE .." */
     size_t size;        /* of c->opaque */
     bool starts_closed; /* sockets and ptys: opened by the other side */
     bool (*open)(Chr *c, Opts *o, Error **err);

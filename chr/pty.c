@@ -117,6 +117,7 @@ static void pty_input(Chr *c)
 }
 
 static const ChrOps pty = { .name = "pty",
+                            .keys = "path=LINK",
                             .size = sizeof(Pty),
                             .starts_closed = true,
                             .open = pty_open,

@@ -389,6 +389,7 @@ static void sock_input(Chr *c) { chr__fd_start(&((Sock *)c->opaque)->s); }
 static char *sock_describe(const Chr *c) { return chr__addr_text(&((Sock *)c->opaque)->addr); }
 
 static const ChrOps sock = { .name = "socket",
+                             .keys = "path=PATH abstract=on|off tight=on|off host=HOST port=PORT to=PORT ipv4=on|off ipv6=on|off delay=on|off fd=N server=on|off wait=on|off telnet=on|off reconnect=N reconnect-ms=N",
                              .size = sizeof(Sock),
                              .starts_closed = true,
                              .open = sock_open,

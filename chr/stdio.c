@@ -145,6 +145,7 @@ static void stdio_input(Chr *c)
 }
 
 static const ChrOps stdio_chr = { .name = "stdio",
+                                  .keys = "signal=on|off",
                                   .size = sizeof(FdStream),
                                   .open = stdio_open,
                                   .close = stdio_close,

@@ -63,6 +63,8 @@ bool qmp_set_action(Vm *vm, const SetActionArgs *args, Error **err)
         vm->cfg.on_shutdown = args->shutdown;
     if (args->has_panic)
         vm->cfg.on_panic = args->panic;
+    if (args->has_watchdog)
+        vm->cfg.on_watchdog = args->watchdog;
     return true;
 }
 

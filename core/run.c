@@ -250,6 +250,8 @@ static void serve(Vm *vm, uint32_t r)
         vm_stop(vm, RUN_IO_ERROR);
     if (r & VM_STOP)
         vm_stop(vm, RUN_PAUSED);
+    if (r & VM_WATCHDOG)
+        vm_stop(vm, RUN_WATCHDOG);
     if (r & VM_RESET)
         reset_now(vm, vm->cause);
     if (r & VM_POWERDOWN)

@@ -11,7 +11,8 @@
 
 /* Requests are served by the VM loop after all vCPUs stopped (3b.3). */
 typedef enum VmRequest { VM_RESET = 1, VM_SHUTDOWN = 2, VM_POWERDOWN = 4, VM_TRIPLE_FAULT = 8, VM_INTERNAL_ERROR = 16,
-    VM_DEBUG = 32, VM_PANIC = 64, VM_IO_ERROR = 128, VM_SUSPEND = 256, VM_WAKEUP = 512, VM_STOP = 1024, VM_QUIT = 2048 } VmRequest;
+    VM_DEBUG = 32, VM_PANIC = 64, VM_IO_ERROR = 128, VM_SUSPEND = 256, VM_WAKEUP = 512, VM_STOP = 1024, VM_QUIT = 2048,
+    VM_WATCHDOG = 4096 } VmRequest;
 typedef ShutdownCause Cause;
 
 typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL */
@@ -54,6 +55,8 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     GPtrArray *drives;               /* of DriveInfo: app and machine (core/machine.h) */
     GPtrArray *smbios;               /* -smbios texts */
     GPtrArray *fw_cfg;               /* -fw_cfg texts */
+    uint8_t escape_char;             /* -echr; 0: Ctrl-A */
+    WatchdogAction on_watchdog;
     void *serial[4], *parallel[3], *debugcon; /* Chr *, by slot; NULL: none */
     unsigned nserial, nparallel;
 } VmConfig;
@@ -97,6 +100,7 @@ void vm_look_begin(Vm *vm);
 void vm_look_end(Vm *vm);
 void vm_request(Vm *vm, VmRequest r, Cause c);       /* any thread; returns at once */
 void vm_request_cpu(Vm *vm, VmRequest r, Cpu *cpu, const Exit *e); /* from cpu_park */
+void vm_watchdog(Vm *vm);                            /* a watchdog's time is up: what -watchdog-action says. VM loop, VM lock */
 void vm_exit_code(Vm *vm, int status);               /* isa-debug-exit: end the process with it */
 int vm_wait(Vm *vm);                                 /* until somebody asks to exit; the status. Not on the loop */
 bool vm_wait_for(Vm *vm, int64_t host_ns, int *status); /* the same with a limit: false when it passed */

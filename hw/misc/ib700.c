@@ -1,6 +1,6 @@
 /*
  * hw/misc/ib700.c - the watchdog of the iB700 single-board computer, as its drivers use it: a write to port 441h stops it, one
- * to 443h starts it with a time-out of 30 - 2n seconds. It resets the machine; other actions are left out.
+ * to 443h starts it with a time-out of 30 - 2n seconds. Then -watchdog-action says what happens.
  */
 #include "hw/isa/isa.h"
 
@@ -18,12 +18,12 @@ static void started(Dev *d, uint64_t old)
     timer_at(&s->bark, clock_now(d) + (30 - 2 * s->start) * SEC);
 }
 static void stopped(Dev *d, uint64_t old) { timer_del(&IB700(d)->bark); }
-static void bark(Dev *d) { vm_request(dev_vm(d), VM_RESET, CAUSE_GUEST_RESET); }
+static void bark(Dev *d) { vm_watchdog(dev_vm(d)); }
 
 /* clang-format off */
 static const Reg ib700_regs[] = {
     { "stop",  0, REG(Ib700, stop),  .rw = 0xff, .write = stopped, .doc = "any write stops the watchdog" },
-    { "start", 2, REG(Ib700, start), .rw = 0x0f, .write = started, .doc = "reset in 30 - 2 * value seconds unless written again" },
+    { "start", 2, REG(Ib700, start), .rw = 0x0f, .write = started, .doc = "barks in 30 - 2 * value seconds unless written again" },
 };
 static const Bank ib700_bank = { "ib700", 4, TABLE(ib700_regs) };
 static const Field ib700_state[] = { TIMER(Ib700, bark, bark, CLOCK_VM, MISSED_DROP) };

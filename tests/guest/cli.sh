@@ -72,6 +72,44 @@ done
 got=$(printf 'info pci\nquit\n' | timeout 60 "$m" -accel tcg -display none -S -monitor stdio 2>&1 | grep -c 1234:1111)
 [ "$got" = 1 ] || { echo "FAIL: without -nodefaults: $got cards"; n=$((n + 1)); }
 
+check 0 'reconnect-ms=N' -chardev socket,help
+check 1 'no chardev back end' -chardev nonsense,help
+
+# Options from a file
+printf '# comment\n[machine]\n  type = "q35"\n[memory]\nsize = "96"\n[name]\n guest = "a,b"\n[device "rng7"]\n driver = "virtio-rng-pci"\n' >"$tmp/ok.cfg"
+got=$(printf 'info name\ninfo qtree\ninfo memory_size_summary\nquit\n' | timeout 60 "$m" $quiet -readconfig "$tmp/ok.cfg" -monitor stdio 2>&1)
+if ! grep -q 'a,b' <<<"$got" || ! grep -q 'rng7' <<<"$got" || ! grep -q 100663296 <<<"$got"; then echo "FAIL: -readconfig: $got"; n=$((n + 1)); fi
+printf '[memory]\nsize = "0"\n' >"$tmp/bad.cfg"
+check 1 'line 1: .memory.: -m size=0' $quiet -readconfig "$tmp/bad.cfg"
+printf '\n[memory\n' >"$tmp/bad.cfg"
+check 1 'line 2: not of the form' $quiet -readconfig "$tmp/bad.cfg"
+printf '[memory]\nsize = 5\n' >"$tmp/bad.cfg"
+check 1 'line 2: not of the form KEY' $quiet -readconfig "$tmp/bad.cfg"
+printf 'size = "5"\n' >"$tmp/bad.cfg"
+check 1 'before the first group' $quiet -readconfig "$tmp/bad.cfg"
+printf '[spice]\nport = "5"\n' >"$tmp/bad.cfg"
+check 1 'this build has no SPICE server' $quiet -readconfig "$tmp/bad.cfg"
+
+# Another character begins the commands of a multiplexer
+got=$(printf '\001x\024h\024x' | timeout 60 "$m" $quiet -echr 20 -serial mon:stdio 2>&1)
+grep -q 'Ctrl-T x *end the machine' <<<"$got" || { echo "FAIL: -echr 20: $got"; n=$((n + 1)); }
+
+# Another user, another root, a helper that holds the memory: only root can
+if [ "$(id -u)" = 0 ]; then
+  mkdir "$tmp/root"
+  "$m" $quiet -chardev "socket,id=c,path=$tmp/rw,server=on,wait=off" -mon c,mode=control -run-with "async-teardown=on,chroot=$tmp/root,user=65534:65533" &
+  pid=$!
+  for _ in $(seq 200); do grep -q '^Uid:.65534' /proc/$pid/status && break; sleep 0.1; done
+  grep -q '^Uid:.65534.65534.65534.65534' /proc/$pid/status && grep -q '^Gid:.65533.65533.65533' /proc/$pid/status || { echo 'FAIL: -run-with user'; n=$((n + 1)); }
+  [ "$(readlink /proc/$pid/root)" = "$tmp/root" ] || { echo 'FAIL: -run-with chroot'; n=$((n + 1)); }
+  child=$(cat /proc/$pid/task/*/children)
+  [ "$(cat /proc/${child%% *}/comm)" = teardown ] && [ -z "$(ls /proc/${child%% *}/fd)" ] || { echo "FAIL: async-teardown: children '$child'"; n=$((n + 1)); }
+  kill $pid
+  wait $pid
+  for _ in $(seq 200); do [ -e "/proc/${child%% *}" ] || break; sleep 0.1; done
+  [ ! -e "/proc/${child%% *}" ] || { echo 'FAIL: the helper stays'; n=$((n + 1)); }
+fi
+
 # 200 KB of [ on the machine protocol are an error there, and it goes on
 { echo '{"execute":"qmp_capabilities"}'; head -c 200000 /dev/zero | tr '\0' '['; echo; echo '{"execute":"quit"}'; } >"$tmp/deep"
 out=$(timeout 60 "$m" $quiet -qmp stdio <"$tmp/deep" 2>&1)
