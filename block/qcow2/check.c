@@ -324,11 +324,32 @@ static CO_FN void compare(Counts *v)
 }
 
 /* ---- COPIED ---- */
-static bool flag_wrong(const Counts *v, uint64_t desc)
+/* Set though others use the cluster, or missing though nobody else does. Missing with a leaked reference (on the disk by
+ * now) is no second error: mending the leak mends it. */
+static CO_FN bool flag_wrong(Counts *v, uint64_t desc, uint64_t *refs)
 {
     uint64_t at = desc & OFFSET_MASK;
 
-    return !v->s->n->data && at && !(desc & OFLAG_PACKED) && (qcow2__count_of(v, at >> v->s->cluster_bits) == 1) != !!(desc & OFLAG_COPIED);
+    if (v->s->n->data || !at || desc & OFLAG_PACKED || at % v->s->cluster)
+        return false;
+    *refs = qcow2__count_of(v, at >> v->s->cluster_bits);
+    if (desc & OFLAG_COPIED)
+        return *refs > 1;
+    if (*refs != 1 || v->broken)
+        return *refs == 1;
+    return !qcow2__refcount(v->s, at >> v->s->cluster_bits, refs) && *refs == 1;
+}
+
+/* A missing flag costs a copy, no more: it is set when leaks are mended, too. */
+static bool mends_flag(const Counts *v, uint64_t refs) { return v->fix & (refs == 1 ? FIX_LEAKS | FIX_ERRORS : FIX_ERRORS); }
+
+static void judge_flag(Counts *v, const char *what, uint64_t at, uint64_t refs)
+{
+    bool fix = mends_flag(v, refs);
+
+    say(v->c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64, fix ? "Repairing" : "ERROR", what, at, refs);
+    v->c->corruptions++;
+    v->c->corruptions_fixed += fix;
 }
 
 static CO_FN void copied_of_table(Counts *v, uint64_t table, uint64_t guest)
@@ -340,17 +361,13 @@ static CO_FN void copied_of_table(Counts *v, uint64_t table, uint64_t guest)
     if (!buf || blk_read(s->n->file, table, buf, s->cluster))
         return;
     for (uint64_t i = 0; i < 1ull << s->l2_bits; i++) {
-        uint64_t desc = be64_load(buf + i * s->l2_entry);
-        bool fix = v->fix & FIX_ERRORS;
+        uint64_t desc = be64_load(buf + i * s->l2_entry), refs;
 
-        if (!flag_wrong(v, desc))
+        if (!flag_wrong(v, desc, &refs))
             continue;
-        say(v->c, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%u", fix ? "Repairing" : "ERROR", desc,
-            qcow2__count_of(v, (desc & OFFSET_MASK) >> s->cluster_bits));
-        v->c->corruptions++;
-        v->c->corruptions_fixed += fix;
-        be64_store(buf + i * s->l2_entry, desc ^ OFLAG_COPIED);
-        changed |= fix;
+        judge_flag(v, "data cluster: l2_entry", desc, refs);
+        be64_store(buf + i * s->l2_entry, mends_flag(v, refs) ? desc ^ OFLAG_COPIED : desc);
+        changed |= mends_flag(v, refs);
     }
     if (changed && blk_write(s->n->file, table, buf, s->cluster))
         v->c->errors++;
@@ -362,16 +379,13 @@ static CO_FN void check_copied(Counts *v)
     Qcow2 *s = v->s;
 
     for (uint64_t i = 0; i < s->h.l1_len; i++) {
-        uint64_t table = s->l1[i] & OFFSET_MASK;
-        bool fix = v->fix & FIX_ERRORS;
+        uint64_t table = s->l1[i] & OFFSET_MASK, refs;
 
         if (!table || table % s->cluster || table >= s->n->file->size)
             continue;
-        if (flag_wrong(v, s->l1[i] & ~OFLAG_PACKED)) {
-            say(v->c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu64 " l1_entry=%" PRIx64, fix ? "Repairing" : "ERROR", i, s->l1[i]);
-            v->c->corruptions++;
-            v->c->corruptions_fixed += fix;
-            if (fix) {
+        if (flag_wrong(v, s->l1[i] & ~OFLAG_PACKED, &refs)) {
+            judge_flag(v, "L2 cluster: l1_entry", s->l1[i], refs);
+            if (mends_flag(v, refs)) {
                 s->l1[i] ^= OFLAG_COPIED;
                 g_array_append_val(s->l1_dirty, i);
             }
@@ -420,8 +434,10 @@ CO_FN int qcow2__check_locked(Qcow2 *s, BlkCheck *c, unsigned fix)
     if (!v.no_memory)
         compare(&v);
     c->errors += v.no_memory;
-    if (!v.no_memory && v.broken && v.fix & FIX_ERRORS)
+    if (!v.no_memory && v.broken && v.fix & FIX_ERRORS) {
         ret = rebuild(s, c);
+        v.broken = ret;
+    }
     if (!ret && !v.no_memory)
         check_copied(&v);
     g_hash_table_destroy(v.chunks);

@@ -92,6 +92,18 @@ static CO_FN void all_sectors(Bench *b, Node *n)
                    le32_load(buf + i * 512), b->sectors[i].stable, b->sectors[i].nmaybe);
 }
 
+/* A cluster that only the image itself uses, but not marked so, is copied once more than needed: the way a snapshot
+ * goes, between two steps. */
+static uint64_t harmless(const char *lines)
+{
+    g_auto(GStrv) v = g_strsplit(lines, "\n", -1);
+    uint64_t n = 0;
+
+    for (char **l = v; *l; l++)
+        n += strstr(*l, "OFLAG_COPIED") && g_str_has_suffix(*l, "refcount=1");
+    return n;
+}
+
 static CO_FN void examine(Bench *b, GByteArray *left)
 {
     Power *p = power_new(1);
@@ -102,13 +114,13 @@ static CO_FN void examine(Bench *b, GByteArray *left)
     file = power_open(b->vm->loop, p, false);
     n = open_image(b, file, false); /* with lazy refcounts this repairs */
     check_eq((n->drv->image->check)(n, &c, 0), 0);
-    if (c.corruptions || c.errors)
+    if (c.corruptions > (b->snapshots ? harmless(c.lines->str) : 0) || c.errors)
         t_fail(__FILE__, __LINE__, "cut %" PRIu64 ": %" PRIu64 " corruptions:\n%s", b->cuts, c.corruptions, c.lines->str);
     all_sectors(b, n);
-    if (c.leaks) {
+    if (c.leaks || c.corruptions) {
         g_string_set_size(c.lines, 0);
         c = (BlkCheck){ .lines = c.lines };
-        check_eq((n->drv->image->check)(n, &c, FIX_LEAKS), 0);
+        check_eq((n->drv->image->check)(n, &c, FIX_LEAKS | (b->snapshots ? FIX_ERRORS : 0)), 0);
         c = (BlkCheck){ .lines = c.lines };
         check_eq((n->drv->image->check)(n, &c, 0), 0);
         check(!c.leaks && !c.corruptions);
@@ -207,13 +219,31 @@ static CO_FN void step(Bench *b, unsigned lo, unsigned hi)
         b->sectors[i].now = v;
 }
 
+/* One more, or the oldest goes. */
+static CO_FN void snapshot_step(Bench *b)
+{
+    const BlkImageOps *ops = b->n->drv->image;
+    GPtrArray *list = ops->snapshots(b->n);
+    bool many = list->len > 2;
+    g_autofree char *oldest = many ? g_strdup(((BlkSnapshot *)list->pdata[0])->id) : NULL;
+
+    blk_snapshots_free(list);
+    if (many)
+        check(ops->snapshot_delete(b->n, oldest, &abort_on_error));
+    else
+        check(ops->snapshot_create(b->n, "s", 1, 1, &abort_on_error));
+}
+
 static void work(void *arg)
 {
     Bench *b = arg;
     unsigned me = (unsigned)b->running++, lo = SECTORS / WRITERS * me, hi = lo + SECTORS / WRITERS;
 
-    while (b->cuts_left && b->steps++ < 1000000)
+    while (b->cuts_left && b->steps++ < 1000000) {
+        if (b->snapshots && !me && b->steps % 20 == 0)
+            snapshot_step(b);
         step(b, lo, hi); /* edges share clusters with the neighbours */
+    }
     b->running -= 100;
 }
 
@@ -248,7 +278,9 @@ static void some_content(Bench *b, void *arg)
     flush(b);
 }
 
-static void cut_test(Vm *vm, const char *options, bool snapshots, const char *open_options, uint64_t seed)
+enum { PLAIN, SHARED, SNAPSHOTS }; /* nothing shared; tables shared with a snapshot; snapshots come and go */
+
+static void cut_test(Vm *vm, const char *options, int kind, const char *open_options, uint64_t seed)
 {
     const char *cuts = g_getenv("POWER_CUTS");
     Bench *b = g_new0(Bench, 1);
@@ -265,8 +297,9 @@ static void cut_test(Vm *vm, const char *options, bool snapshots, const char *op
     in_co(b, make, (char *)options);
     b->file = power_open(vm->loop, b->p, false);
     b->n = open_image(b, b->file, false);
-    if (snapshots)
+    if (kind == SHARED)
         in_co(b, some_content, NULL);
+    b->snapshots = kind == SNAPSHOTS;
     b->p->before = before;
     b->p->arg = b;
     b->p->slow = true;
@@ -287,7 +320,7 @@ static void cuts(Vm *vm)
                                         ",cluster_size=64k", ",cluster_size=1k,refcount_bits=1", ",cluster_size=4k,lazy_refcounts=on" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-        cut_test(vm, rows[i], false, "", i + 1);
+        cut_test(vm, rows[i], PLAIN, "", i + 1);
 }
 TEST("powercut/qcow2", cuts);
 
@@ -296,10 +329,19 @@ static void cuts_shared(Vm *vm)
     static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-        cut_test(vm, rows[i], true, "", i + 11);
+        cut_test(vm, rows[i], SHARED, "", i + 11);
 }
 TEST("powercut/qcow2-shared", cuts_shared);
 
 /* A cache of the least size: tables are written because room is needed, not only on a flush. */
-static void cuts_small_cache(Vm *vm) { cut_test(vm, ",cluster_size=512,refcount_bits=64", false, ",l2-cache-size=512", 23); }
+static void cuts_small_cache(Vm *vm) { cut_test(vm, ",cluster_size=512,refcount_bits=64", PLAIN, ",l2-cache-size=512", 23); }
 TEST("powercut/qcow2-small-cache", cuts_small_cache);
+
+static void cuts_snapshots(Vm *vm)
+{
+    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on" };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        cut_test(vm, rows[i], SNAPSHOTS, "", i + 41);
+}
+TEST("powercut/qcow2-snapshots", cuts_snapshots);

@@ -378,3 +378,54 @@ static void sizes(Vm *vm)
     }
 }
 TEST("qcow2/sizes", sizes);
+
+/* ---- a host that fails ---- */
+static void failing_step(Bed *b, int i)
+{
+    uint64_t off = rng_next(&b->rng) % b->size, most = b->size - off, want = rng_next(&b->rng) % 20000 + 1, len = MIN(want, most);
+    g_autofree uint8_t *buf = g_malloc(len);
+    BlkOp op = rng_next(&b->rng) % 5 ? BLK_WRITE : rng_next(&b->rng) % 2 ? BLK_ZERO : BLK_FLUSH;
+    int ret;
+
+    b->p->fail_after = (int)(rng_next(&b->rng) % 6);
+    memset(buf, i + 1, len);
+    ret = rw(b, op, off, op == BLK_WRITE ? buf : NULL, op == BLK_FLUSH ? 0 : len, i % 7 ? 0 : BLK_FUA);
+    b->p->fail_after = -1;
+    if (op == BLK_FLUSH)
+        return;
+    if (op == BLK_ZERO)
+        memset(buf, 0, len);
+    if (!ret) {
+        memcpy(b->model + off, buf, len);
+        return;
+    }
+    check_eq(ret, -EIO);
+    check_eq(rw(b, BLK_READ, off, buf, len, 0), 0); /* old or new bytes, but from now on those */
+    for (uint64_t k = 0; k < len; k++)
+        check(buf[k] == b->model[off + k] || buf[k] == (op == BLK_ZERO ? 0 : (uint8_t)(i + 1)));
+    memcpy(b->model + off, buf, len);
+}
+
+static void errors(Vm *vm)
+{
+    static const char *const rows[] = { ",cluster_size=4k", ",cluster_size=512", ",cluster_size=16k,extended_l2=on", ",cluster_size=1k,refcount_bits=64" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows) * 2; i++) {
+        Bed b = { .with_backing = i % 2 };
+
+        bed_open(&b, vm, rows[i / 2], i + 31);
+        for (int k = 0; k < 200; k++) {
+            failing_step(&b, k);
+            if (k == 100)
+                in_co(&b, snap, (char *)"chalf");
+        }
+        check(b.p->writes_failed > 20);
+        same(&b);
+        check_eq(rw(&b, BLK_FLUSH, 0, NULL, 0, 0), 0);
+        bed_reopen(&b);
+        same(&b);
+        sound_but(&b, true);
+        bed_close(&b);
+    }
+}
+TEST("qcow2/errors", errors);
