@@ -122,7 +122,9 @@ static CO_FN int write_zero(Copy *c, uint64_t off, uint64_t len)
     return c->target_zero ? 0 : blk_zero(c->target, off, len, c->sparse ? BLK_MAY_UNMAP : 0);
 }
 
-/* Runs of zeros of at least `sparse` bytes are not stored. */
+static uint64_t unit_at(const Copy *c, uint64_t at, uint64_t left) { return MIN(left, c->sparse - at % c->sparse); }
+
+/* Runs of whole zero units (`sparse` bytes, a cluster where the target has such) are not stored. */
 static CO_FN int write_sparse(Copy *c, uint64_t off, uint8_t *buf, uint64_t len)
 {
     int ret = 0;
@@ -130,11 +132,11 @@ static CO_FN int write_sparse(Copy *c, uint64_t off, uint8_t *buf, uint64_t len)
     if (c->compress || !c->sparse)
         return c->compress && c->sparse && is_zero(buf, len) ? write_zero(c, off, len) : write_part(c, off, buf, len);
     for (uint64_t at = 0, run; at < len && !ret; at += run) {
-        uint64_t unit = MIN(len - at, c->sparse);
+        uint64_t unit = unit_at(c, off + at, len - at);
         bool zero = is_zero(buf + at, unit);
 
         for (run = unit; at + run < len; run += unit) {
-            unit = MIN(len - at - run, c->sparse);
+            unit = unit_at(c, off + at + run, len - at - run);
             if (is_zero(buf + at + run, unit) != zero)
                 break;
         }
@@ -338,7 +340,7 @@ static CO_FN bool convert(Img *m, Copy *c, const Wish *w, const char *target, Er
     c->base_depth = w->backing && c->target->backing ? depth_of(c->sources[0], c->target->backing->filename) : -1;
     c->compress = w->compress;
     c->piece = w->compress ? names.cluster_size : PIECE;
-    c->sparse = w->sparse;
+    c->sparse = w->sparse ? MAX(w->sparse, names.cluster_size) : 0;
     c->any_order = w->compress || w->any_order;
     c->salvage = w->salvage;
     c->workers = (int)w->workers;

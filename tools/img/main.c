@@ -8,6 +8,7 @@
 /* clang-format off */
 static const Verb verbs[] = {
     { "amend", "Update format-specific options of the image", "[-f FMT] [-q] -o OPTIONS FILENAME", img_amend },
+    { "bench", "Run simple image benchmark", "[-f FMT] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET] [-w] [--flush-interval N] FILENAME", img_bench },
     { "check", "Check basic image integrity", "[-f FMT | --image-opts] [-U] [-r leaks|all] [--output human|json] FILENAME", img_check },
     { "commit", "Commit image to its backing file", "[-f FMT] [-b BASE] [-d] [-p] FILENAME", img_commit },
     { "compare", "Check if two images have the same contents", "[-f FMT] [-F FMT] [-s] [-p] [-U] FILENAME1 FILENAME2", img_compare },
