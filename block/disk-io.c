@@ -17,6 +17,27 @@ static const BlockErrorAction actions[] = {
 
 static bool is_write(const BlkReq *r) { return r->op != BLK_READ && r->op != BLK_STATUS; }
 
+/* ---- a stopped VM's disks are on the host's disk, so that the files can be copied ---- */
+static void flush_body(void *arg)
+{
+    Disk *d = arg;
+
+    blk_flush(d->node); /* who takes the node away drains first */
+    d->flushing = false;
+    g_cond_broadcast(&d->idle);
+}
+
+static void start_flush(void *d) { co_enter(co_new(flush_body, d)); }
+
+static void flush_when_idle(Disk *d)
+{
+    if (!d->flush_wanted || d->flushing || disk_busy(d) || !d->node)
+        return;
+    d->flush_wanted = d->wrote = false;
+    d->flushing = true;
+    loop_post(d->vm->loop, start_flush, d);
+}
+
 /* ---- back to the device ---- */
 static void report(void *arg)
 {
@@ -36,6 +57,7 @@ static void report(void *arg)
     }
     if (!d->in_flight)
         g_cond_broadcast(&d->idle);
+    flush_when_idle(d);
 }
 
 static void finished(DiskItem *it, int ret)
@@ -168,6 +190,7 @@ void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), 
 
     *it = (DiskItem){ .d = d, .r = r, .done = done, .o = o, .since = host_now() };
     d->in_flight++;
+    d->wrote |= w;
     if (r->op == BLK_READ || r->op == BLK_WRITE) {
         d->stats.ops[w]++;
         d->stats.bytes[w] += r->len;
@@ -179,7 +202,7 @@ void disk_submit(Disk *d, BlkReq *r, void (*done)(void *o, BlkReq *r, int ret), 
 }
 
 unsigned disk_in_flight(const Disk *d) { return d->in_flight; }
-bool disk_busy(const Disk *d) { return d->in_flight > g_queue_get_length((GQueue *)&d->stopped) || d->kicked || d->reporting; }
+bool disk_busy(const Disk *d) { return d->flushing || d->in_flight > g_queue_get_length((GQueue *)&d->stopped) || d->kicked || d->reporting; }
 
 static void give_up_stopped(Disk *d)
 {
@@ -201,7 +224,7 @@ void disk__drain(Disk *d)
         post_kick(d);
     }
     give_up_stopped(d);
-    while (d->in_flight || d->kicked || d->reporting) {
+    while (d->in_flight || d->kicked || d->reporting || d->flushing) {
         if (loop_is_mine(d->vm->loop))
             loop_iterate(d->vm->loop, true);
         else
@@ -224,6 +247,8 @@ static void on_state(void *self, RunState now)
     Disk *d = self;
     DiskItem *it;
 
+    d->flush_wanted = now != RUN_RUNNING && d->wrote;
+    flush_when_idle(d);
     if (now != RUN_RUNNING || g_queue_is_empty(&d->stopped))
         return;
     d->failed = false;

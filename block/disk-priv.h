@@ -27,6 +27,7 @@ struct Disk {
     char *aio, *locking;
     GQueue queue, stopped, done; /* of DiskItem *: not started; waiting for cont; to be reported */
     bool kicked, reporting, draining;
+    bool wrote, flush_wanted, flushing; /* since the last flush of ours; the VM stopped: once nothing is in flight */
     guint timer;        /* throttle */
     unsigned in_flight; /* from submit to done */
     GCond idle;

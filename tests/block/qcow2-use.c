@@ -307,3 +307,49 @@ static void direct(Vm *vm)
     clean();
 }
 TEST("qcow2-use/direct", direct);
+
+static void note_done(void *o, BlkReq *r, int ret) { *(int *)o = ret; }
+
+static int written(Vm *vm, Disk *d, uint64_t off, uint8_t *buf)
+{
+    struct iovec one = { buf, 512 };
+    BlkReq r = { .op = BLK_WRITE, .off = off, .len = 512, .iov = &one, .niov = 1 };
+    int ret = 1;
+
+    disk_submit(d, &r, note_done, &ret);
+    for (int i = 0; i < 5000 && ret > 0; i++) {
+        loop_iterate(vm->loop, false);
+        g_usleep(1000);
+    }
+    return ret;
+}
+
+/* What a stopped VM has written is in its image, tables and all, while the image is still open. */
+static void stopped(Vm *vm)
+{
+    g_autofree char *path = make(vm, "a.qcow2", "size=1M"), *text = g_strdup_printf("file=%s,format=qcow2", path), *copy = in_folder("copy.qcow2"), *bytes = NULL;
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+    Disk *d = disk_new(vm, "d", o, &abort_on_error);
+    uint8_t buf[512] = { 0x42 };
+    gsize n;
+    Node *c;
+
+    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
+    vm_cont(vm);
+    check_eq(written(vm, d, 65536, buf), 0);
+    vm_request(vm, VM_STOP, CAUSE_NONE);
+    for (int i = 0; i < 200; i++) {
+        loop_iterate(vm->loop, false);
+        g_usleep(1000);
+    }
+    check(g_file_get_contents(path, &bytes, &n, NULL) && g_file_set_contents(copy, bytes, (gssize)n, NULL));
+    c = open_file(vm, copy, true, &abort_on_error);
+    buf[0] = 0;
+    check_eq(rw(c, BLK_READ, 65536, buf, 512), 0);
+    check_eq(buf[0], 0x42);
+    node_unref(c);
+    disk_detach(d);
+    disk_free(d);
+    clean();
+}
+TEST("qcow2-use/stopped", stopped);
