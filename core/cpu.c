@@ -388,7 +388,8 @@ void core__cpu_join(Vm *vm)
     for (unsigned i = 0; i < vm->ncpus; i++)
         if (vm->cpus[i]->thread) {
             g_thread_join(vm->cpus[i]->thread);
-            vm->cpus[i]->thread = NULL;
+            WITH_LOCK(&vm->lock) /* the loop may be stopping them still */
+                vm->cpus[i]->thread = NULL;
         }
 }
 

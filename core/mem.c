@@ -3,6 +3,7 @@
  * I/O region's callbacks run under its lock, after the range was looked up again under that lock.
  */
 #include "core/priv.h"
+#include "util/shared.h"
 #include <unistd.h>
 
 static void as_destroy(void *p)
@@ -176,7 +177,7 @@ static MemResult read_some(AddrSpace *as, uint64_t addr, uint8_t *p, size_t *n, 
 
     if (f && is_ram(f, false)) {
         *n = (size_t)MIN(*n, f->len - (addr - f->at));
-        memcpy(p, ram_at(f, addr), *n);
+        shared_copy(p, ram_at(f, addr), *n);
         return MEM_OK;
     }
     while (size & (size - 1))
@@ -218,7 +219,7 @@ static MemResult write_some(AddrSpace *as, uint64_t addr, const uint8_t *p, size
         *n = (size_t)MIN(*n, f->len - (addr - f->at));
         if (f->readonly)
             return MEM_REFUSED;
-        memcpy(ram_at(f, addr), p, *n);
+        shared_copy(ram_at(f, addr), p, *n);
         ram_mark_dirty(f->region->ram, f->region->ram_off + f->offset + (addr - f->at), *n);
         return MEM_OK;
     }
@@ -293,7 +294,7 @@ MemResult as_write_rom(AddrSpace *as, uint64_t addr, const void *buf, size_t len
 
         if (f && f->region->ram) {
             n = (size_t)MIN(len, f->len - (addr - f->at));
-            memcpy(ram_at(f, addr), p, n);
+            shared_copy(ram_at(f, addr), p, n);
             ram_mark_dirty(f->region->ram, f->region->ram_off + f->offset + (addr - f->at), n);
         } else {
             worst = MEM_NOBODY;

@@ -7,13 +7,13 @@
 #include "core/priv.h"
 #include "core/autopsy.h"
 
-bool vm_running(const Vm *vm) { return vm->state == RUN_RUNNING; }
+bool vm_running(const Vm *vm) { return __atomic_load_n(&vm->state, __ATOMIC_ACQUIRE) == RUN_RUNNING; }
 
 static void set_state(Vm *vm, RunState s)
 {
     if (vm->state == s)
         return;
-    vm->state = s;
+    __atomic_store_n(&vm->state, s, __ATOMIC_RELEASE); /* vm_running() asks without the lock */
     for (guint i = 0; i < vm->priv->listeners->len; i++) {
         const VmListener *l = vm->priv->listeners->pdata[i];
 

@@ -8,6 +8,7 @@
  */
 #include "tcg/flags.h"
 #include "tcg/interp.h"
+#include "util/shared.h"
 
 /* clang-format off */
 #define FAST_LIST(X)                                                                               \
@@ -208,7 +209,7 @@ bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t out[32])
 
     if (UNLIKELY(!p))
         return mem_load(e, va, n, out, false);
-    memcpy(out, p, n);
+    shared_copy(out, p, n);
     return true;
 }
 
@@ -218,7 +219,7 @@ bool vec_store(Env *e, uint64_t va, unsigned n, const uint8_t *in)
 
     if (UNLIKELY(!p))
         return mem_store(e, va, n, in);
-    memcpy(p, in, n);
+    shared_copy(p, in, n);
     return true;
 }
 

@@ -32,13 +32,13 @@
 #define LOAD(name, s, ea)                                                                          \
     name##s: { uint64_t va = (ea); T##s x; const uint8_t *p =                                      \
                    tlb_hit(o->x & X_W ? e->view->w : e->view->r, va, sizeof(x));                   \
-               if (__builtin_expect(p != NULL, 1)) memcpy(&x, p, sizeof(x));                       \
+               if (__builtin_expect(p != NULL, 1)) shared_copy(&x, p, sizeof(x));                      \
                else if (!mem_load(e, va, sizeof(x), &x, o->x & X_W)) goto fault;                   \
                put(&v[o->d], s, x); NEXT(); }
 #define STORE(name, s, ea)                                                                         \
     name##s: { uint64_t va = (ea); T##s x = (T##s)v[o->c];                                         \
                uint8_t *p = tlb_hit(e->view->w, va, sizeof(x));                                    \
-               if (__builtin_expect(p != NULL, 1)) memcpy(p, &x, sizeof(x));                       \
+               if (__builtin_expect(p != NULL, 1)) shared_copy(p, &x, sizeof(x));                      \
                else if (!mem_store(e, va, sizeof(x), &x)) goto fault;                              \
                NEXT(); }
 #define SHIFT(name, s, expr)                                                                       \

@@ -1,5 +1,6 @@
 /* util/loop.c - event loops over GMainContext. */
 #include "util/loop.h"
+#include "util/shared.h"
 #include <glib-unix.h>
 
 struct Loop {
@@ -22,6 +23,7 @@ typedef struct Call {
 
 static void call_enter(const Call *c)
 {
+    shared_after(c);
     if (c->loop->lock)
         lock_take(c->loop->lock);
 }
@@ -30,6 +32,13 @@ static void call_leave(const Call *c)
 {
     if (c->loop->lock)
         lock_drop(c->loop->lock);
+    shared_before(c);
+}
+
+static void call_free(gpointer c)
+{
+    shared_after(c);
+    g_free(c);
 }
 
 static gboolean call_post(gpointer arg)
@@ -72,7 +81,8 @@ static guint attach(Loop *l, GSource *s, GSourceFunc fn, Call call)
 
     *c = call;
     c->loop = l;
-    g_source_set_callback(s, fn, c, g_free);
+    shared_before(c);
+    g_source_set_callback(s, fn, c, call_free);
     id = g_source_attach(s, l->context);
     g_source_unref(s);
     return id;

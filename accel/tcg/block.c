@@ -5,6 +5,7 @@
  * dead blocks, never to freed ones; a page with blocks has its DIRTY_CODE bit clear and its granules set.
  */
 #include "accel/tcg/tcg.h"
+#include "util/shared.h"
 #include <sys/mman.h>
 
 enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512 };
@@ -315,7 +316,7 @@ static unsigned read_code(TcgCpu *t, const CodePage *f, uint64_t pc, uint8_t *bu
     unsigned off = pc & 4095, left = MIN(4096 - off, n);
 
     if (f->host)
-        memcpy(buf, f->host + off, left);
+        shared_copy(buf, f->host + off, left);
     else
         as_read(t->cpu->mem[t->s->smm], f->ram_page * PAGE + off, buf, left, MEM_CPU);
     return left;

@@ -4,6 +4,7 @@
  * client's bit is set, and it holds no code.
  */
 #include "accel/tcg/tcg.h"
+#include "util/shared.h"
 
 typedef struct Place {
     uint8_t *host; /* of the byte, or NULL: I/O */
@@ -65,7 +66,7 @@ static bool store_part(Env *e, const Place *p, uint64_t pa, unsigned n, const vo
     if (p->host && p->writable) {
         if (!ram_is_dirty(p->block, DIRTY_CODE, p->off) && !tcg_code_store(s->tcg, p->block, p->off, n))
             return false;
-        memcpy(p->host, in, n);
+        shared_copy(p->host, in, n);
         if (!all_dirty(p->block, p->off))
             ram_mark_dirty(p->block, p->off, n);
         return true;
@@ -79,7 +80,7 @@ static void load_part(Env *e, const Place *p, unsigned n, void *out)
     X86 *s = x86(e);
 
     if (p->host)
-        memcpy(out, p->host, n);
+        shared_copy(out, p->host, n);
     else
         as_read(e->cpu->mem[s->smm], p->pa, out, n, (MemAttrs){ .secure = s->smm });
 }

@@ -4,6 +4,7 @@
  * DF = 1. Registers are exact at a fault: the instruction restarts where it stopped.
  */
 #include "target/x86/helper.h"
+#include "util/shared.h"
 
 /* how: size 0-1, asize 2-3, rep 4-5 (1 rep/repe, 2 repne), segment 6-8, 9: 64-bit code */
 typedef struct Str {
@@ -110,7 +111,7 @@ static bool copy_down(const Str *t, uint64_t dst, uint64_t src, uint64_t *n)
         if (t->e->fault.kind)
             return false;
         if (p && d) {
-            memmove(d, p, k << t->size);
+            shared_copy(d, p, k << t->size);
             *n = k;
             return true;
         }
@@ -136,7 +137,7 @@ static bool copy_some(const Str *t, uint64_t dst, uint64_t src, uint64_t *n)
             return false;
         if (p && d) {
             bytes = k << t->size;
-            memmove(d, p, bytes);
+            shared_copy(d, p, bytes);
             *n = k;
             return true;
         }
@@ -192,10 +193,10 @@ uint64_t hx_movs(Env *e, uint64_t how, uint64_t b, uint64_t c)
 static void fill(uint8_t *d, uint64_t v, unsigned size, uint64_t n)
 {
     if (size == 0 || v == 0)
-        memset(d, (int)(v & 0xff), n << size);
+        shared_fill(d, (int)(v & 0xff), n << size);
     else
         for (uint64_t i = 0; i < n; i++)
-            memcpy(d + (i << size), &v, 1u << size);
+            shared_copy(d + (i << size), &v, 1u << size);
 }
 
 uint64_t hx_stos(Env *e, uint64_t how, uint64_t b, uint64_t c)

@@ -97,6 +97,15 @@ static MemResult hear(void *o, uint64_t off, unsigned size, uint64_t val, MemAtt
 }
 static const RegionOps ear = { .write = hear };
 
+static size_t heard(Vm *vm)
+{
+    size_t n = 0;
+
+    WITH_LOCK(&vm->lock)
+        n = said->len;
+    return n;
+}
+
 static bool machine_init(Vm *vm, Error **err)
 {
     FwPlatform p = platform(vm);
@@ -128,7 +137,7 @@ static void boot(const char *kernel, size_t n, const char *want)
     check(vm_set_accel(vm, "tcg", NULL, &abort_on_error));
     check(vm_init_machine(vm, "bare", NULL, &abort_on_error));
     check(vm_start(vm, false, &abort_on_error));
-    for (int i = 0; i < 500 && said->len < strlen(want); i++)
+    for (int i = 0; i < 500 && heard(vm) < strlen(want); i++)
         vm_wait_for(vm, 10 * MS, &status);
     vm_stop(vm, RUN_PAUSED);
     check_str(said->str, want);

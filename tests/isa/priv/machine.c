@@ -142,6 +142,9 @@ static void timers(void)
     apic_wr(0x320, 0x10040);
     apic_wr(0x380, 0);
     if (feature(1, 2, 24)) {
+        sti(); /* a tick of before, if one waits */
+        __asm__ volatile("nop");
+        cli();
         ticks = 0;
         apic_wr(0x320, 0x40040);
         wrmsr(0x6e0, rdtsc() + 1000000);
