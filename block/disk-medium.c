@@ -28,11 +28,11 @@ static bool may_open(Disk *d, bool force, Error **err)
     bool device_agrees = !d->ops || !d->ops->eject || d->ops->eject(d->dev, force);
 
     if (!d->removable)
-        return fail(err, "device '%s' is not removable", d->id);
+        return fail(err, "Device '%s' is not removable", d->id);
     if (force || d->tray_open || (device_agrees && !d->tray_locked))
         return true;
     fail(err,
-         "device '%s' is locked and force was not specified, wait for tray to open and try again",
+         "Device '%s' is locked and force was not specified, wait for tray to open and try again",
          d->id);
     return error_hint(err, "unmount it in the guest, or eject with force");
 }
@@ -55,6 +55,60 @@ bool disk_eject(Disk *d, bool force, Error **err)
         return false;
     tray_moved(d, true);
     take_out(d);
+    return true;
+}
+
+bool disk_open_tray(Disk *d, bool force, Error **err)
+{
+    if (!may_open(d, force, err))
+        return false;
+    tray_moved(d, true);
+    return true;
+}
+
+bool disk_close_tray(Disk *d, Error **err)
+{
+    if (!d->removable)
+        return fail(err, "Device '%s' is not removable", d->id);
+    tray_moved(d, false);
+    return true;
+}
+
+static bool is_open(const Disk *d, Error **err)
+{
+    if (!d->removable)
+        return fail(err, "Device '%s' is not removable", d->id);
+    return d->tray_open || fail(err, "Tray of device '%s' is not open", d->id);
+}
+
+bool disk_remove(Disk *d, Error **err)
+{
+    if (!is_open(d, err))
+        return false;
+    take_out(d);
+    return true;
+}
+
+bool disk_insert(Disk *d, const char *node_name, Error **err)
+{
+    Disk *from = vm_lookup(d->vm, "node", node_name);
+
+    if (!from)
+        return fail(err, "Node '%s' not found", node_name);
+    if (!is_open(d, err))
+        return false;
+    if (d->node)
+        return fail(err, "There already is a medium in device '%s'", d->id);
+    if (from->attached)
+        return fail(err, "Node '%s' is already in use", node_name);
+    d->node = node_ref(from->node);
+    if (d->attached && !disk__take_permissions(d, err)) {
+        node_unref(d->node);
+        d->node = NULL;
+        return false;
+    }
+    if (d->ops && d->ops->medium)
+        d->ops->medium(d->dev, true);
     return true;
 }
 

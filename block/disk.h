@@ -42,6 +42,10 @@ bool disk_tray_open(const Disk *d);
 void disk_set_tray(Disk *d, bool open); /* guest command */
 void disk_lock_tray(Disk *d, bool locked);
 bool disk_eject(Disk *d, bool force, Error **err);                            /* monitor */
+bool disk_open_tray(Disk *d, bool force, Error **err);                        /* the medium stays */
+bool disk_close_tray(Disk *d, Error **err);
+bool disk_remove(Disk *d, Error **err);                      /* the tray is open: take the medium out */
+bool disk_insert(Disk *d, const char *node_name, Error **err); /* the tray is open, and empty */
 bool disk_change(Disk *d, const char *file, const char *format, Error **err); /* monitor */
 /* Small synchronous reads at configuration time (probing geometry). */
 int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len);

@@ -301,7 +301,7 @@ static bool present(const ApiMember *m, const void *s)
     if (m->has)
         return *((const bool *)s + m->has - 1);
     if (m->type->kind == API_LIST && !m->pointer)
-        return ((const List *)(const void *)p)->n;
+        return ((const List *)(const void *)p)->v;
     return *(void *const *)(const void *)p;
 }
 

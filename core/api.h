@@ -4,7 +4,8 @@
  * add a command.
  *
  * C shapes: str is char * (owned, NULL: absent); bool, intN_t, uintN_t, double; enums; structs by value; an optional
- * member x has bool has_x beside it, except strings, lists, any (NULL or empty: absent) and structs (a pointer);
+ * member x has bool has_x beside it, except strings, lists, any (NULL: absent; API_EMPTY makes a list that is there) and
+ * structs (a pointer);
  * [T] is { T *v; size_t n; }; any is JVal *.
  */
 #ifndef CORE_API_H
@@ -94,6 +95,7 @@ void api_clear(const ApiType *t, void *p);         /* releases what it owns, zer
 int api_enum_find(const ApiType *t, const char *name); /* -1: none of them */
 /* A new zeroed element at the end of a list: ChardevInfo *c = API_ADD(list); */
 #define API_ADD(l) ((__typeof__((l)->v))api_grow(&(l)->v, &(l)->n, sizeof(*(l)->v)))
+#define API_EMPTY(l) ((l)->v ? (void)0 : (void)((l)->v = g_malloc0(sizeof(*(l)->v))))
 void *api_grow(void *v, size_t *n, size_t size);
 /* Used by the generated emitters. data may be NULL. Any thread. */
 void api_emit(Vm *vm, const ApiEvent *e, const void *data);

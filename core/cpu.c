@@ -66,6 +66,8 @@ static const ObjClass *class_for(Vm *vm, const Target *t, const char *model)
     c->name = g_intern_string(name);
     c->parent = &cpu_class;
     c->fini = NULL;
+    if (t->cpu_props)
+        c->props = *t->cpu_props;
     g_hash_table_insert(vm->priv->cpu_classes, (gpointer)c->name, c);
     return c;
 }

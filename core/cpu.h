@@ -106,6 +106,7 @@ typedef struct Target {
     size_t nregs;
     const CpuModel *models;
     size_t nmodels;
+    const PropTable *cpu_props; /* of CPU objects; or NULL */
     bool (*cpu_init)(Cpu *cpu, const char *model /* "qemu64,+avx,..": NULL default */, Error **err);
     void (*cpu_reset)(Cpu *cpu, bool init /* INIT keeps more than RESET */);
     bool (*walk)(Cpu *cpu, uint64_t va, unsigned access, Walk *out);

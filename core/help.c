@@ -57,7 +57,7 @@ static const char *const kind_names[] = {
     [P_MAC] = "str", [P_UUID] = "str", [P_LINK] = "str", [P_CUSTOM] = "str",
 };
 
-const char *prop_type_name(const Prop *p) { return p->kind == P_LINK ? p->space : kind_names[p->kind]; }
+const char *prop_type_name(const Prop *p) { return p->type ? p->type : p->kind == P_LINK ? p->space : kind_names[p->kind]; }
 
 static void default_text(const Prop *p, GString *out)
 {

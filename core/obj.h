@@ -32,6 +32,8 @@ typedef struct Prop {
     bool live;                /* may be set after init (qom-set) */
     bool (*set)(Obj *o, const char *text, Error **err); /* P_CUSTOM */
     char *(*get)(Obj *o);                               /* P_CUSTOM; caller frees */
+    char *(*get_named)(Obj *o, const struct Prop *p);   /* P_CUSTOM: one function for many rows */
+    const char *type;                                   /* P_CUSTOM: as clients see it; "str" unless given; "strList": with commas */
 } Prop;
 typedef struct PropTable {
     const Prop *v;

@@ -302,7 +302,7 @@ static char *get_text(Obj *o, const Prop *p)
     case P_MAC: return g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
     case P_UUID: return get_uuid(at);
     case P_LINK: return get_link(o, p);
-    case P_CUSTOM: return p->get ? p->get(o) : g_strdup("");
+    case P_CUSTOM: return p->get_named ? p->get_named(o, p) : p->get ? p->get(o) : g_strdup("");
     }
     return g_strdup("");
 }

@@ -130,3 +130,5 @@ void hmp_object_add(Hmp *h, const HmpObjectAddArgs *args)
     add_object(h->vm, args->object, &err);
     say(h, err);
 }
+
+void hmp_info_qdm(Hmp *h) { dev_help_list(h->out); }

@@ -223,6 +223,28 @@ void hmp_info_cpus(Hmp *h)
 }
 
 void hmp_info_iothreads(Hmp *h) {}
+void hmp_info_memory_devices(Hmp *h) {}
+void hmp_info_numa(Hmp *h) { g_string_append(h->out, "0 nodes\n"); }
+
+void hmp_info_hotpluggable_cpus(Hmp *h)
+{
+    HotpluggableCPUList l = { NULL, 0 };
+
+    qmp_query_hotpluggable_cpus(h->vm, &l, NULL);
+    g_string_append(h->out, "Hotpluggable CPUs:\n");
+    for (size_t i = 0; i < l.n; i++) {
+        const CpuInstanceProperties *p = &l.v[i].props;
+
+        g_string_append_printf(h->out, "  type: \"%s\"\n  vcpus_count: \"%" PRId64 "\"\n", l.v[i].type, l.v[i].vcpus_count);
+        if (l.v[i].qom_path)
+            g_string_append_printf(h->out, "  qom_path: \"%s\"\n", l.v[i].qom_path);
+        g_string_append_printf(h->out, "  CPUInstance Properties:\n    socket-id: \"%" PRId64 "\"\n", p->socket_id);
+        if (p->has_die_id)
+            g_string_append_printf(h->out, "    die-id: \"%" PRId64 "\"\n", p->die_id);
+        g_string_append_printf(h->out, "    core-id: \"%" PRId64 "\"\n    thread-id: \"%" PRId64 "\"\n", p->core_id, p->thread_id);
+    }
+    api_clear(&api_HotpluggableCPUList, &l);
+}
 
 void hmp_info_memory_size_summary(Hmp *h)
 {

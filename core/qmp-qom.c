@@ -46,6 +46,26 @@ static Obj *resolve(Vm *vm, const char *path, Error **err)
 }
 
 /* ---- values ---- */
+static JVal *typed_json(const char *type, const char *text)
+{
+    g_auto(GStrv) items = NULL;
+    JVal *l;
+    uint64_t u;
+
+    if (!strcmp(type, "bool"))
+        return j_bool(!strcmp(text, "true"));
+    if (!strcmp(type, "int") && parse_u64(text, &u, NULL))
+        return j_uint(u);
+    if (strcmp(type, "strList"))
+        return j_string(text);
+    items = g_strsplit(text, ",", -1);
+    l = j_list();
+    for (char **i = items; *i; i++)
+        if (**i)
+            j_append(l, j_string(*i));
+    return l;
+}
+
 static JVal *to_json(const Prop *p, const char *text)
 {
     uint64_t u;
@@ -57,6 +77,7 @@ static JVal *to_json(const Prop *p, const char *text)
     case P_U8: case P_U16: case P_U32: case P_U64:
     case P_SIZE: return parse_size(text, 'B', &u, NULL) || parse_u64(text, &u, NULL) ? j_uint(u) : j_string(text);
     case P_S32: case P_S64: return parse_s64(text, &s, NULL) ? j_int(s) : j_string(text);
+    case P_CUSTOM: return p->type ? typed_json(p->type, text) : j_string(text);
     default: return j_string(text);
     }
 }
@@ -252,11 +273,28 @@ static void match_accel(const Accel *a, void *arg)
         b->found = a->props;
 }
 
+/* CPU classes are made with the CPUs; what they have is known before. */
+static const PropTable *cpu_props(const char *type)
+{
+    const Target *t = target_find(NULL);
+
+    for (size_t i = 0; t && t->cpu_props && i < t->nmodels; i++) {
+        g_autofree char *name = g_strdup_printf("%s-%s-cpu", t->models[i].name, t->name);
+
+        if (!strcmp(name, type))
+            return t->cpu_props;
+    }
+    return NULL;
+}
+
 /* A client crashes when it is told that a type does not exist: it then has no properties. */
 bool qmp_qom_list_properties(Vm *vm, const QomListPropertiesArgs *args, ObjectPropertyInfoList *ret, Error **err)
 {
     ByName b = { args->typename, obj_class_find(args->typename) };
+    const PropTable *cpu = b.found ? NULL : cpu_props(args->typename);
 
+    for (size_t i = 0; cpu && i < cpu->n; i++)
+        add_prop_fully(&cpu->v[i], ret);
     if (!b.found)
         machine_foreach(match_machine, &b);
     if (!b.found)
@@ -271,7 +309,12 @@ bool qmp_qom_list_properties(Vm *vm, const QomListPropertiesArgs *args, ObjectPr
 bool qmp_device_list_properties(Vm *vm, const DeviceListPropertiesArgs *args, ObjectPropertyInfoList *ret, Error **err)
 {
     const DevClass *c = dev_class_find(args->typename);
+    const PropTable *cpu = c ? NULL : cpu_props(args->typename);
 
+    for (size_t i = 0; cpu && i < cpu->n; i++)
+        add_prop_fully(&cpu->v[i], ret);
+    if (cpu)
+        return true;
     if (!c)
         return not_found(err, "Device", args->typename);
     obj_prop_foreach(&c->obj, add_prop_fully, ret);

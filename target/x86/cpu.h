@@ -68,7 +68,7 @@ typedef struct X86Cpuid {
 } X86Cpuid;
 
 /* CPUID words that features.def names bits of: leaf 1 EDX ECX, 7 EBX ECX EDX, 80000001 EDX ECX, D.1 EAX, 6 EAX */
-enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, WORDS };
+enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, W_7A1, W_7D1, W_7D2, W_87B, W_87D, W_88B, W_8AD, W_821A, W_CAP /* MSR */, WORDS };
 struct TcgCpu;
 typedef struct X86 {
     Env env; /* first: general registers, pc, arithmetic flags, xmm/ymm */
@@ -96,6 +96,7 @@ typedef struct X86 {
     uint64_t features[8]; /* bit per X86Feature, target/x86/models */
     uint64_t tsc_hz;
     uint32_t mxcsr_mask, cpuid_words[WORDS];
+    struct X86Choice *choice; /* models.c's; owned by the Cpu */
     uint8_t phys_bits, vendor_amd;
     Fault chain[3]; /* how the last triple fault came about */
     unsigned nchain;

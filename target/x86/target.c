@@ -149,7 +149,7 @@ static const CpuModel models[] = {
 };
 
 const Target target_x86 = {
-    .name = "x86_64", .models = models, .nmodels = G_N_ELEMENTS(models), .regs_size = sizeof(X86), .regs = regs, .nregs = G_N_ELEMENTS(regs), .cpu_init = cpu_init,
+    .name = "x86_64", .models = models, .nmodels = G_N_ELEMENTS(models), .regs_size = sizeof(X86), .regs = regs, .nregs = G_N_ELEMENTS(regs), .cpu_props = &x86_cpu_props, .cpu_init = cpu_init,
     .cpu_reset = cpu_reset_, .walk = x86_walk, .check = check, .pc = get_pc, .print_regs = print_regs, .disas = x86_disas, .autopsy = x86_autopsy, .irq_open = irq_open, .sipi = sipi,
 };
 TARGET(target_x86);

@@ -19,8 +19,12 @@ check 0 'isa-serial' -device help
 check 0 'chardev' -device isa-serial,help
 check 1 'there is no such option' -frobnicate
 check 1 'there is no such machine' -machine nonsense
-check 1 'no such CPU model' -accel tcg -cpu nonsense -display none
-check 1 'no feature' -accel tcg -cpu qemu64,+nonsense -display none
+check 1 "unable to find CPU model 'nonsense'" -accel tcg -cpu nonsense -display none
+check 1 "Property 'qemu64-x86_64-cpu.nonsense' not found" -accel tcg -cpu qemu64,+nonsense -display none
+check 1 'exactly 12 characters' -accel tcg -cpu qemu64,vendor=short -display none
+check 1 "parameter 'family' can be at most 270" -accel tcg -cpu qemu64,family=999 -display none
+check 1 'the software CPU lacks' -accel tcg -cpu Skylake-Server,enforce -display none
+check 1 "CPU model 'host' requires KVM" -accel tcg -cpu host -display none
 check 1 'no such accelerator' -accel nonsense
 check 1 'cannot find firmware' -accel tcg -display none -bios nowhere.bin
 check 1 'nowhere.iso' -accel tcg -display none -cdrom nowhere.iso

@@ -5,6 +5,8 @@ session  two QMP clients and the human monitor on one machine while the firmware
 terminal the human monitor and a serial port on one terminal
 fds      descriptors handed over on the socket
 probe    what a management client asks of a new emulator, on machine none
+media    trays, media, statistics
+cpus     CPU models
 oracle   our replies and schema against the introspection of QEMU 10, where that is installed (else exit 77: skipped)
 """
 import array
@@ -315,6 +317,79 @@ def probe(binary):
         check(m.p.wait(PATIENCE) == 0 and time.time() - started < PATIENCE, 'ends on SIGTERM with status 0')
 
 
+# ---- media ----
+def media(binary):
+    """Trays, media, statistics, nodes that come and go."""
+    with tempfile.TemporaryDirectory(prefix='menura-media.') as d:
+        for name, size in (('a.iso', 1 << 20), ('b.iso', 2 << 20), ('d.img', 1 << 20)):
+            with open(f'{d}/{name}', 'wb') as f:
+                f.truncate(size)
+        with Machine(binary, '-accel', 'tcg', '-nodefaults', '-drive', f'if=none,id=cd,media=cdrom,format=raw,file={d}/a.iso', '-device',
+                     'ide-cd,drive=cd,id=cdrom0', '-blockdev', f'file,node-name=disk,filename={d}/d.img', '-device', 'virtio-blk-pci,drive=disk,id=vd') as m:
+            change_media(m.qmp(), d)
+
+
+def change_media(q, d):
+    check(q.refused('blockdev-open-tray') == "Need exactly one of 'device' and 'id'", 'open-tray of nothing')
+    q.refused('blockdev-open-tray', 'DeviceNotFound', id='nono')
+    check('not removable' in q.refused('blockdev-open-tray', id='vd'), 'a hard disk has no tray')
+    q.refused('eject', 'DeviceNotFound', device='disk')
+    check('is not open' in q.refused('blockdev-remove-medium', id='cdrom0'), 'out of a closed tray')
+    q('blockdev-open-tray', id='cdrom0')
+    check(q.event('DEVICE_TRAY_MOVED') == {'device': 'cd', 'id': 'cdrom0', 'tray-open': True}, 'tray')
+    q('blockdev-remove-medium', id='cdrom0')
+    q('blockdev-add', **{'driver': 'file', 'node-name': 'new', 'filename': f'{d}/b.iso', 'read-only': True})
+    check('not found' in q.refused('blockdev-insert-medium', id='cdrom0', node_name='nono'), 'no such node')
+    check('in use' in q.refused('blockdev-insert-medium', id='cdrom0', node_name='disk'), 'a node that a disk has')
+    q('blockdev-insert-medium', id='cdrom0', node_name='new')
+    q('blockdev-close-tray', id='cdrom0')
+    cd = [b for b in q('query-block') if b['qdev'] == 'cdrom0'][0]
+    check(cd['inserted']['image']['virtual-size'] == 2 << 20 and cd['inserted']['node-name'] == 'new' and not cd['tray_open'], cd)
+    check(q.refused('blockdev-del', node_name='new') == 'Node new is in use', 'a medium that is in')
+    q('eject', id='cdrom0')
+    q('blockdev-del', node_name='new')
+    check(q.refused('blockdev-del', node_name='new') == "Failed to find node with node-name='new'", 'twice')
+    q('blockdev-change-medium', id='cdrom0', filename=f'{d}/a.iso')
+    check('No such file' in q.refused('blockdev-change-medium', id='cdrom0', filename='/nonexistent'), 'no such file')
+    q('block_resize', node_name='disk', size=2 << 20)
+    check(os.path.getsize(f'{d}/d.img') == 2 << 20, 'resized')
+    stats = {s.get('qdev'): s['stats'] for s in q('query-blockstats')}
+    check(stats['cdrom0']['rd_bytes'] == 0 and '/machine/peripheral/vd/virtio-backend' in stats, stats)
+    check([s['node-name'] for s in q('query-blockstats', query_nodes=True)].count('disk') == 1, 'by node')
+    text = q('human-monitor-command', command_line='info blockstats')
+    check('cd: rd_bytes=0 wr_bytes=0' in text, text)
+    q('human-monitor-command', command_line=f'change cd {d}/b.iso')
+    check('b.iso' in q('human-monitor-command', command_line='info block cd'), 'change')
+
+
+# ---- CPU models ----
+def cpus(binary):
+    """Models and their properties."""
+    with Machine(binary, '-accel', 'tcg', '-nodefaults', '-cpu', 'EPYC,-sse4.2,+rdseed,model-id=Mine,family=6,vendor=GenuineIntel,check=off') as m:
+        q = m.qmp()
+        models = {x['name']: x for x in q('query-cpu-definitions')}
+        check({'EPYC', 'EPYC-v4', 'Haswell-noTSX', 'Skylake-Server-v4', 'Cascadelake-Server', '486', 'max', 'host', 'base'} <= set(models), sorted(models))
+        check(models['qemu64-v1']['unavailable-features'] == models['qemu64']['unavailable-features'], 'alias')
+        check(models['486']['unavailable-features'] == [], '486')
+        full = q('query-cpu-model-expansion', type='static', model={'name': 'max', 'props': {'migratable': False}})['model']
+        check(full['name'] == 'base' and full['props']['sse2'] is True and full['props']['vmx'] is False and full['props']['migratable'] is False, full)
+        check(q('query-cpu-model-expansion', type='full', model=full)['model'] == full, 'base with all that was said is the same')
+        for name in models:
+            r = q.ask('query-cpu-model-expansion', type='full', model={'name': name})
+            check('return' in r if name != 'host' else r['error']['desc'] == "CPU model 'host' requires KVM", name, r)
+        check(q.refused('query-cpu-model-expansion', type='full', model={'name': 'nono'}) == "unable to find CPU model 'nono'", 'no such model')
+        check(q.refused('query-cpu-model-expansion', type='full', model={'name': 'max', 'props': {'nono': 1}}) == "Property 'max-x86_64-cpu.nono' not found", 'no such property')
+        path = q('query-cpus-fast')[0]['qom-path']
+        props = {p['name']: p['type'] for p in q('qom-list', path=path)}
+        check(props['avx2'] == 'bool' and props['type'] == 'string', props)
+        got = {n: q('qom-get', path=path, property=n) for n in ('sse4.2', 'rdseed', 'model-id', 'family', 'vendor', 'unavailable-features')}
+        check('sse4a' in got.pop('unavailable-features'), got)
+        check(got == {'sse4.2': False, 'rdseed': True, 'model-id': 'Mine', 'family': 6, 'vendor': 'GenuineIntel'}, got)
+        for t in ('max-x86_64-cpu', 'EPYC-v4-x86_64-cpu'):
+            check({'unavailable-features', 'x2apic', 'family'} <= {p['name'] for p in q('qom-list-properties', typename=t)}, t)
+            check({'unavailable-features', 'x2apic'} <= {p['name'] for p in q('device-list-properties', typename=t)}, t)
+
+
 # ---- oracle ----
 class Schema:
     def __init__(self, entries):
@@ -421,7 +496,7 @@ def oracle(binary):
 def main():
     binary, suite = sys.argv[1:3]
     try:
-        {'session': session, 'terminal': terminal, 'fds': fds, 'probe': probe, 'oracle': oracle}[suite](binary)
+        {'session': session, 'terminal': terminal, 'fds': fds, 'probe': probe, 'media': media, 'cpus': cpus, 'oracle': oracle}[suite](binary)
     except (Failure, OSError) as f:
         sys.exit(f'FAIL {suite}: {f}')
     print('ok', suite)

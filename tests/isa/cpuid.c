@@ -19,7 +19,7 @@ static const struct Proof {
     { "hypervisor", "none" }, { "tsc-adjust", "priv/machine" }, { "smep", "priv/paging4" }, { "erms", "oracle" }, { "smap", "priv/paging4" },
     { "clwb", "oracle" }, { "umip", "priv/syscall" }, { "pku", "priv/paging4" }, { "la57", "priv/paging5" }, { "fsrm", "oracle" },
     { "syscall", "priv/syscall" }, { "nx", "priv/paging4" }, { "pdpe1gb", "priv/paging4" }, { "rdtscp", "priv/machine" },
-    { "lm", "priv/paging4" }, { "lahf-lm", "oracle" }, { "3dnowprefetch", "oracle" }, { "xgetbv1", "priv/xsave" }, { "arat", "priv/machine" },
+    { "invtsc", "priv/machine" }, { "lm", "priv/paging4" }, { "lahf-lm", "oracle" }, { "3dnowprefetch", "oracle" }, { "xgetbv1", "priv/xsave" }, { "arat", "priv/machine" },
 };
 
 static const struct {
@@ -110,7 +110,7 @@ static void each_model(Vm *vm, char **lines)
         Error *err = NULL;
         Cpu *c;
 
-        if (!strcmp(words[0], "host"))
+        if (!strcmp(words[0], "host") || (strstr(words[0], "-v") && !g_str_has_prefix(words[0], "menura"))) /* versions only have what their model has, or less or more of that */
             continue;
         c = cpu_new(vm, words[0], i, &err);
         if (!c) {
