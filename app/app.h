@@ -36,8 +36,18 @@ App *app_new(void);
 void app_help(GString *out);
 void app_describe_options(VmConfig *c); /* for the monitor */
 bool app_make_monitors(App *a, Error **err); /* after the serial ports' chardevs, before the machine */
+/* menura run --test: what is expected of the guest, and where the verdict goes. Texts are argv's. */
+typedef struct TestPlan {
+    bool on;
+    const char *image, *expect, *json, *junit;
+    double timeout; /* seconds */
+} TestPlan;
+enum { STATUS_PANIC = 64, STATUS_TRIPLE_FAULT = 66, STATUS_HANG = 68, STATUS_BUG = 70, STATUS_FAIL = 72, STATUS_TIMEOUT = 74 };
+typedef struct Test Test;
+Test *app_test_new(App *a, const TestPlan *plan, Error **err); /* before app_parse; plan lives as long */
+int app_test_verdict(Test *t, int status);  /* after app_run, whose status it takes; writes the reports, frees */
 /* Turn `menura run IMAGE [options]` into argv of a system emulator; NULL + err. Lines of explanation to `say`. */
-char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err);
+char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestPlan *test, Error **err);
 typedef struct UiDisplay UiDisplay;
 bool app_build(App *a, const UiDisplay **display, Error **err);
 bool app_start_accel(App *a, Error **err);

@@ -12,18 +12,25 @@ static bool speaks_qemu(int argc, char **argv)
     return strstr(name, "-system-") || !strcmp(name, "kvm") || (argc > 1 && argv[1][0] == '-' && argv[1][1] && argv[1][1] != '-');
 }
 
-static int system_main(int argc, char **argv, bool friendly)
+static int system_main(int argc, char **argv, bool friendly, const TestPlan *plan)
 {
     App *a = app_new();
     int status = STATUS_OK;
-
+    Error *err = NULL;
+    Test *test = plan ? app_test_new(a, plan, &err) : NULL;
     g_autofree char *name = g_path_get_basename(argv[0]);
 
     if (!friendly)
         error_style(name, false, NULL);
     a->friendly = a->vm->cfg.autopsy_stops = friendly;
-    if (app_parse(a, argc, argv, &status))
+    if (err) {
+        error_report_free(err);
+        status = STATUS_USAGE;
+    } else if (app_parse(a, argc, argv, &status)) {
         status = app_run(a);
+        if (test)
+            status = app_test_verdict(test, status);
+    }
     app_free(a);
     return status;
 }
@@ -33,7 +40,8 @@ static int run_main(int argc, char **argv)
     Error *err = NULL;
     GString *say = g_string_new(NULL);
     bool explain = false;
-    char **cmd = app_run_command(argc, argv, say, &explain, &err);
+    TestPlan test = { 0 };
+    char **cmd = app_run_command(argc, argv, say, &explain, &test, &err);
     int status;
 
     if (!cmd) {
@@ -50,7 +58,7 @@ static int run_main(int argc, char **argv)
         status = STATUS_OK;
     } else {
         fputs(say->str, stderr);
-        status = system_main((int)g_strv_length(cmd), cmd, true);
+        status = system_main((int)g_strv_length(cmd), cmd, true, test.on ? &test : NULL);
     }
     g_string_free(say, TRUE);
     g_strfreev(cmd);
@@ -64,8 +72,13 @@ static const char help[] =
     "      --explain   print the equivalent menura-system-x86_64 command line instead\n"
     "      --snapshot  what the guest writes is dropped at the end\n"
     "      -p [ADDR:]HOSTPORT:GUESTPORT[/udp]  publishes a port of the guest on this host, for itself only unless ADDR says more\n"
+    "      --initrd F, --append S  for a kernel\n"
     "      OPTION..    those of menura-system-x86_64\n"
     "      exit status: 0 power-off, 1 usage or host, 64 guest panic, 66 triple fault (with a report why), 70 our bug\n"
+    "  menura run --test [--expect REGEX] [--timeout S] [--json F] [--junit F] IMAGE [OPTION..]\n"
+    "      boots without a window, shows the serial port, and judges: pass when REGEX came on it, without --expect when the guest\n"
+    "      switched off; exit status: 0 pass, 72 fail, 64 panic, 66 triple fault, 68 hang, 74 timeout (60 s unless S), 1, 70 as above;\n"
+    "      F gets the verdict with console and report\n"
     "  menura-system-x86_64 [OPTION..]\n"
     "      QEMU's command line; -help lists the options, -machine help, -cpu help, -device help and so on their values\n"
     "  menura --help | --version\n\n"
@@ -75,7 +88,7 @@ static const char help[] =
 int main(int argc, char **argv)
 {
     if (speaks_qemu(argc, argv))
-        return system_main(argc, argv, false);
+        return system_main(argc, argv, false, NULL);
     if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("menura %s\n", MENURA_VERSION);
         return STATUS_OK;

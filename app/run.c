@@ -48,7 +48,9 @@ static void arg(GPtrArray *v, const char *name, const char *value)
 
 typedef struct RunOptions {
     const char *image;
+    const char *initrd, *append;
     bool snapshot, explain;
+    TestPlan *test;
     GString *nic; /* of -p */
 } RunOptions;
 
@@ -70,13 +72,47 @@ static bool publish(GString *nic, const char *text, Error **err)
     return true;
 }
 
+/* Those with a value: `--expect R` or `--expect=R`. 1: taken (and *i moved), 0: not one of them, -1: wrong. */
+static int valued(RunOptions *o, int argc, char **argv, int *i, Error **err)
+{
+    const char *timeout = NULL;
+    const struct {
+        const char *name, **to;
+    } rows[] = { { "--initrd", &o->initrd }, { "--append", &o->append }, { "--expect", &o->test->expect }, { "--json", &o->test->json },
+                 { "--junit", &o->test->junit }, { "--timeout", &timeout } };
+    char *end;
+
+    for (size_t k = 0; k < G_N_ELEMENTS(rows); k++) {
+        size_t n = strlen(rows[k].name);
+
+        if (strncmp(argv[*i], rows[k].name, n) || (argv[*i][n] && argv[*i][n] != '='))
+            continue;
+        if (!argv[*i][n] && *i + 1 >= argc)
+            return fail(err, "run: %s: its value is missing", argv[*i]) - 1;
+        *rows[k].to = argv[*i][n] ? argv[*i] + n + 1 : argv[++*i];
+        if (!timeout)
+            return 1;
+        o->test->timeout = g_ascii_strtod(timeout, &end);
+        return *end || !(o->test->timeout > 0 && o->test->timeout <= 1e6) ? fail(err, "run: --timeout %s: want seconds", timeout) - 1 : 1;
+    }
+    return 0;
+}
+
 /* Ours end at the first option of the system emulator; *next: there. */
 static bool parse(RunOptions *o, int argc, char **argv, int *next, Error **err)
 {
     int i;
 
     for (i = 1; i < argc && (argv[i][0] == '-' ? argv[i][1] == '-' || !strcmp(argv[i], "-p") : !o->image); i++) {
-        if (!strcmp(argv[i], "--explain"))
+        int taken = valued(o, argc, argv, &i, err);
+
+        if (taken < 0)
+            return false;
+        if (taken)
+            continue;
+        if (!strcmp(argv[i], "--test"))
+            o->test->on = true;
+        else if (!strcmp(argv[i], "--explain"))
             o->explain = true;
         else if (!strcmp(argv[i], "--snapshot"))
             o->snapshot = true;
@@ -89,18 +125,36 @@ static bool parse(RunOptions *o, int argc, char **argv, int *next, Error **err)
             o->image = argv[i];
     }
     *next = i;
+    o->test->image = o->image;
+    if (!o->test->on && (o->test->expect || o->test->json || o->test->junit || o->test->timeout))
+        return fail(err, "run: --expect, --timeout, --json and --junit go with --test");
     if (o->image)
         return true;
     fail(err, "run: which image?");
     return error_hint(err, "menura run IMAGE [options of menura-system-x86_64]");
 }
 
-char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error **err)
+/* The serial port of a test is app/test.c's. */
+static void add_test(GPtrArray *v, const RunOptions *o, bool kernel)
+{
+    if (o->initrd)
+        arg(v, "-initrd", o->initrd);
+    if (o->append || (o->test->on && kernel))
+        arg(v, "-append", o->append ? o->append : "console=ttyS0 panic=-1");
+    if (!o->test->on)
+        return;
+    arg(v, "-display", "none");
+    arg(v, "-monitor", "none");
+    arg(v, "-parallel", "none");
+    arg(v, "-no-reboot", NULL);
+}
+
+char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestPlan *test, Error **err)
 {
     g_autoptr(GPtrArray) v = g_ptr_array_new();
     const char *memory = "1536M";
     g_autoptr(GString) nic = g_string_new("user");
-    RunOptions o = { .nic = nic };
+    RunOptions o = { .nic = nic, .test = test };
     const char *image;
     g_autofree char *drive = NULL;
     bool snapshot;
@@ -137,6 +191,7 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, Error
         arg(v, "-nic", nic->str);
         g_string_append_printf(say, "menura: network: its own behind this host; published: %s\n", strchr(nic->str, ',') + 1);
     }
+    add_test(v, &o, k == IMAGE_BZIMAGE || k == IMAGE_ELF);
     for (; i < argc; i++)
         arg(v, argv[i], NULL);
     g_ptr_array_add(v, NULL);
