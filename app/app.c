@@ -50,5 +50,6 @@ void app_free(App *a)
     g_free(a->mem_path);
     g_free(a->qtest);
     g_free(a->qtest_log);
+    g_free(a->ctl);
     g_free(a);
 }

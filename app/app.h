@@ -26,6 +26,7 @@ typedef struct App {
     uid_t uid;
     gid_t gid;
     unsigned sandbox;       /* SANDBOX_ groups that are denied */
+    char *ctl;              /* menura run: where menura ctl finds it; or NULL */
     bool help_shown;        /* -X help: nothing more is wanted */
 } App;
 /* Parse argv[1..]; *status and false: end now (help, or an error already said). */
@@ -36,6 +37,11 @@ App *app_new(void);
 void app_help(GString *out);
 void app_describe_options(VmConfig *c); /* for the monitor */
 bool app_make_monitors(App *a, Error **err); /* after the serial ports' chardevs, before the machine */
+/* menura ctl: the client's side, its exit status; and the socket for a machine of this process: a path to listen on, or NULL
+ * where the user has no runtime folder. Caller frees. */
+int app_ctl(int argc, char **argv);
+void app_ctl_help(GString *out);
+char *app_ctl_socket(const char *image);
 /* menura run --test: what is expected of the guest, and where the verdict goes. Texts are argv's. */
 typedef struct TestPlan {
     bool on;

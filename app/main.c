@@ -12,7 +12,7 @@ static bool speaks_qemu(int argc, char **argv)
     return strstr(name, "-system-") || !strcmp(name, "kvm") || (argc > 1 && argv[1][0] == '-' && argv[1][1] && argv[1][1] != '-');
 }
 
-static int system_main(int argc, char **argv, bool friendly, const TestPlan *plan)
+static int system_main(int argc, char **argv, const char *image /* of menura run, or NULL */, const TestPlan *plan)
 {
     App *a = app_new();
     int status = STATUS_OK;
@@ -20,9 +20,11 @@ static int system_main(int argc, char **argv, bool friendly, const TestPlan *pla
     Test *test = plan ? app_test_new(a, plan, &err) : NULL;
     g_autofree char *name = g_path_get_basename(argv[0]);
 
-    if (!friendly)
+    if (!image)
         error_style(name, false, NULL);
-    a->friendly = a->vm->cfg.autopsy_stops = friendly;
+    else
+        a->ctl = app_ctl_socket(image);
+    a->friendly = a->vm->cfg.autopsy_stops = image != NULL;
     if (err) {
         error_report_free(err);
         status = STATUS_USAGE;
@@ -58,7 +60,7 @@ static int run_main(int argc, char **argv)
         status = STATUS_OK;
     } else {
         fputs(say->str, stderr);
-        status = system_main((int)g_strv_length(cmd), cmd, true, test.on ? &test : NULL);
+        status = system_main((int)g_strv_length(cmd), cmd, test.image, test.on ? &test : NULL);
     }
     g_string_free(say, TRUE);
     g_strfreev(cmd);
@@ -79,6 +81,7 @@ static const char help[] =
     "      boots without a window, shows the serial port, and judges: pass when REGEX came on it, without --expect when the guest\n"
     "      switched off; exit status: 0 pass, 72 fail, 64 panic, 66 triple fault, 68 hang, 74 timeout (60 s unless S), 1, 70 as above;\n"
     "      F gets the verdict with console and report\n"
+    "%s"
     "  menura-system-x86_64 [OPTION..]\n"
     "      QEMU's command line; -help lists the options, -machine help, -cpu help, -device help and so on their values\n"
     "  menura --help | --version\n\n"
@@ -88,15 +91,20 @@ static const char help[] =
 int main(int argc, char **argv)
 {
     if (speaks_qemu(argc, argv))
-        return system_main(argc, argv, false, NULL);
+        return system_main(argc, argv, NULL, NULL);
     if (argc > 1 && !strcmp(argv[1], "--version")) {
         printf("menura %s\n", MENURA_VERSION);
         return STATUS_OK;
     }
     if (argc > 1 && (!strcmp(argv[1], "--help") || (argc > 2 && !strcmp(argv[1], "run") && !strcmp(argv[2], "--help")))) {
-        fputs(help, stdout);
+        g_autoptr(GString) ctl = g_string_new(NULL);
+
+        app_ctl_help(ctl);
+        printf(help, ctl->str);
         return STATUS_OK;
     }
+    if (argc > 1 && !strcmp(argv[1], "ctl"))
+        return app_ctl(argc - 1, argv + 1);
     if (argc > 1 && !strcmp(argv[1], "run"))
         return run_main(argc - 1, argv + 1);
     fprintf(stderr, "menura: %s: no such command\nhint: menura --help\n", argc > 1 ? argv[1] : "(nothing)");

@@ -54,10 +54,26 @@ static bool make_shared(App *a, const GPtrArray *texts, void *const *chrs, Error
     return true;
 }
 
+/* A machine that nobody can reach with menura ctl runs all the same. */
+static void make_ctl(App *a)
+{
+    g_auto(GStrv) parts = a->ctl ? g_strsplit(a->ctl, ",", -1) : NULL;
+    g_autofree char *path = parts ? g_strjoinv(",,", parts) : NULL, *where = path ? g_strdup_printf("unix:%s,server=on,wait=off", path) : NULL;
+    Error *why = NULL;
+    Chr *c = where ? chr_new_short(a->vm, "menura-ctl", where, &why) : NULL;
+
+    if (c)
+        monitor_new(a->vm, c, MONITOR_QMP, &why);
+    if (why)
+        warn_report("menura ctl will not find this machine: %s", error_text(why));
+    error_free(why);
+}
+
 bool app_make_monitors(App *a, Error **err)
 {
     bool asked = a->monitors->len || a->mons->len;
 
+    make_ctl(a);
     for (guint i = 0; i + 1 < a->monitors->len; i += 2)
         if (!make_compat(a, i / 2, a->monitors->pdata[i], a->monitors->pdata[i + 1], err))
             return false;
