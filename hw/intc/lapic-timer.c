@@ -49,8 +49,6 @@ void lapic__timer_fired(Dev *d)
 
     if (s->cpu && s->cpu->sleeps_in_run)
         return; /* the accelerator's APIC counts; ours only held the state */
-    if (!(s->lvt[LVT_TIMER] & MASKED))
-        lapic__accept(s, s->lvt[LVT_TIMER] & 0xff, false);
     if (lapic__timer_mode(s) == 2) {
         s->deadline = 0;
     } else if (lapic__timer_mode(s) == 1 && s->initial) {
@@ -61,6 +59,8 @@ void lapic__timer_fired(Dev *d)
             s->timer_start = now;
         timer_at(&s->timer, s->timer_start + period);
     }
+    if (!(s->lvt[LVT_TIMER] & MASKED)) /* last: the CPU may look at the timer at once */
+        lapic__accept(s, s->lvt[LVT_TIMER] & 0xff, false);
 }
 
 void lapic__set_timer(Lapic *s, uint32_t left)
