@@ -1,5 +1,6 @@
 /* block/qmp-medium.c - the monitor's commands about what disks have done, and about trays and media (schema/medium.json). */
 #include "block/disk-priv.h"
+#include "block/drive.h"
 #include "core/api/medium.h"
 
 /* ---- statistics ---- */
@@ -172,6 +173,24 @@ void hmp_info_blockstats(Hmp *h)
                                s->wr_merged);
     }
     api_clear(&api_BlockStatsList, &l);
+}
+
+/* A drive for device_add to refer to. */
+void hmp_drive_add(Hmp *h, const HmpDriveAddArgs *args)
+{
+    Error *err = NULL;
+    Opts *o = args->node ? NULL : opts_parse_any(args->opts, NULL, &err);
+    const char *iface = o ? opts_peek(o, "if") : NULL;
+
+    if (args->node)
+        fail(&err, "drive_add -n: blockdev-add makes nodes");
+    if (o && g_strcmp0(iface, "none")) {
+        fail(&err, "Can't hot-add drive to type %s", iface ? iface : "of the machine; if=none");
+        opts_free(o);
+    } else if (o && drive_add(h->vm, h->vm->mc, o, &err)) {
+        g_string_append(h->out, "OK\n");
+    }
+    say(h, err);
 }
 
 void hmp_eject(Hmp *h, const HmpEjectArgs *args)

@@ -356,6 +356,10 @@ def change_media(q, d):
     stats = {s.get('qdev'): s['stats'] for s in q('query-blockstats')}
     check(stats['cdrom0']['rd_bytes'] == 0 and '/machine/peripheral/vd/virtio-backend' in stats, stats)
     check([s['node-name'] for s in q('query-blockstats', query_nodes=True)].count('disk') == 1, 'by node')
+    check(q('human-monitor-command', command_line=f'drive_add 0 file={d}/b.iso,if=none,readonly=on,id=late,format=raw').strip() == 'OK', 'drive_add')
+    check(q('human-monitor-command', command_line='device_add virtio-blk-pci,drive=late,id=vlate') == '', 'device_add of it')
+    check([b for b in q('query-block') if b['device'] == 'late'][0]['qdev'] == '/machine/peripheral/vlate/virtio-backend', 'late')
+    check("if=none" in q('human-monitor-command', command_line=f'drive_add 0 file={d}/b.iso,format=raw'), 'without if=none')
     text = q('human-monitor-command', command_line='info blockstats')
     check('cd: rd_bytes=0 wr_bytes=0' in text, text)
     q('human-monitor-command', command_line=f'change cd {d}/b.iso')
