@@ -257,10 +257,15 @@ static void control_op(T1 *t, const IrOp *o)
     }
 }
 
+static void flags_after(T1 *t, const IrOp *o)
+{
+    t->ef_ok = o->op & IR_F;
+    t->env_ok &= !(o->op & IR_F);
+}
+
 static void emit_op(T1 *t, const IrOp *o)
 {
     IrKind k = IR_KIND(o->op);
-    bool flags = o->op & IR_F;
 
     if (k >= IR_poll) {
         control_op(t, o);
@@ -268,6 +273,8 @@ static void emit_op(T1 *t, const IrOp *o)
         /* likewise */
     } else if (t->ngroups && t->group_of[t->i] && !t1_needs_avx(o)) {
         t1_mem_op(t, o); /* no check, so the flags stay where they are */
+        if (t->skip && !keeps_flags(IR_KIND(o[1].op)))
+            flags_after(t, o + 1);
     } else if (t1_vec_op(t, o) || t1_vex_op(t, o)) {
         /* it leaves the flags alone, or says what it did to them */
     } else if (!t1_alu_native(t, o) && t1_call_op(t, o)) {
@@ -284,8 +291,9 @@ static void emit_op(T1 *t, const IrOp *o)
         before(t, o);
         if (!t1_alu_op(t, o))
             t1_mem_op(t, o);
-        t->ef_ok = flags;
-        t->env_ok &= !flags;
+        flags_after(t, o);
+        if (t->skip && !keeps_flags(IR_KIND(o[1].op)))
+            flags_after(t, o + 1);
     }
     t1_op_done(t, o);
 }

@@ -28,7 +28,7 @@ typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TA
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
-    const IrOp *op;
+    const IrOp *op, *fused;
     unsigned what, addr, data, insn, slot;
     Rm from; /* value to store, if it is not in a register */
     bool from_mem, is_const, wide_const, save;
@@ -94,6 +94,9 @@ bool t1_alu_op(T1 *t, const IrOp *o);
 bool t1_mem_op(T1 *t, const IrOp *o);
 bool t1_call_op(T1 *t, const IrOp *o);
 bool t1_alu_native(const T1 *t, const IrOp *o);
+bool t1_fusible(const T1 *t, const IrOp *o); /* the op behind o, a load, can take its operand from memory */
+void t1_fused(T1 *t, const IrOp *o, unsigned loaded, unsigned x, Rm m);
+int64_t t1_imm(const IrOp *o, unsigned size);
 bool t1_grouped(T1 *t, const IrOp *o, Rm *m); /* checked at the entry: where it is */
 void t1_check_groups(T1 *t);
 void t1_mem_tail(T1 *t, Tail *k);

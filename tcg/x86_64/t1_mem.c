@@ -131,10 +131,40 @@ bool t1_grouped(T1 *t, const IrOp *o, Rm *m)
     return true;
 }
 
+static unsigned wanted_in(T1 *t, unsigned d) { return is_pinned(d) ? (unsigned)t1_pin[d] : t1_grab(t); }
+
+static bool extends(const IrOp *o) { return IR_KIND(o->op) == IR_zx || IR_KIND(o->op) == IR_sx; }
+
+/* The op behind the load with it, memory its operand. k: how the tail does the same; or NULL. */
+static void load_fused(T1 *t, const IrOp *o, Tail *k, Rm m)
+{
+    const IrOp *n = o + 1;
+    unsigned x = 0;
+
+    if (extends(n))
+        x = k && !is_pinned(n->d) ? m.reg : wanted_in(t, n->d); /* m.reg: a loan of the check's */
+    else if (!(n->op & IR_F) && t->b->live[t->i + 1])
+        t1_save_flags(t);
+    t1_fused(t, n, o->d, x, m);
+    if (k) {
+        k->back = t->a.p;
+        k->data = x;
+        k->fused = n;
+    }
+    if (extends(n))
+        t1_put(t, n->d, x, IR_SIZE(n->op));
+    t->skip = true;
+}
+
 static void load_grouped(T1 *t, const IrOp *o, Rm m)
 {
-    unsigned size = IR_SIZE(o->op), x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : t1_grab(t);
+    unsigned size = IR_SIZE(o->op), x;
 
+    if (t1_fusible(t, o)) {
+        load_fused(t, o, NULL, m);
+        return;
+    }
+    x = wanted_in(t, o->d);
     if (is_pinned(o->d) || size >= 2)
         a_mov(&t->a, size, x, m);
     else
@@ -160,13 +190,17 @@ static void load(T1 *t, const IrOp *o)
     Tail *k = t1_tail(t, TAIL_MEM);
     Rm m = t1_tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
 
+    k->what = size + (o->x & X_W ? SLOW_RMW : 0);
+    if (t1_fusible(t, o)) {
+        load_fused(t, o, k, m);
+        return;
+    }
     x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : m.reg;
     if (is_pinned(o->d) || size >= 2)
         a_mov(&t->a, size, x, m);
     else
         a_op(&t->a, 0, 0x0fb6 + size, 2, x, m);
     k->back = t->a.p;
-    k->what = size + (o->x & X_W ? SLOW_RMW : 0);
     k->data = x;
     t1_put(t, o->d, x, size);
 }
@@ -311,7 +345,10 @@ void t1_mem_tail(T1 *t, Tail *k)
             store_tail(t, k);
         } else {
             t1_call(t, t->code->slow[k->what], k->insn);
-            a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
+            if (k->fused)
+                t1_fused(t, k->fused, k->op->d, k->data, ENV(jit.val));
+            else
+                a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
         }
     }
     t1_fpu_again(t, k);
