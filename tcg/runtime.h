@@ -44,15 +44,15 @@ typedef struct TlbEnt {
 } TlbEnt;
 /*
  * Jump cache: virtual pc -> block. tag = pc ^ Env.jc_key; the key has the number of the current mode word in bits
- * 58..63, which are copies of bit 57 in every pc that can be executed, so one compare checks pc and mode. An entry
- * is there only while its view maps pc to that block, and pc may be executed: that is also what makes a link into
- * another page good.
+ * 58..63, which are copies of bit 57 in every pc that can be executed, so one compare checks pc and mode. A computed pc
+ * may be any number, and one that cannot be executed can have the tag of one that can in another mode: the two differ
+ * in bits 58..63, of which jc_slot() makes six bits of the slot, so it is looked for elsewhere. An entry is there only
+ * while its view maps pc to that block, and pc may be executed: that is also what makes a link into another page good.
  */
 typedef struct JcEnt {
     uint64_t tag;
     Block *blk;
 } JcEnt;
-#define JC_NONE (1ull << 56) /* bits 56 and 57 differ: the tag of no pc */
 enum { JC_KEY_SHIFT = 58, JC_MODES = 64 };
 /*
  * Code pages: virtual page -> what is known of the code in the page of RAM it leads to; there only while the view maps
@@ -97,7 +97,10 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
     return LIKELY((va ^ e->tag) <= PAGE - bytes) ? (uint8_t *)(uintptr_t)(va + e->addend) : NULL;
 }
 static inline unsigned cp_slot(uint64_t vpage) { return (unsigned)vpage & (CP_N - 1); }
-static inline unsigned jc_slot(uint64_t pc) { return (unsigned)(pc ^ pc >> 12) & (JC_N - 1); }
+/* Bits 6..11 of the sum are pc's own and 58..63, the others 12..20 and 0..8. */
+static inline unsigned jc_slot(uint64_t pc) { return (unsigned)((pc ^ (pc << 12 | pc >> 52)) >> 6) & (JC_N - 1); }
+/* The tag of an empty slot: the slot of no pc with it, in any mode. */
+static inline uint64_t jc_none(unsigned slot) { return slot < 64; }
 static inline bool tlb_bit(const uint64_t *set, unsigned n) { return set[n / 64] >> (n % 64) & 1; }
 static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
 {
@@ -170,8 +173,6 @@ struct Block { /* the first cache line is what a look-up reads */
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 
-/* Bits 56 to 63 are equal: only such a pc is ever in a jump cache. */
-static inline bool jc_can_be(uint64_t pc) { return (uint64_t)((int64_t)(pc << 7) >> 7) == pc; }
 /* The virtual pc that an entry is for. */
 static inline uint64_t jc_pc(const JcEnt *j) { return (uint64_t)((int64_t)(j->tag << 6) >> 6); }
 /* The block the jump cache names for pc in the current mode, or NULL. */
@@ -179,8 +180,7 @@ static inline Block *jc_find(const Env *e, uint64_t pc)
 {
     const JcEnt *j = &e->view->jc[jc_slot(pc)];
 
-    /* a computed pc may be any number: one that cannot be executed can have the tag of another in another mode */
-    return LIKELY(j->tag == (pc ^ e->jc_key)) && jc_can_be(pc) && !j->blk->dead ? j->blk : NULL;
+    return LIKELY(j->tag == (pc ^ e->jc_key)) && !j->blk->dead ? j->blk : NULL;
 }
 /* A pc of this block as it is here and now: pcs of a rel block count from V_PAGE. */
 static inline uint64_t block_pc(const Env *e, const Block *b, uint64_t pc) { return b->rel ? pc + e->v[V_PAGE] : pc; }

@@ -20,7 +20,7 @@ static void clear_entry(View *w, unsigned table, unsigned k)
     switch (table) {
     case FILL_R: w->r[k] = (TlbEnt){ tlb_none(k), 0 }; break;
     case FILL_W: w->w[k] = (TlbEnt){ tlb_none(k), 0 }; break;
-    case FILL_JC: w->jc[k] = (JcEnt){ JC_NONE, NULL }; break;
+    case FILL_JC: w->jc[k] = (JcEnt){ jc_none(k), NULL }; break;
     default: w->cp[k] = (CpEnt){ .vpage = ~0ull }; break;
     }
 }

@@ -242,6 +242,14 @@ static void hash_pc(Asm *a, unsigned by, unsigned mask)
     a_alu_imm(a, 4, 2, rm_reg(H10), mask);
 }
 
+static void hash_jump_cache(Asm *a) /* r10 = jc_slot(r9) */
+{
+    a_rorx(a, 3, H10, H9, 52);
+    a_op(a, 0, 0x33, 3, H10, rm_reg(H9));
+    shift(a, 5, 2, H10, 6);
+    a_alu_imm(a, 4, 2, rm_reg(H10), JC_N - 1);
+}
+
 /* r11 = the bucket in the code page where the pc in r9 lies; save[0]: is the page global? */
 static void find_page(Asm *a, uint8_t *slow[2])
 {
@@ -298,7 +306,7 @@ static void put_and_enter(Asm *a)
 {
     uint8_t *global, *done, *listed;
 
-    hash_pc(a, 12, JC_N - 1);
+    hash_jump_cache(a);
     a_op(a, 0, 0x0fab, 3, H10, rm_mem(H15, VIEW(fills[FILL_JC].listed))); /* bts */
     listed = a_jump(a, 2, NULL);
     a_mov(a, 2, H9, rm_mem(H15, VIEW(fills[FILL_JC].n)));
@@ -336,7 +344,7 @@ static void find_exit(Asm *a, uint8_t **slow)
     a_imm(a, sizeof(IrExit), 4);
     a_mov(a, 3, H9, rm_idx(H11, H10, 0, offsetof(Block, slot) + offsetof(IrExit, pc)));
     a_store(a, 3, ENV(pc), H9);
-    hash_pc(a, 12, JC_N - 1);
+    hash_jump_cache(a);
     shift(a, 4, 2, H10, 4);
     a_mov(a, 3, H11, rm_reg(H9));
     a_op(a, 0, 0x33, 3, H11, ENV(jc_key));
@@ -369,19 +377,17 @@ static void make_find(Asm *a, CodeCache *c)
 /* Go on at Env.pc: the view and the mode may be others. */
 static void make_leave(Asm *a, const uint8_t *exit, const uint8_t *find)
 {
-    uint8_t *out[3] = { NULL }, *asked;
+    uint8_t *asked, *miss;
 
     a_alu_imm(a, 7, 2, ENV(exit_req), 0);
     asked = a_jump(a, 5, NULL);
     a_mov(a, 3, H9, ENV(pc));
-    t1_jc_probe(a, H9, H10, out);
+    miss = t1_jc_probe(a, H9, H10);
     a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
     a_patch(asked, a->p);
     a_const(a, H11, JIT_LOOKUP);
     a_jump(a, 16, exit);
-    for (unsigned i = 0; i < 3; i++)
-        if (out[i])
-            a_patch(out[i], a->p);
+    a_patch(miss, a->p);
     a_const(a, H11, JIT_LOOKUP);
     a_jump(a, 16, find);
 }

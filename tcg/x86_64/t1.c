@@ -45,14 +45,12 @@ void t1_here_and_now(T1 *t, unsigned r, uint64_t pc)
 /* Out of the page from a block that does not know where it is: as if the target were computed. */
 static void far_exit(T1 *t, uint64_t pc)
 {
-    uint8_t *miss[3] = { NULL };
+    uint8_t *miss;
 
     t1_here_and_now(t, H9, pc);
-    t1_jc_probe(&t->a, H9, H10, miss);
+    miss = t1_jc_probe(&t->a, H9, H10);
     a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
-    for (unsigned i = 0; i < 3; i++)
-        if (miss[i])
-            a_patch(miss[i], t->a.p);
+    a_patch(miss, t->a.p);
     a_store(&t->a, 3, ENV(pc), H9);
     leave_by(t, t->code->find, JIT_LOOKUP);
 }
@@ -99,33 +97,25 @@ static void cond_exit(T1 *t, unsigned slot, unsigned cond)
     k->save = t->b->slot[slot].live && !t->env_ok;
 }
 
-/*
- * The block the jump cache names for the pc in r: to r11; its page to V_PAGE. y is lost. The tag holds pc and mode;
- * a computed pc that cannot be executed could have the tag of one that can in another mode, so that is asked as well.
- */
-void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3])
+/* The block the jump cache names for the pc in r: to r11; its page to V_PAGE. y is lost. Answers the jump of a miss. */
+uint8_t *t1_jc_probe(Asm *a, unsigned r, unsigned y)
 {
-    a_mov(a, 3, H11, rm_reg(r)); /* jc_slot() */
-    a_op(a, 0, 0xc1, 3, 5, rm_reg(H11));
-    a_imm(a, 12, 1);
+    uint8_t *miss;
+
+    a_rorx(a, 3, H11, r, 52); /* jc_slot(), 16 bytes each */
     a_op(a, 0, 0x33, 3, H11, rm_reg(r));
-    a_alu_imm(a, 4, 2, rm_reg(H11), JC_N - 1);
-    a_op(a, 0, 0xc1, 2, 4, rm_reg(H11)); /* 16 bytes each */
-    a_imm(a, 4, 1);
+    a_op(a, 0, 0xc1, 2, 5, rm_reg(H11));
+    a_imm(a, 2, 1);
+    a_alu_imm(a, 4, 2, rm_reg(H11), (JC_N - 1) << 4);
     a_mov(a, 3, y, ENV(jc_key));
     a_op(a, 0, 0x33, 3, y, rm_reg(r));
     a_op(a, 0, 0x3b, 3, y, rm_idx(H15, H11, 0, VIEW(jc[0].tag)));
-    miss[0] = a_jump(a, 5, NULL);
-    a_mov(a, 3, y, rm_reg(r)); /* jc_can_be() */
-    a_op(a, 0, 0xc1, 3, 4, rm_reg(y));
-    a_imm(a, 7, 1);
-    a_op(a, 0, 0xc1, 3, 7, rm_reg(y));
-    a_imm(a, 7, 1);
-    a_op(a, 0, 0x3b, 3, y, rm_reg(r));
-    miss[1] = a_jump(a, 5, NULL);
+    miss = a_jump(a, 5, NULL);
+    a_mov(a, 3, y, rm_reg(r));
     a_alu_imm(a, 4, 3, rm_reg(y), -(int64_t)PAGE);
     a_store(a, 3, env_slot(V_PAGE), y);
     a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].blk)));
+    return miss;
 }
 
 static void indirect(T1 *t, const IrOp *o)
@@ -136,7 +126,7 @@ static void indirect(T1 *t, const IrOp *o)
     t1_save_flags(t);
     if (r == H11)
         a_mov(&t->a, 3, r = H10, rm_reg(H11));
-    t1_jc_probe(&t->a, r, r == H9 ? H10 : H9, k->jump);
+    k->jump[0] = t1_jc_probe(&t->a, r, r == H9 ? H10 : H9);
     k->addr = r;
     a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
 }
@@ -177,6 +167,7 @@ static void emit_tail(T1 *t, Tail *k)
         break;
     case TAIL_POLL: exit_fault(t, FAULT_POLL, t->b->pc); break;
     case TAIL_DATA: t1_data_tail(t, k); break;
+    case TAIL_CAS: t1_cas_tail(t, k); break;
     case TAIL_VEC: t1_vec_tail(t, k); break;
     case TAIL_LIVE: t1_live_tail(t, k); break;
     case TAIL_FPU: t1_fpu_tail(t, k); break;

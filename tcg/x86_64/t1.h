@@ -24,7 +24,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_CAS, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
@@ -75,6 +75,7 @@ Rm t1_loc(T1 *t, unsigned v);       /* v as an operand to be read: register or E
 Rm t1_dest(T1 *t, unsigned v);      /* v as an operand that is written without t1_put() */
 bool t1_later(const T1 *t, unsigned v); /* it is read again in this block */
 void t1_cache(T1 *t, unsigned v, unsigned r); /* r holds v, which is not in Env yet */
+void t1_forget_temps(T1 *t);        /* after t1_store_temps(): no register holds one any more */
 void t1_drop_copies(T1 *t);         /* of globals: before C that does not keep r9 to r11 */
 void t1_op_done(T1 *t, const IrOp *o);
 void t1_find_later(T1 *t, const IrBlock *b);
@@ -101,6 +102,7 @@ bool t1_grouped(T1 *t, const IrOp *o, Rm *m); /* checked at the entry: where it 
 void t1_check_groups(T1 *t);
 void t1_mem_tail(T1 *t, Tail *k);
 void t1_data_tail(T1 *t, Tail *k);
+void t1_cas_tail(T1 *t, Tail *k);
 unsigned t1_address(T1 *t, const IrOp *o); /* the guest address, in a register */
 Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch);
 /* t1_vec.c */
@@ -136,6 +138,6 @@ void t1_fpu_again(T1 *t, const Tail *k); /* in a tail, behind a call: if the blo
 void t1_fpu_store(Asm *a, int shift); /* if it is live: to X86. The general registers are in Env, two are lost */
 void t1_fpu_load(Asm *a, int shift);
 uint8_t *t1_fpu_unmasked(Asm *a, int shift, uint8_t **other);
-void t1_jc_probe(Asm *a, unsigned r, unsigned y, uint8_t *miss[3]);
+uint8_t *t1_jc_probe(Asm *a, unsigned r, unsigned y);
 void t1_lea(T1 *t, const IrOp *o);
 #endif

@@ -88,22 +88,34 @@ static void call_vex(T1 *t, const IrOp *o)
     t1_call(t, t->code->call, t->b->at[t->i]);
 }
 
-/* The op itself is data behind the block's code. */
-static void call_op(T1 *t, const IrOp *o)
+/* Operands that a C function takes from Env. */
+static void operands_to_env(T1 *t, const IrOp *o)
 {
-    Tail *k;
-
     t1_store_temps(t);
     t1_in_slot(t, o->a);
     if (!(o->op & IR_I))
         t1_in_slot(t, o->b);
     t1_in_slot(t, o->c);
     t1_in_slot(t, o->d);
-    k = t1_tail(t, TAIL_DATA);
-    a_byte(&t->a, 0x49); /* mov r11, imm64 */
+}
+
+/* mov r11, an address that is known later; where. */
+static uint8_t *address_later(T1 *t)
+{
+    a_byte(&t->a, 0x49);
     a_byte(&t->a, 0xb8 | (H11 & 7));
-    k->back = t->a.p;
     a_imm(&t->a, 0, 8);
+    return t->a.p - 8;
+}
+
+/* The op itself is data behind the block's code. */
+static void call_op(T1 *t, const IrOp *o)
+{
+    Tail *k;
+
+    operands_to_env(t, o);
+    k = t1_tail(t, TAIL_DATA);
+    k->back = address_later(t);
     t1_call(t, t->code->op, t->b->at[t->i]);
     if (is_temp(o->d)) {
         t->is_const[o->d] = false;
@@ -124,6 +136,47 @@ void t1_data_tail(T1 *t, Tail *k)
         o.d = V_DUMP;
     memcpy(t->a.p, &o, sizeof(o));
     t->a.p += sizeof(o);
+}
+
+/*
+ * Compare and swap by the host's own, on RAM that may be written, aligned (others take a lock in C). Whatever else it is,
+ * and when another vCPU was faster, C does it again.
+ */
+static void compare_swap(T1 *t, const IrOp *o)
+{
+    unsigned size = IR_SIZE(o->op), va, y;
+    Tail *k;
+    Rm m;
+
+    operands_to_env(t, o);
+    va = t1_address(t, o);
+    k = t1_tail(t, TAIL_CAS);
+    m = t1_tlb_check(t, k, va, 1u << size, true, &y);
+    if (size) {
+        a_op(&t->a, 0, 0xf7, 2, 0, rm_reg(va));
+        a_imm(&t->a, (1u << size) - 1, 4);
+        k->jump[1] = a_jump(&t->a, 5, NULL);
+    }
+    a_op(&t->a, 0, 0x8d, 3, m.reg, m);
+    a_mov(&t->a, 3, y, is_pinned(o->c) ? rm_reg((unsigned)t1_pin[o->c]) : env_slot(o->c));
+    a_store(&t->a, 3, ENV(jit.save[3]), HAX);
+    a_mov(&t->a, 3, HAX, is_pinned(o->d) ? rm_reg((unsigned)t1_pin[o->d]) : env_slot(o->d));
+    a_byte(&t->a, 0xf0); /* lock */
+    a_op(&t->a, 0, size ? 0x0fb1 : 0x0fb0, size, y, rm_mem(m.reg, 0));
+    a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
+    k->jump[2] = a_jump(&t->a, 5, NULL);
+    k->back = t->a.p;
+    t1_forget_temps(t); /* they are in their slots; the tail calls */
+}
+
+void t1_cas_tail(T1 *t, Tail *k)
+{
+    uint8_t *at = address_later(t);
+
+    t1_call(t, t->code->op, k->insn);
+    a_jump(&t->a, 16, k->back);
+    k->back = at;
+    t1_data_tail(t, k);
 }
 
 bool t1_call_op(T1 *t, const IrOp *o)
@@ -149,6 +202,7 @@ bool t1_call_op(T1 *t, const IrOp *o)
     case IR_vex:
     case IR_vexf:
     case IR_vexx: call_vex(t, o); break;
+    case IR_cas: compare_swap(t, o); break;
     case IR_vop:
     case IR_vopf:
     case IR_vopx: call_vec(t, o); break;

@@ -345,12 +345,12 @@ void t1_mem_tail(T1 *t, Tail *k)
             store_tail(t, k);
         } else {
             t1_call(t, t->code->slow[k->what], k->insn);
-            if (k->fused)
-                t1_fused(t, k->fused, k->op->d, k->data, ENV(jit.val));
-            else
+            if (!k->fused)
                 a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
         }
     }
     t1_fpu_again(t, k);
+    if (k->fused) /* last: its flags are wanted */
+        t1_fused(t, k->fused, k->op->d, k->data, ENV(jit.val));
     a_jump(a, 16, k->back);
 }

@@ -175,6 +175,16 @@ void t1_store_temps(T1 *t)
     t->locked = 0;
 }
 
+void t1_forget_temps(T1 *t) /* all are in their slots */
+{
+    for (unsigned r = 0; r < 3; r++) {
+        if (t->owner[r] >= 0)
+            t->reg[t->owner[r]] = -1;
+        t->owner[r] = FREE;
+    }
+    t->locked = 0;
+}
+
 void t1_drop_copies(T1 *t)
 {
     for (unsigned r = H9; r <= H11; r++)

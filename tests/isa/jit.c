@@ -107,6 +107,39 @@ static void across_pages(Executor x)
     }
 }
 
+/* Flags of a comparison with memory that is not in the TLB yet, in a block that uses the x87 behind it. */
+static void flags_of_a_miss(Executor x)
+{
+    static const uint8_t code[] = { /* mov eax, -1; cmp eax, [rdi]; fld1; sets al; movzx eax, al; int3 */
+        0xb8, 0xff, 0xff, 0xff, 0xff, 0x3b, 0x07, 0xd9, 0xe8, 0x0f, 0x98, 0xc0, 0x0f, 0xb6, 0xc0, 0xcc };
+    Case k = make(code, sizeof(code));
+    State s;
+
+    engine_load(&k, 1);
+    s = engine_run(&k);
+    if (s.vector != EXC_BP || s.gpr[RAX] != 1) {
+        printf("FAIL %s: flags of a miss: vector %u, rax %#" PRIx64 ", not 1\n", x ? "compiled" : "interpreted", s.vector, s.gpr[RAX]);
+        failures++;
+    }
+}
+
+/* A computed pc that cannot be executed is looked for elsewhere than any that can and has its tag; empty slots match none. */
+static void jump_cache_tags(void)
+{
+    Rng r = { 5 };
+
+    for (unsigned i = 0; i < 1000000; i++) {
+        uint64_t key = (uint64_t)(i % JC_MODES) << JC_KEY_SHIFT, pc = (uint64_t)((int64_t)(rng_next(&r) << 6) >> 6);
+        unsigned slot = (i >> 6) % JC_N;
+
+        if (jc_slot(jc_none(slot) ^ key) == slot || (key && jc_slot(pc ^ key) == jc_slot(pc))) {
+            printf("FAIL jump cache: slot %u, key %#" PRIx64 ", pc %#" PRIx64 "\n", slot, key, pc);
+            failures++;
+            return;
+        }
+    }
+}
+
 static void self_modifying(Executor x)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(smc); i++) {
@@ -185,11 +218,13 @@ int main(int argc, char **argv)
     if (!engine_start())
         return 2;
     engine_map_alias();
+    jump_cache_tags();
     for (unsigned x = 0; x < EXECUTORS; x++)
         if (engine_use((Executor)x)) {
             self_modifying((Executor)x);
             other_page((Executor)x);
             across_pages((Executor)x);
+            flags_of_a_miss((Executor)x);
         }
     if (!engine_use(EXEC_JIT)) {
         printf("no compiled executor here\n");
