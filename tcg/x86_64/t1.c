@@ -301,7 +301,7 @@ static void emit_ops(T1 *t, const IrBlock *b)
     t1_check_groups(t);
     for (; t->i < b->nops; t->i++) {
         if (t->skip) {
-            t->skip = false;
+            t->skip--;
             t1_op_done(t, &b->ops[t->i]);
             continue;
         }
@@ -340,7 +340,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     memset(t->written, 0, sizeof(t->written));
     t->owner[0] = t->owner[1] = t->owner[2] = FREE;
     t->vs = V_NONE;
-    t->skip = false;
+    t->skip = 0;
     t->last_vector = t1_last_vector(b);
     t->last_fpu = t1_last_fpu(b);
     t->wide = t1_writes_upper(b);

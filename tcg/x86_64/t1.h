@@ -12,7 +12,7 @@
 #include "tcg/x86_64/asm.h"
 
 extern const int8_t t1_pin[16]; /* guest register -> host register, -1: lives in Env */
-enum { V_GROUP = 24 }; /* Env.v: addends of checked groups, IR_GROUPS of them */
+enum { V_GROUP = 24, V_BEFORE = 30 /* what memory held before a change, in a slow path */ }; /* Env.v: addends of checked groups, IR_GROUPS of them */
 enum { G_AX = 0, G_CX = 1, G_DX = 2 }; /* guest registers that T_WIDE ops and shifts name */
 
 #define ENV(field)  rm_mem(HSP, (int64_t)offsetof(Env, field))
@@ -29,6 +29,7 @@ typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
     const IrOp *op, *fused;
+    bool change; /* fused: of memory */
     unsigned what, addr, data, insn, slot;
     Rm from; /* value to store, if it is not in a register */
     bool from_mem, is_const, wide_const, save;
@@ -55,7 +56,7 @@ typedef struct T1 {
     uint8_t vs;      /* vector register that xmm15 holds, or V_NONE */
     bool vs_wide;    /* .. all 32 bytes of it */
     bool wide;       /* the block writes upper halves */
-    bool skip;       /* the next op is done already */
+    unsigned skip;   /* so many of the next ops are done already */
     unsigned last_vector, last_fpu;
     IrGroup group[IR_GROUPS];
     unsigned ngroups;
@@ -97,7 +98,10 @@ bool t1_call_op(T1 *t, const IrOp *o);
 bool t1_alu_native(const T1 *t, const IrOp *o);
 bool t1_fusible(const T1 *t, const IrOp *o); /* the op behind o, a load, can take its operand from memory */
 void t1_fused(T1 *t, const IrOp *o, unsigned loaded, unsigned x, Rm m);
+void t1_extend(T1 *t, const IrOp *o, unsigned x, Rm a); /* zx, sx of a, to x */
 int64_t t1_imm(const IrOp *o, unsigned size);
+bool t1_in_place(const T1 *t, const IrOp *o); /* o, a load, begins a change of memory that one instruction makes */
+void t1_change(T1 *t, const IrOp *o, Rm m); /* which o, the middle one of three ops, says */
 bool t1_grouped(T1 *t, const IrOp *o, Rm *m); /* checked at the entry: where it is */
 void t1_check_groups(T1 *t);
 void t1_mem_tail(T1 *t, Tail *k);

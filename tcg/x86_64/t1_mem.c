@@ -153,13 +153,33 @@ static void load_fused(T1 *t, const IrOp *o, Tail *k, Rm m)
     }
     if (extends(n))
         t1_put(t, n->d, x, IR_SIZE(n->op));
-    t->skip = true;
+    t->skip = 1;
+}
+
+/* The op and the store behind the load with it. */
+static void change(T1 *t, const IrOp *o, Tail *k, Rm m)
+{
+    const IrOp *n = o + 1;
+
+    if (!(n->op & IR_F) && t->b->live[t->i + 1])
+        t1_save_flags(t);
+    t1_change(t, n, m);
+    if (k) {
+        k->back = t->a.p;
+        k->fused = n;
+        k->change = true;
+    }
+    t->skip = 2;
 }
 
 static void load_grouped(T1 *t, const IrOp *o, Rm m)
 {
     unsigned size = IR_SIZE(o->op), x;
 
+    if (t1_in_place(t, o)) {
+        change(t, o, NULL, m);
+        return;
+    }
     if (t1_fusible(t, o)) {
         load_fused(t, o, NULL, m);
         return;
@@ -191,6 +211,10 @@ static void load(T1 *t, const IrOp *o)
     Rm m = t1_tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
 
     k->what = size + (o->x & X_W ? SLOW_RMW : 0);
+    if (t1_in_place(t, o)) {
+        change(t, o, k, m);
+        return;
+    }
     if (t1_fusible(t, o)) {
         load_fused(t, o, k, m);
         return;
@@ -330,6 +354,20 @@ static void store_tail(T1 *t, Tail *k)
     t1_call(t, t->code->slow[k->what], k->insn);
 }
 
+/* Behind the load: C stores what becomes of it. The flags are made again at the end, from what was there before. */
+static void change_tail(T1 *t, Tail *k)
+{
+    unsigned addr = k->addr;
+
+    a_store(&t->a, 3, ENV(jit.save[3]), HAX);
+    a_mov(&t->a, 3, HAX, ENV(jit.val));
+    a_store(&t->a, 3, env_slot(V_BEFORE), HAX);
+    a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
+    t1_change(t, k->fused, ENV(jit.val));
+    a_store(&t->a, 3, ENV(jit.addr), addr);
+    t1_call(t, t->code->slow[SLOW_ST + (k->what & 3)], k->insn);
+}
+
 void t1_mem_tail(T1 *t, Tail *k)
 {
     Asm *a = &t->a;
@@ -345,12 +383,16 @@ void t1_mem_tail(T1 *t, Tail *k)
             store_tail(t, k);
         } else {
             t1_call(t, t->code->slow[k->what], k->insn);
-            if (!k->fused)
+            if (k->change)
+                change_tail(t, k);
+            else if (!k->fused)
                 a_mov(a, is_pinned(k->op->d) && size < 2 ? size : 3, k->data, ENV(jit.val));
         }
     }
     t1_fpu_again(t, k);
-    if (k->fused) /* last: its flags are wanted */
+    if (k->change) /* last: the flags are wanted */
+        t1_change(t, k->fused, env_slot(V_BEFORE));
+    else if (k->fused)
         t1_fused(t, k->fused, k->op->d, k->data, ENV(jit.val));
     a_jump(a, 16, k->back);
 }

@@ -264,7 +264,7 @@ static void move(T1 *t, const IrOp *o)
     t1_put(t, o->d, x, size);
 }
 
-static void extend_from(T1 *t, const IrOp *o, unsigned x, Rm a)
+void t1_extend(T1 *t, const IrOp *o, unsigned x, Rm a)
 {
     unsigned size = IR_SIZE(o->op);
 
@@ -281,75 +281,8 @@ static void extend(T1 *t, const IrOp *o)
     unsigned x = is_pinned(o->d) ? (unsigned)t1_pin[o->d] : t1_grab(t);
     Rm a = t1_loc(t, o->a);
 
-    extend_from(t, o, x, a);
+    t1_extend(t, o, x, a);
     t1_put(t, o->d, x, IR_SIZE(o->op));
-}
-
-/* ---- an op right behind the load of its operand, which nobody else wants: see t1_fusible() */
-static void compare_memory(T1 *t, const IrOp *o, bool b_loaded, Rm m)
-{
-    unsigned size = IR_SIZE(o->op), wide = size ? 1 : 0;
-    bool sub = IR_KIND(o->op) == IR_sub;
-
-    if (b_loaded) {
-        a_op(&t->a, 0, (sub ? 0x3a : 0x84) | wide, size, (unsigned)t1_pin[o->a], m);
-    } else if (!(o->op & IR_I)) {
-        a_op(&t->a, 0, (sub ? 0x38 : 0x84) | wide, size, (unsigned)t1_pin[o->b], m);
-    } else if (sub) {
-        a_alu_imm(&t->a, 7, size, m, t1_imm(o, size));
-    } else {
-        a_op(&t->a, 0, 0xf6 | wide, size, 0, m);
-        a_imm(&t->a, (uint64_t)o->imm, size == 3 ? 4 : 1u << size);
-    }
-}
-
-/* The op, what `loaded` stands for taken from m. x: where an extension goes. */
-void t1_fused(T1 *t, const IrOp *o, unsigned loaded, unsigned x, Rm m)
-{
-    unsigned size = IR_SIZE(o->op);
-    IrKind k = IR_KIND(o->op);
-
-    if (k == IR_zx || k == IR_sx)
-        extend_from(t, o, x, m);
-    else if (k == IR_imul)
-        a_op(&t->a, 0, 0x0faf, size, (unsigned)t1_pin[o->d], m);
-    else if (o->d == V_NONE)
-        compare_memory(t, o, o->b == loaded && !(o->op & IR_I), m);
-    else
-        a_op(&t->a, 0, alu_digit[k] << 3 | (size ? 3 : 2), size, (unsigned)t1_pin[o->d], m);
-}
-
-static bool alu_fusible(const IrOp *o, unsigned loaded, unsigned kill)
-{
-    bool a = o->a == loaded && kill & 1, b = o->b == loaded && kill & 2, imm = o->op & IR_I;
-
-    if (o->d != V_NONE)
-        return !imm && b && !a && o->a == o->d && is_pinned(o->d);
-    if (a)
-        return imm ? is_small(t1_imm(o, IR_SIZE(o->op))) : o->b != loaded && is_pinned(o->b);
-    return !imm && b && is_pinned(o->a);
-}
-
-/* Can the op behind o, a load, take its operand from memory? */
-bool t1_fusible(const T1 *t, const IrOp *o)
-{
-    unsigned i = t->i, size = IR_SIZE(o->op), kill;
-    const IrOp *n = o + 1;
-
-    if (i + 1 >= t->b->nops || t->b->at[i] != t->b->at[i + 1] || !is_temp(o->d) || o->x & X_W)
-        return false;
-    kill = t->b->kill[i + 1];
-    switch (IR_KIND(n->op)) {
-    case IR_zx:
-    case IR_sx: return n->a == o->d && kill & 1 && n->x == size;
-    case IR_imul: return size >= 1 && n->d != V_NONE && IR_SIZE(n->op) == size && alu_fusible(n, o->d, kill);
-    case IR_sub:
-    case IR_and: return IR_SIZE(n->op) == size && alu_fusible(n, o->d, kill);
-    case IR_add:
-    case IR_or:
-    case IR_xor: return n->d != V_NONE && IR_SIZE(n->op) == size && alu_fusible(n, o->d, kill);
-    default: return false;
-    }
 }
 
 static void high_byte(T1 *t, const IrOp *o)

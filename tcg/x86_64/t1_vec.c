@@ -160,7 +160,7 @@ void t1_vec_general_done(T1 *t, const IrOp *o, unsigned x, bool direct)
 
     if (direct) {
         t1_put(t, next->d, x, IR_SIZE(next->op));
-        t->skip = true;
+        t->skip = 1;
         return;
     }
     a_store(&t->a, 3, env_vec(o->d), x);
