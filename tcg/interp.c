@@ -203,7 +203,7 @@ static inline uint64_t address(const Env *e, const IrOp *o)
     return e->v[o->a] + (e->v[o->b] << (o->x & X_SCALE)) + (uint64_t)o->imm;
 }
 
-bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t out[32])
+bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t *out)
 {
     const uint8_t *p = tlb_hit(e->view->r, va, n);
 

@@ -213,7 +213,7 @@ void flags_fold(Env *e); /* token -> CC_RAW */
 /* A HelperFn: Vec3Fn fn on Env.vec; how: d, a, b a byte each, imm from bit 32. */
 uint64_t interp_vex(Env *e, uint64_t how, uint64_t fn, uint64_t c);
 /* Up to 32 bytes, all or nothing. false: e->fault is set. */
-bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t out[32]);
+bool vec_load(Env *e, uint64_t va, unsigned n, uint8_t *out);
 bool vec_store(Env *e, uint64_t va, unsigned n, const uint8_t *in);
 
 /* accel/tcg: slow paths. false: e->fault is set. n is 1..32. for_write: checks W, the value will be stored back. */

@@ -26,8 +26,8 @@ static bool inside(X86 *s, unsigned how, uint64_t at, unsigned n)
 
 static bool get_bytes(Env *e, uint64_t at, uint8_t *p, unsigned n)
 {
-    for (unsigned i = 0; i < n; i += 16)
-        if (!mem_load(e, at + i, MIN(16, n - i), p + i, false))
+    for (unsigned i = 0; i < n; i += 32)
+        if (!vec_load(e, at + i, MIN(32, n - i), p + i))
             return false;
     return true;
 }
@@ -39,8 +39,8 @@ static bool put_bytes(Env *e, uint64_t at, const uint8_t *p, unsigned n)
 
     if (n > 16 && !mem_load(e, at + n - 1, 1, &last, true))
         return false;
-    for (unsigned i = 0; i < n; i += 16)
-        if (!mem_store(e, at + i, MIN(16, n - i), p + i))
+    for (unsigned i = 0; i < n; i += 32)
+        if (!vec_store(e, at + i, MIN(32, n - i), p + i))
             return false;
     return true;
 }
