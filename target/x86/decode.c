@@ -56,8 +56,8 @@ static void vex(Cursor *c, Prefix *x, uint8_t lead, Insn *in, CodeSize mode)
         x->rex &= 0x48;
         x->vvvv &= 7;
     }
-    if (x->map < 4 || x->map > 6)
-        c->bad = true;
+    if (!c->bad && (x->map < 4 || x->map > 6))
+        c->bad = true, c->p = c->end + 1; /* #UD, not a short fetch */
 }
 
 static int segment_prefix(uint8_t b)
@@ -110,7 +110,7 @@ static uint8_t prefixes(Cursor *c, Insn *in, Prefix *x, CodeSize mode)
         x->pfx = in->rep ? 2 : in->repne ? 3 : x->o16 ? 1 : 0;
         if ((b == 0xc4 || b == 0xc5) && (mode == CODE64 || (c->p < c->end && *c->p >= 0xc0))) {
             if (x->pfx || x->rex || in->lock)
-                c->bad = true, c->p = c->end + 1; /* #UD, not a short fetch */
+                c->bad = true, c->p = c->end + 1;
             vex(c, x, b, in, mode);
             return next(c);
         }

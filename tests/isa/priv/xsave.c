@@ -165,6 +165,35 @@ static void switched_off(void)
     wrcr0(rdcr0() & ~4ul);
 }
 
+#define BYTES(name, ...) static void name(ul n) { __asm__ volatile(".byte " #__VA_ARGS__ ::"a"(n)); }
+BYTES(good, 0xc4, 0xe1, 0x78, 0x28, 0xc0)          /* vmovaps xmm0, xmm0 */
+BYTES(map_0, 0xc4, 0xe0, 0x78, 0x28, 0xc0)
+BYTES(map_4, 0xc4, 0xe4, 0x78, 0x28, 0xc0)
+BYTES(map_31, 0xc4, 0xff, 0x78, 0x28, 0xc0)
+BYTES(vvvv, 0xc4, 0xe1, 0x70, 0x28, 0xc0)
+BYTES(after_66, 0x66, 0xc4, 0xe1, 0x78, 0x28, 0xc0)
+BYTES(after_f3, 0xf3, 0xc5, 0xf8, 0x28, 0xc0)
+BYTES(after_rex, 0x48, 0xc5, 0xf8, 0x28, 0xc0)
+BYTES(after_lock, 0xf0, 0xc5, 0xf8, 0x28, 0xc0)
+BYTES(wide_only, 0xc4, 0xe3, 0x79, 0x06, 0xc0, 0)   /* vperm2f128 with L 0 */
+BYTES(narrow_only, 0xc4, 0xe2, 0x7d, 0x41, 0xc0)    /* vphminposuw with L 1 */
+BYTES(no_opcode, 0xc5, 0xf8, 0x27, 0xc0)
+BYTES(same_twice, 0xc4, 0xe2, 0x71, 0x92, 0x04, 0x08) /* vgatherdps: index and mask are xmm1 */
+
+static void reserved(void)
+{
+    static const struct { void (*fn)(ul); const char *what; } c[] = {
+        { map_0, "VEX map 0" }, { map_4, "VEX map 4" }, { map_31, "VEX map 31" }, { vvvv, "VEX.vvvv of two operands" },
+        { after_66, "VEX after 66" }, { after_f3, "VEX after F3" }, { after_rex, "VEX after REX" }, { after_lock, "VEX after LOCK" },
+        { wide_only, "VPERM2F128 with L 0" }, { narrow_only, "VPHMINPOSUW with L 1" }, { no_opcode, "VEX 0F 27" },
+        { same_twice, "a gather with its mask as index" },
+    };
+
+    expect(attempt(good, 0), NO_TRAP, "VMOVAPS");
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++)
+        expect(attempt(c[i].fn, 0), UD, c[i].what);
+}
+
 static void upper_halves(void)
 {
     for (unsigned i = 0; i < 32; i++)
@@ -237,6 +266,7 @@ static void avx(void)
     switched_off();
     cpuid(0xd, 0, r);
     check(r[1] == 832 && (r[0] & 7) == 7, "CPUID.D: %x with AVX on", r[1]);
+    reserved();
     upper_halves();
     in_use();
 }
