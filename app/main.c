@@ -70,7 +70,7 @@ static int run_main(int argc, char **argv)
 static const char help[] =
     "menura - a full-machine emulator\n\n"
     "  menura run [--explain] [--snapshot] [-p PORTS] IMAGE [OPTION..]\n"
-    "      looks at the file (ISO, raw disk, Linux or PVH ELF kernel), says what it chose and why, and boots it;\n"
+    "      looks at the file (ISO, raw disk, Linux, PVH or Multiboot kernel, EFI application), says what it chose and why, and boots it;\n"
     "      --explain   print the equivalent menura-system-x86_64 command line instead\n"
     "      --snapshot  what the guest writes is dropped at the end\n"
     "      -p [ADDR:]HOSTPORT:GUESTPORT[/udp]  publishes a port of the guest on this host, for itself only unless ADDR says more\n"

@@ -1,5 +1,6 @@
 /* app/opt-machine.c - options that say what the machine is and does. */
 #include "app/opt.h"
+#include "core/numa.h"
 #include "target/x86/models.h"
 
 static void list_machine(const MachineClass *m, void *arg)
@@ -161,6 +162,13 @@ bool o_memory(App *a, const Option *o, const char *v, Error **err)
         return error_hint(err, "a number without suffix is in MiB");
     }
     return opts_all_used(p, "-m", err);
+}
+
+bool o_numa(App *a, const Option *o, const char *v, Error **err)
+{
+    g_autoptr(Opts) p = opts_parse_any(v, "type", err);
+
+    return p && numa_option(a->vm, p, err);
 }
 
 static bool drives_ok(const char *key, const char *drives, Error **err)

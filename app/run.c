@@ -2,42 +2,9 @@
  * app/run.c - `menura run IMAGE`: looks at the file and makes a command line of it, a line each for what was chosen
  * and why. The command line is what --explain prints, so both can never differ.
  */
+#include "app/image.h"
 #include "app/app.h"
 #include <stdio.h>
-
-typedef enum ImageKind { IMAGE_UNKNOWN, IMAGE_ISO, IMAGE_DISK, IMAGE_QCOW2, IMAGE_BZIMAGE, IMAGE_ELF } ImageKind;
-
-static ImageKind look(const char *path, Error **err)
-{
-    FILE *f = fopen(path, "rb");
-    uint8_t head[0x210] = { 0 }, iso[6] = { 0 };
-    size_t n;
-    ImageKind k = IMAGE_UNKNOWN;
-
-    if (!f) {
-        fail_errno(err, "run %s: cannot open it", path);
-        return IMAGE_UNKNOWN;
-    }
-    n = fread(head, 1, sizeof(head), f);
-    if (!fseek(f, 0x8000, SEEK_SET) && fread(iso, 1, 6, f) == 6 && !memcmp(iso + 1, "CD001", 5))
-        k = IMAGE_ISO;
-    else if (n >= 0x206 && !memcmp(head + 0x202, "HdrS", 4))
-        k = IMAGE_BZIMAGE;
-    else if (n >= 4 && !memcmp(head, "\177ELF", 4))
-        k = IMAGE_ELF;
-    else if (n >= 8 && !memcmp(head, "QFI\xfb", 4) && be32_load(head + 4) >= 2)
-        k = IMAGE_QCOW2;
-    else if (n >= 512 && head[510] == 0x55 && head[511] == 0xaa)
-        k = IMAGE_DISK;
-    fclose(f);
-    if (k == IMAGE_UNKNOWN) {
-        fail(err, "run %s: this is no ISO, bootable or qcow2 disk, bzImage or ELF kernel", path);
-        error_hint(err, "with menura-system-x86_64 -drive file=%s,format=raw it can be given to a machine all the same", path);
-    }
-    if (k == IMAGE_ISO && !app_iso_whole(path, err))
-        return IMAGE_UNKNOWN;
-    return k;
-}
 
 static void arg(GPtrArray *v, const char *name, const char *value)
 {
@@ -149,6 +116,40 @@ static void add_test(GPtrArray *v, const RunOptions *o, bool kernel)
     arg(v, "-no-reboot", NULL);
 }
 
+/* Code read-only, variables of its own; they go with the image, so a snapshot keeps neither. */
+static bool add_firmware(GPtrArray *v, const RunOptions *o, GString *say, Error **err)
+{
+    g_autofree char *code = NULL, *vars = NULL, *one = NULL, *two = NULL;
+
+    if (!image_firmware(o->image, &code, &vars, err))
+        return false;
+    one = g_strdup_printf("if=pflash,unit=0,format=raw,readonly=on,file=%s", code);
+    two = g_strdup_printf("if=pflash,unit=1,format=raw,file=%s%s", vars, o->snapshot ? ",snapshot=on" : "");
+    arg(v, "-drive", one);
+    arg(v, "-drive", two);
+    g_string_append_printf(say, "menura: firmware: UEFI (%s), because the disk has an EFI system partition; its variables are in %s\n", code, vars);
+    return true;
+}
+
+static void add_disk(GPtrArray *v, const RunOptions *o, ImageKind k, GString *say)
+{
+    g_autofree char *drive = g_strdup_printf("file=%s,format=%s%s", o->image, k == IMAGE_QCOW2 ? "qcow2" : "raw", o->snapshot ? ",snapshot=on" : "");
+
+    arg(v, "-drive", drive);
+    g_string_append_printf(say, "menura: %s: a disk %s; %s\n", o->image,
+                           k == IMAGE_DISK ? "with a boot sector" : k == IMAGE_QCOW2 ? "image in qcow2 format" : "with a GUID partition table",
+                           o->snapshot ? "the image stays as it is" : "the guest writes to the image (--snapshot: it does not)");
+}
+
+static void add_kernel(GPtrArray *v, const RunOptions *o, ImageKind k, GString *say)
+{
+    if (k == IMAGE_EFI_APP)
+        arg(v, "-bios", OVMF_WHOLE);
+    arg(v, "-kernel", o->image);
+    g_string_append_printf(say, "menura: %s: %s\n", o->image, k == IMAGE_EFI_APP ? "an EFI application, started by UEFI firmware (OVMF)"
+                           : k == IMAGE_ELF ? "an ELF kernel, entered directly by PVH or Multiboot" : "a Linux kernel, entered directly");
+}
+
 char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestPlan *test, Error **err)
 {
     g_autoptr(GPtrArray) v = g_ptr_array_new();
@@ -156,17 +157,14 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestP
     g_autoptr(GString) nic = g_string_new("user");
     RunOptions o = { .nic = nic, .test = test };
     const char *image;
-    g_autofree char *drive = NULL;
-    bool snapshot;
     ImageKind k;
     int i = 1;
 
     if (!parse(&o, argc, argv, &i, err))
         return NULL;
     image = o.image;
-    snapshot = o.snapshot;
     *explain = o.explain;
-    k = look(image, err);
+    k = image_look(image, err);
     if (k == IMAGE_UNKNOWN)
         return NULL;
     arg(v, "menura-system-x86_64", NULL);
@@ -178,14 +176,12 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestP
         arg(v, "-cdrom", image);
         arg(v, "-boot", "d");
         g_string_append_printf(say, "menura: %s: an ISO image, in the CD drive of a PC with BIOS\n", image);
-    } else if (k == IMAGE_DISK || k == IMAGE_QCOW2) {
-        drive = g_strdup_printf("file=%s,format=%s%s", image, k == IMAGE_DISK ? "raw" : "qcow2", snapshot ? ",snapshot=on" : "");
-        arg(v, "-drive", drive);
-        g_string_append_printf(say, "menura: %s: a disk %s; %s\n", image, k == IMAGE_DISK ? "with a boot sector" : "image in qcow2 format",
-                               snapshot ? "the image stays as it is" : "the guest writes to the image (--snapshot: it does not)");
+    } else if (k == IMAGE_DISK || k == IMAGE_UEFI_DISK || k == IMAGE_QCOW2) {
+        if (k == IMAGE_UEFI_DISK && !add_firmware(v, &o, say, err))
+            return NULL;
+        add_disk(v, &o, k, say);
     } else {
-        arg(v, "-kernel", image);
-        g_string_append_printf(say, "menura: %s: %s, entered directly\n", image, k == IMAGE_ELF ? "an ELF kernel" : "a Linux kernel");
+        add_kernel(v, &o, k, say);
     }
     if (strchr(nic->str, ',')) {
         arg(v, "-nic", nic->str);

@@ -10,4 +10,7 @@ uint16_t fw__pm_base(const FwPlatform *p);         /* what the chipset decodes n
 uint64_t fw__ecam(const FwPlatform *p);
 void fw__bootorder(const FwPlatform *p); /* sets the file */
 unsigned fw__pin_wire(const FwPlatform *p, unsigned slot, unsigned pin); /* PIRQ number */
+void fw__srat(GByteArray *t, const FwPlatform *p); /* bodies, after the header; only with -numa */
+void fw__slit(GByteArray *t, const FwPlatform *p);
+void fw__add_numa(const FwPlatform *p, unsigned cpus); /* cpus: most there can be */
 #endif

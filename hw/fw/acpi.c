@@ -3,6 +3,7 @@
  * firmware places them (docs/specs/acpi_... of the QEMU project: commands of 128 bytes in etc/table-loader).
  * Source: ACPI 6.4 chapter 5, HPET 1.0a, PCI Firmware 3.2 section 4.
  */
+#include "core/numa.h"
 #include "hw/fw/acpi-priv.h"
 
 enum { CMD_ALLOCATE = 1, CMD_POINTER = 2, CMD_CHECKSUM = 3, CMD_BYTES = 128, FILE_NAME = 56 };
@@ -299,6 +300,15 @@ static guint mcfg(FwLinker *l, const FwPlatform *p)
     return at;
 }
 
+static guint affinity(FwLinker *l, const FwPlatform *p, const char *sig, void (*body)(GByteArray *t, const FwPlatform *p))
+{
+    guint at = begin(l->tables, sig, 1);
+
+    body(l->tables, p);
+    end(l, at);
+    return at;
+}
+
 static guint root_table(FwLinker *l, const char *sig, unsigned width, const guint *v, unsigned n)
 {
     GByteArray *t = l->tables;
@@ -352,6 +362,10 @@ FwLinker *fw_acpi_build(const FwPlatform *p)
         v[n++] = hpet(l);
     if (p->q35 && fw__ecam(p))
         v[n++] = mcfg(l, p);
+    if (numa_of(p->vm)) {
+        v[n++] = affinity(l, p, "SRAT", fw__srat);
+        v[n++] = affinity(l, p, "SLIT", fw__slit);
+    }
     rsdp(l, root_table(l, "RSDT", 4, v, n), root_table(l, "XSDT", 8, v, n));
     return l;
 }

@@ -1,14 +1,15 @@
 /*
  * hw/fw/direct.c - a kernel entered without firmware: Linux bzImage (Documentation/arch/x86/boot.rst, 32-bit entry)
- * and ELF with a PVH note (the Xen project's docs/misc/pvh). At each reset: chipset and PCI are set up, tables
+ * and ELF with a PVH note (the Xen project's docs/misc/pvh) or a Multiboot header (multiboot.h). At each reset: chipset and PCI are set up, tables
  * placed, kernel, initrd and command line loaded, and the registers of CPU 0 set as the protocol asks.
- * Left out: multiboot, 16-bit entry.
+ * Left out: 16-bit entry.
  *
- *   low memory   0x500 GDT   0x6000 PVH start info   0x10000 boot_params   0x20000 command line
+ *   low memory   0x500 GDT   0x6000 PVH start info   0x10000 boot_params   0x20000 command line   0x30000 Multiboot information
  *   top          the last 128 KiB below 4 GiB: ACPI tables; initrd below them; RSDP and SMBIOS at 0xf0000
  */
 #include "core/machine.h"
 #include "hw/fw/acpi-priv.h"
+#include "hw/fw/multiboot.h"
 #include <elf.h>
 
 enum { GDT = 0x500, START_INFO = 0x6000, MODULES = 0x6100, MEMMAP = 0x6200, ZERO_PAGE = 0x10000, CMDLINE = 0x20000, CMDLINE_MAX = 0x10000 };
@@ -18,6 +19,7 @@ typedef struct Direct {
     FwPlatform p;
     GBytes *kernel, *initrd;
     bool elf;
+    Multiboot mb;    /* version 0: it is none */
     uint64_t entry, initrd_at, kernel_end;
     VmListener listener;
 } Direct;
@@ -74,6 +76,23 @@ static bool segment(const uint8_t *k, size_t n, unsigned i, Segment *s)
     return in_range(s->off, s->filesz, n) && s->filesz <= s->memsz;
 }
 
+/* Entered at the ELF header's entry point unless the Multiboot header has another. */
+static bool examine_multiboot(Direct *d, const char *name, Error **err)
+{
+    size_t n;
+    const uint8_t *k = kernel(d, &n);
+    Error *why = NULL;
+
+    if (!mb_find(&d->mb, k, n, &why))
+        return fail_because(err, why, "-kernel %s", name);
+    if (!d->mb.version) {
+        fail(err, "-kernel %s: the ELF file has neither a PVH entry note nor a Multiboot header", name);
+        return error_hint(err, "use a bzImage, or build the kernel with CONFIG_PVH");
+    }
+    d->entry = d->mb.entry ? d->mb.entry : k[EI_CLASS] == ELFCLASS64 ? le64_load(k + 24) : le32_load(k + 24);
+    return d->entry < 4 * GiB || fail(err, "-kernel %s: its entry point is above 4 GiB", name);
+}
+
 static bool examine_elf(Direct *d, const char *name, Error **err)
 {
     size_t n;
@@ -92,10 +111,7 @@ static bool examine_elf(Direct *d, const char *name, Error **err)
             return fail(err, "-kernel %s: it does not fit into the memory of this machine", name);
         d->kernel_end = MAX(d->kernel_end, s.paddr + s.memsz);
     }
-    if (d->entry)
-        return true;
-    fail(err, "-kernel %s: the ELF file has no PVH entry note", name);
-    return error_hint(err, "use a bzImage, or build the kernel with CONFIG_PVH");
+    return d->entry || examine_multiboot(d, name, err);
 }
 
 static bool examine(Direct *d, const char *name, Error **err)
@@ -214,18 +230,49 @@ static void load_bzimage(const Direct *d)
         put(d, 0x100000, k + setup, n - setup);
 }
 
-static void load_elf(const Direct *d)
+static void load_segments(const Direct *d)
 {
     size_t n;
     const uint8_t *k = kernel(d, &n);
-    FwE820 map[8];
-    unsigned rows = fw_e820(&d->p, d->p.below_4g - ACPI_ROOM, map);
-    uint8_t s[56] = { 0 }, m[32] = { 0 }, e[24] = { 0 };
     Segment seg;
 
     for (unsigned i = 0; i < segments(k, n); i++)
         if (segment(k, n, i, &seg) && seg.type == PT_LOAD)
             put(d, seg.paddr, k + seg.off, seg.filesz);
+}
+
+/* What a Multiboot kernel is told, at start-up (does it fit?) and at each reset. */
+static GByteArray *multiboot_info(const Direct *d)
+{
+    FwE820 map[8];
+    unsigned rows = fw_e820(&d->p, d->p.below_4g - ACPI_ROOM, map);
+    uint8_t rsdp[36];
+
+    as_read(d->p.vm->mem, RSDP_AT, rsdp, sizeof(rsdp), (MemAttrs){ .peek = true });
+    return mb_info(&d->mb, d->p.vm->cfg.kernel, command_line(d), map, rows, rsdp);
+}
+
+static void load_multiboot(const Direct *d)
+{
+    GByteArray *b = multiboot_info(d);
+
+    load_segments(d);
+    for (guint i = 0; i < d->mb.modules->len; i++) {
+        const MbModule *m = &g_array_index(d->mb.modules, MbModule, i);
+
+        put(d, m->at, g_bytes_get_data(m->data, NULL), g_bytes_get_size(m->data));
+    }
+    put(d, MB_INFO, b->data, b->len);
+    g_byte_array_unref(b);
+}
+
+static void load_elf(const Direct *d)
+{
+    FwE820 map[8];
+    unsigned rows = fw_e820(&d->p, d->p.below_4g - ACPI_ROOM, map);
+    uint8_t s[56] = { 0 }, m[32] = { 0 }, e[24] = { 0 };
+
+    load_segments(d);
     le32_store(s, 0x336ec578);
     le32_store(s + 4, 1);
     if (d->initrd) {
@@ -297,8 +344,9 @@ static void set_cpu(const Direct *d, Cpu *c)
     static const char *const data[] = { "ds", "es", "fs", "gs", "ss" };
 
     set(c, "pc", d->entry);
+    set(c, "rax", d->mb.version ? mb_magic(&d->mb) : 0);
     set(c, "rsi", d->elf ? 0 : ZERO_PAGE);
-    set(c, "rbx", d->elf ? START_INFO : 0);
+    set(c, "rbx", d->mb.version ? MB_INFO : d->elf ? START_INFO : 0);
     set(c, "rbp", 0);
     set(c, "rdi", 0);
     set(c, "rsp", ZERO_PAGE - 16);
@@ -325,7 +373,9 @@ static void at_reset(void *self)
     load_tables(d);
     load_gdt(d);
     put(d, CMDLINE, cmd, strlen(cmd) + 1);
-    if (d->elf)
+    if (d->mb.version)
+        load_multiboot(d);
+    else if (d->elf)
         load_elf(d);
     else
         load_bzimage(d);
@@ -345,6 +395,7 @@ static void direct_free(void *p)
     vm_unlisten(d->p.vm, &d->listener);
     g_clear_pointer(&d->kernel, g_bytes_unref);
     g_clear_pointer(&d->initrd, g_bytes_unref);
+    mb_clear(&d->mb);
     g_free(d);
 }
 
@@ -358,6 +409,18 @@ static bool read_file(const char *option, const char *path, GBytes **out, Error 
         return fail(err, "%s: %s", option, why->message);
     *out = g_bytes_new_take(p, n);
     return true;
+}
+
+static bool place_modules(Direct *d, Error **err)
+{
+    GByteArray *b = mb_modules(&d->mb, d->p.vm->cfg.initrd, d->kernel_end, d->p.below_4g - ACPI_ROOM, err) ? multiboot_info(d) : NULL;
+    bool fits = b && b->len <= MB_ROOM;
+
+    if (b && !fits)
+        fail(err, "-initrd, -append: the texts have more than %d KiB together", MB_ROOM / 1024);
+    if (b)
+        g_byte_array_unref(b);
+    return fits;
 }
 
 bool fw_direct_install(const FwPlatform *p, Error **err)
@@ -374,6 +437,9 @@ bool fw_direct_install(const FwPlatform *p, Error **err)
     d->listener = (VmListener){ .reset = at_reset, .self = d };
     own(p->vm->machine, d, direct_free);
     vm_listen(p->vm, &d->listener);
-    return read_file("-kernel", c->kernel, &d->kernel, err) && (!c->initrd || read_file("-initrd", c->initrd, &d->initrd, err)) &&
-           examine(d, c->kernel, err) && place_initrd(d, err);
+    if (!read_file("-kernel", c->kernel, &d->kernel, err) || !examine(d, c->kernel, err))
+        return false;
+    if (d->mb.version)
+        return place_modules(d, err);
+    return (!c->initrd || read_file("-initrd", c->initrd, &d->initrd, err)) && place_initrd(d, err);
 }

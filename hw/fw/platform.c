@@ -91,7 +91,6 @@ static void add_numbers(const FwPlatform *p)
     const VmConfig *c = &p->vm->cfg;
     FwCfg *f = p->fw_cfg;
     unsigned cpus = MAX(c->cpus, 1), most = MAX(c->max_cpus, cpus);
-    g_autofree uint8_t *numa = g_malloc0(8 * (1 + most + 1));
     static const uint8_t sleep_states[6] = { 128, 0, 0, 129, 128 | 2, 128 };
 
     fw_cfg_set(f, FW_CFG_UUID, c->uuid, 16);
@@ -99,7 +98,7 @@ static void add_numbers(const FwPlatform *p)
     fw_cfg_set_int(f, FW_CFG_NOGRAPHIC, 2, c->nographic);
     fw_cfg_set_int(f, FW_CFG_NB_CPUS, 2, cpus);
     fw_cfg_set_int(f, FW_CFG_MAX_CPUS, 2, most);
-    fw_cfg_set(f, FW_CFG_NUMA, numa, 8 * (1 + most));
+    fw__add_numa(p, most);
     fw_cfg_set_int(f, FW_CFG_BOOT_MENU, 2, c->boot_menu);
     fw_cfg_set_int(f, FW_CFG_BOOT_DEVICE, 2, c->boot_order ? (uint8_t)c->boot_order[0] : 'c');
     fw_cfg_set_int(f, FW_CFG_IRQ0_OVERRIDE, 4, p->irq0_override);

@@ -8,6 +8,7 @@
 #include "block/disk.h"
 #include "chr/chr.h"
 #include "core/memdev.h"
+#include "core/numa.h"
 #include "hw/block/fdc.h"
 #include "hw/fw/fw.h"
 #include "hw/intc/intc.h"
@@ -16,19 +17,48 @@
 #include "target/x86/cpu.h"
 
 /* ---- memory ---- */
+/* The nodes' blocks one after another. */
+static Region *ram_of_nodes(Pc *m, const Numa *n, uint64_t size)
+{
+    Region *all = region_box(&m->obj, "pc.ram", size);
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < n->n; at += n->node[i].size, i++)
+        if (n->node[i].ram)
+            region_map(all, at, region_ram(&m->obj, n->node[i].memdev, n->node[i].ram), 0);
+    return all;
+}
+
+/* One block, or those of -numa; its size to *size. */
+static Region *ram_region(Pc *m, uint64_t *size, Error **err)
+{
+    Vm *vm = m->vm;
+    RamBlock *b;
+
+    if (numa_of(vm) && m->memory_backend) {
+        fail(err, "-machine memory-backend= and -numa exclude each other: the nodes have their own");
+        return NULL;
+    }
+    if (numa_of(vm))
+        return numa_complete(vm, *size, err) ? ram_of_nodes(m, numa_of(vm), *size) : NULL;
+    b = m->memory_backend ? memdev_take(vm, m->memory_backend, vm->cfg.ram_size, err) : ram_new(&m->obj, "pc.ram", *size, err);
+    if (!b)
+        return NULL;
+    *size = b->size;
+    return region_ram(&m->obj, "pc.ram", b);
+}
+
 static bool add_ram(Pc *m, Error **err)
 {
     Vm *vm = m->vm;
     uint64_t size = vm->cfg.ram_size ? vm->cfg.ram_size : vm->mc->default_ram;
-    RamBlock *b = m->memory_backend ? memdev_take(vm, m->memory_backend, vm->cfg.ram_size, err) : ram_new(&m->obj, "pc.ram", size, err);
 
-    if (!b)
+    m->ram = ram_region(m, &size, err);
+    if (!m->ram)
         return false;
-    size = b->size;
     vm->cfg.ram_size = size;
     m->below = m->chipset->low_ram(size);
     m->above = size - m->below;
-    m->ram = region_ram(&m->obj, "pc.ram", b);
     m->pci = region_box(&m->obj, "pci", UINT64_MAX);
     region_map(vm->sysmem, 0, region_alias(&m->obj, "ram-below-4g", m->ram, 0, m->below), 0);
     if (m->above)

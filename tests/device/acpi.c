@@ -2,6 +2,7 @@
  * tests/device/acpi.c - our ACPI tables: checksums and pointers hold after placement, and iasl (when installed)
  * takes every table without an error or warning.
  */
+#include "core/numa.h"
 #include "hw/fw/fw.h"
 #include "tests/lib/t.h"
 #include <glib/gstdio.h>
@@ -92,6 +93,49 @@ static void pc(Vm *vm) { one(vm, false); }
 TEST("acpi/pc", pc);
 static void q35_tables(Vm *vm) { one(vm, true); }
 TEST("acpi/q35", q35_tables);
+
+/* Three nodes over both holes: iasl takes SRAT and SLIT, and the ranges are where the memory is. */
+static void numa(Vm *vm)
+{
+    static const char *const said[] = { "node,memdev=a", "node,memdev=b,cpus=0", "node", "dist,src=0,dst=1,val=15", "dist,src=0,dst=2,val=30", "dist,src=2,dst=1,val=40" };
+    static const struct {
+        uint64_t from, len;
+        uint32_t node;
+    } want[] = { { 0, 640 * KiB, 0 }, { MiB, 63 * MiB, 0 }, { 64 * MiB, 64 * MiB, 1 }, { 4 * GiB, 32 * MiB, 1 } };
+    FwPlatform p = platform(vm, true);
+    FwLinker *l;
+    const uint8_t *t;
+    unsigned n = 0;
+
+    obj_container(&vm->root, "objects");
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(Opts) o = opts_parse(i ? "size=96M" : "size=64M", NULL, &abort_on_error);
+
+        check(obj_new(obj_class_find("memory-backend-ram"), obj_container(&vm->root, "objects"), i ? "b" : "a", o, &abort_on_error));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(said); i++) {
+        g_autoptr(Opts) o = opts_parse(said[i], "type", &abort_on_error);
+
+        check(numa_option(vm, o, &abort_on_error));
+    }
+    check(numa_complete(vm, 160 * MiB, &abort_on_error));
+    l = fw_acpi_build(&p);
+    check(fw_linker_apply(l, 0x7fe0000, 0xf0000));
+    check_tables(l, 0x7fe0000);
+    t = memmem(l->tables->data, l->tables->len, "SRAT", 4);
+    check(t);
+    for (uint32_t at = 48; at < le32_load(t + 4); at += t[at + 1])
+        if (t[at] == 1) {
+            check(n < G_N_ELEMENTS(want) && le64_load(t + at + 8) == want[n].from && le64_load(t + at + 16) == want[n].len);
+            check_eq(le32_load(t + at + 2), want[n].node);
+            n++;
+        }
+    check_eq(n, G_N_ELEMENTS(want));
+    t = memmem(l->tables->data, l->tables->len, "SLIT", 4);
+    check(t && !memcmp(t + 36, "\3\0\0\0\0\0\0\0\x0a\x0f\x1e\x0f\x0a\x28\x1e\x28\x0a", 17));
+    fw_linker_free(l);
+}
+TEST("acpi/numa", numa);
 
 static void smbios(Vm *vm)
 {

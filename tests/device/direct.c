@@ -3,6 +3,7 @@
  * run on the software CPU and find what their protocol promises.
  */
 #include "core/machine.h"
+#include "hw/fw/multiboot.h"
 #include "hw/fw/fw.h"
 #include "tests/lib/t.h"
 #include <elf.h>
@@ -123,6 +124,8 @@ static bool machine_init(Vm *vm, Error **err)
 static const MachineClass bare = { .name = "bare", .max_cpus = 1, .props = { .name = "bare-machine", .size = sizeof(Obj) }, .init = machine_init };
 MACHINE(bare);
 
+static char *initrd;
+
 static void boot(const char *kernel, size_t n, const char *want)
 {
     Vm *vm = vm_new("direct");
@@ -132,6 +135,7 @@ static void boot(const char *kernel, size_t n, const char *want)
     said = g_string_new(NULL);
     check(g_file_set_contents(path, kernel, (gssize)n, NULL));
     vm->cfg.kernel = g_strdup(path);
+    vm->cfg.initrd = g_strdup(initrd);
     vm->cfg.append = g_strdup("!console");
     vm->cfg.ram_size = 16 * MiB;
     check(vm_set_accel(vm, "tcg", NULL, &abort_on_error));
@@ -173,6 +177,102 @@ static void pvh(Vm *unused)
     boot((char *)k, sizeof(k), "R!.");
 }
 TEST("direct/pvh", pvh);
+
+/* ---- Multiboot: says what it finds by following the pointers it is given ---- */
+static char *module_file(const char *content)
+{
+    char *path = g_strdup_printf("%s/t-module.%d", g_get_tmp_dir(), (int)g_random_int_range(0, 1 << 30));
+
+    check(g_file_set_contents(path, content, -1, NULL));
+    return path;
+}
+
+static void boot_multiboot(const uint8_t *header, size_t hn, const uint8_t *code, size_t cn, const char *want)
+{
+    uint8_t k[0x1100] = { 0 };
+    Elf32_Ehdr h = { .e_type = ET_EXEC, .e_machine = EM_386, .e_entry = 0x200010, .e_phoff = 64, .e_phnum = 1, .e_phentsize = 32 };
+    Elf32_Phdr load = { PT_LOAD, 0x1000, 0x200000, 0x200000, 0x100, 0x1000, 5, 0x1000 };
+    g_autofree char *one = module_file("first"), *two = module_file("second");
+
+    memcpy(h.e_ident, ELFMAG "\1\1\1", 7);
+    memcpy(k, &h, sizeof(h));
+    memcpy(k + 64, &load, 32);
+    memcpy(k + 0x100, header, hn);
+    memcpy(k + 0x1010, code, cn);
+    initrd = g_strdup_printf("%s x,%s y z", one, two);
+    boot((char *)k, sizeof(k), want);
+    g_clear_pointer(&initrd, g_free);
+    g_unlink(one);
+    g_unlink(two);
+}
+
+static const uint8_t mb1_code[] = {
+    0x66, 0xba, 0x02, 0x04,                         /* mov dx, 0x402 */
+    0x3d, 0x02, 0xb0, 0xad, 0x2b, 0x75, 0x21,       /* cmp eax, 0x2badb002; jne end */
+    0x8a, 0x43, 0x14, 0x04, 0x30, 0xee,             /* mov al, [ebx+20]; add al, '0'; out: number of modules */
+    0x8b, 0x73, 0x18,                               /* mov esi, [ebx+24]: their rows */
+    0x8b, 0x46, 0x10, 0x8a, 0x00, 0xee,             /* first byte of the second */
+    0x8b, 0x06, 0x8a, 0x40, 0x04, 0xee,             /* fifth of the first: 't' */
+    0x8b, 0x46, 0x18, 0x8a, 0x00, 0xee,             /* its text begins with a slash */
+    0x8b, 0x43, 0x10, 0x8a, 0x00, 0xee,             /* so does the command line: the kernel's name */
+    0xf4, 0xeb, 0xfd,                               /* end */
+};
+
+static void multiboot1(Vm *unused)
+{
+    uint32_t h[3] = { 0x1badb002, 3, -(0x1badb002u + 3) };
+
+    boot_multiboot((const uint8_t *)h, sizeof(h), mb1_code, sizeof(mb1_code), "2st//");
+}
+TEST("direct/multiboot1", multiboot1);
+
+/* Walks the tags: the low byte of each type as a letter ('@' + type), the first letter of a module. */
+static const uint8_t mb2_code[] = {
+    0x66, 0xba, 0x02, 0x04,                         /* mov dx, 0x402 */
+    0x3d, 0x89, 0x62, 0xd7, 0x36, 0x75, 0x22,       /* cmp eax, 0x36d76289; jne end */
+    0x83, 0xc3, 0x08,                               /* add ebx, 8 */
+    0x8a, 0x03, 0x04, 0x40, 0xee,                   /* next: mov al, [ebx]; add al, '@'; out */
+    0x3c, 0x40, 0x74, 0x16,                         /* cmp al, '@'; je end */
+    0x3c, 0x43, 0x75, 0x06,                         /* cmp al, 'C'; jne skip */
+    0x8b, 0x43, 0x08, 0x8a, 0x00, 0xee,             /* mov eax, [ebx+8]; mov al, [eax]; out */
+    0x8b, 0x43, 0x04, 0x83, 0xc0, 0x07, 0x24, 0xf8, /* skip: mov eax, [ebx+4]; add eax, 7; and al, 0xf8 */
+    0x01, 0xc3, 0xeb, 0xe1,                         /* add ebx, eax; jmp next */
+    0xf4, 0xeb, 0xfd,                               /* end */
+};
+
+static void multiboot2(Vm *unused)
+{
+    uint32_t h[] = { 0xe85250d6, 0, 32, -(0xe85250d6u + 32), 3, 12, 0x200010, 0, 0, 8 };
+
+    h[2] = sizeof(h);
+    h[3] = -(0xe85250d6u + (uint32_t)sizeof(h));
+    boot_multiboot((const uint8_t *)h, sizeof(h), mb2_code, sizeof(mb2_code), "ABCfCsDFO@");
+}
+TEST("direct/multiboot2", multiboot2);
+
+static void multiboot_refused(Vm *unused)
+{
+    uint8_t k[128] = { 0 };
+    uint32_t flags = 0x10, sum = -(0x1badb002u + 0x10);
+    uint32_t h2[] = { 0xe85250d6, 0, 32, -(0xe85250d6u + 32), 9 /* EFI entry */, 12, 0, 0 };
+    Multiboot m = { 0 };
+    Error *err = NULL;
+
+    le32_store(k, 0x1badb002);
+    check(mb_find(&m, k, sizeof(k), &abort_on_error) && !m.version); /* no sum: no header */
+    le32_store(k + 4, flags);
+    le32_store(k + 8, sum);
+    check(!mb_find(&m, k, sizeof(k), &err) && strstr(error_text(err), "unknown features"));
+    error_free(err);
+    memcpy(k, h2, sizeof(h2));
+    err = NULL;
+    check(!mb_find(&m, k, sizeof(k), &err) && strstr(error_text(err), "tag 9"));
+    error_free(err);
+    le32_store(k + 16, 6);
+    le32_store(k + 20, 0); /* tags of no length end somewhere */
+    check(mb_find(&m, k, sizeof(k), &abort_on_error) && m.version == 2);
+}
+TEST("direct/multiboot-refused", multiboot_refused);
 
 /* esi: boot_params; + 0x228 command line, + 0x70 RSDP, + 0x1e8 number of E820 rows */
 static const uint8_t linux_code[] = {

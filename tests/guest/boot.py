@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""boot.py MENURA bios|uefi - which of several disks and CDs firmware starts: bootindex, -boot order, once, strict and reboot-timeout."""
+"""boot.py MENURA bios|uefi|run - which of several disks and CDs firmware starts: bootindex, -boot order, once, strict and reboot-timeout."""
 import os, subprocess, sys, tempfile
 import images
 
@@ -74,6 +74,30 @@ def uefi():
     boot('K', '-M', 'pc', '-bios', OVMF, '-kernel', put('k.efi', images.efi_app('K')))
 
 
-{'bios': bios, 'uefi': uefi}[which]()
+def run():
+    """`menura run` recognises what it is given."""
+    global bad
+    env = dict(os.environ, XDG_DATA_HOME=os.path.join(work.name, 'data'))
+    cases = [('mbr', images.boot_sector('M'), 'M', []), ('iso', images.iso('I'), 'I', [])]
+    if OVMF and os.path.exists('/usr/share/OVMF/OVMF_CODE_4M.fd'):
+        cases += [('gpt', images.gpt(images.fat(images.efi_app('G'))), 'G', ['data']), ('app', images.efi_app('A'), 'A', [])]
+    else:
+        print('skipped: UEFI (package ovmf)')
+    for name, data, want, made in cases:
+        path, log = put(name + '.img', data), os.path.join(work.name, 'said-' + name)
+        p = subprocess.Popen([os.path.join(os.path.dirname(program), 'menura'), 'run', path, '-accel', 'tcg', '-m', '128', '-display', 'none', '-serial', 'none', '-nic', 'none',
+                              '-debugcon', f'file:{log}', '-device', 'isa-debug-exit,iobase=0xf4'], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+        try:
+            said = p.communicate(timeout=200)[1]
+        except subprocess.TimeoutExpired:
+            p.kill()
+            said = p.communicate()[1]
+        got = open(log).read() if os.path.exists(log) else ''
+        if got != want or (made and not os.listdir(os.path.join(work.name, 'data', 'menura', 'uefi'))):
+            print(f'FAIL: run {name}: said {got!r} (want {want!r}); {said.decode()}')
+            bad += 1
+
+
+{'bios': bios, 'uefi': uefi, 'run': run}[which]()
 print(f'{bad} wrong')
 sys.exit(bad != 0)

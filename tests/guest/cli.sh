@@ -76,6 +76,11 @@ done
 got=$(printf 'info pci\nquit\n' | timeout 60 "$m" -accel tcg -display none -S -monitor stdio 2>&1 | grep -c 1234:1111)
 [ "$got" = 1 ] || { echo "FAIL: without -nodefaults: $got cards"; n=$((n + 1)); }
 
+check 1 'the nodes have 67108864 bytes' $quiet -m 128 -object memory-backend-ram,id=a,size=64M -numa node,memdev=a -numa node
+check 1 'node 0 is missing' $quiet -numa node,nodeid=1
+check 1 "no memory backend 'x'" $quiet -numa node,memdev=x
+check 1 'exclude each other' $quiet -m 64 -object memory-backend-ram,id=a,size=64M -machine memory-backend=a -numa node
+check 1 'distance between nodes' $quiet -m 64 -object memory-backend-ram,id=a,size=64M -numa node,memdev=a -numa node -numa node -numa dist,src=0,dst=1,val=15
 check 0 'reconnect-ms=N' -chardev socket,help
 check 1 'no chardev back end' -chardev nonsense,help
 
