@@ -36,6 +36,23 @@ check 1 'cannot open' run nowhere.img
 # What is broken in the world outside: one line that names it, nothing crashes.
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+# The log of what the software CPU makes of guest code, as far as this build and host can.
+"$m" -accel tcg -display none -nodefaults -d in_asm,op,op_opt,out_asm -D "$tmp/code" </dev/null &
+p=$!
+for _ in $(seq 200); do
+  grep -qs '^OP after liveness' "$tmp/code" && break
+  sleep 0.1
+done
+kill $p
+wait $p 2>/dev/null
+for text in '^IN: [0-9]* instructions, mode ' '^OP:' '^  0xfffffff0:' '^OP after liveness:'; do
+  grep -q "$text" "$tmp/code" || { echo "FAIL: -d in_asm,op,op_opt: no '$text' in the log"; n=$((n + 1)); }
+done
+if [ "$(uname -m)" = x86_64 ] && ! grep -q '^OUT: [0-9]* bytes for 0x' "$tmp/code"; then
+  echo "FAIL: -d out_asm: nothing in the log"
+  n=$((n + 1))
+fi
+
 quiet="-accel tcg -display none -nodefaults -S"
 head -c 70000 /dev/urandom >"$tmp/noise"
 check 1 'this is not a saved state' $quiet -incoming "file:$tmp/noise"
