@@ -54,7 +54,7 @@ static_assert(sizeof(IrOp) == 16, "two words per op");
 enum { IR_F = 2, IR_I = 1 };
 #define IR_OP(k, size, flags) ((uint16_t)((k) << 4 | (size) << 2 | (flags)))
 
-enum { MAX_OPS = 512, MAX_INSNS = 32, MAX_SLOTS = 8 };
+enum { MAX_OPS = 512, MAX_INSNS = 64, MAX_SLOTS = 8 };
 
 typedef struct IrExit {
     uint64_t pc;
