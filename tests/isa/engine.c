@@ -104,7 +104,7 @@ bool engine_use(Executor x)
     if (x == EXEC_C && !x86_units_c)
         return false;
     cpu->tcg->jit = x == EXEC_JIT;
-    cpu->units = x == EXEC_C ? x86_units_c : x86_units_host;
+    cpu->units = x == EXEC_C ? x86_units_c : x86_units();
     return true;
 }
 
