@@ -282,6 +282,22 @@ uint8_t *as_ram(AddrSpace *as, uint64_t addr, RamBlock **block, uint64_t *off, b
     return ram_at(f, addr);
 }
 
+bool as_ram_range(AddrSpace *as, uint64_t addr, RamRange *out)
+{
+    const FlatRange *f = core__view_find(view_of(as), addr);
+    uint64_t at, skip;
+
+    if (!f || !is_ram(f, false))
+        return false;
+    at = (f->at + 4095) & ~4095ull;
+    skip = at - f->at;
+    if (f->len < skip || addr - at >= ((f->len - skip) & ~4095ull))
+        return false;
+    *out = (RamRange){ at, (f->len - skip) & ~4095ull, ram_at(f, at), f->region->ram, f->region->ram_off + f->offset + skip,
+                       f->region->kind == REGION_RAM && !f->readonly };
+    return true;
+}
+
 MemResult as_write_rom(AddrSpace *as, uint64_t addr, const void *buf, size_t len)
 {
     const uint8_t *p = buf;

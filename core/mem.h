@@ -130,6 +130,15 @@ MemResult as_store(AddrSpace *as, uint64_t addr, unsigned size, uint64_t val, Me
  * commit comes first, under which accelerators stop vCPUs and flush. RCU read section or lock.
  */
 uint8_t *as_ram(AddrSpace *as, uint64_t addr, RamBlock **block, uint64_t *off, bool *writable);
+/* All of the RAM that continues the page of addr, whole pages; good as long as as_ram()'s pointer. False: I/O. */
+typedef struct RamRange {
+    uint64_t at, len;
+    uint8_t *host;   /* of `at` */
+    RamBlock *block;
+    uint64_t off;    /* of `at` in the block */
+    bool writable;
+} RamRange;
+bool as_ram_range(AddrSpace *as, uint64_t addr, RamRange *out);
 /* Writes to ROM too (loading firmware, GDB breakpoints). */
 MemResult as_write_rom(AddrSpace *as, uint64_t addr, const void *buf, size_t len);
 

@@ -8,18 +8,9 @@
 #include "tcg/jit.h"
 #include "util/trace.h"
 
-enum { BLOOM = 4096, ASIDS = 16, PHYS_N = 512, MODE_FRONT = 256, HUGE_N = 16 };
+enum { BLOOM = 4096, ASIDS = 16, RANGES = 8, WALKS = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
-
-typedef struct PhysEnt { /* physical page -> RAM */
-    uint64_t page; /* + 1; 0: empty */
-    AddrSpace *as;
-    uint8_t *host; /* NULL: not RAM */
-    RamBlock *block;
-    uint64_t off;
-    bool writable;
-} PhysEnt;
 
 typedef struct Asid { /* an address space whose translations are kept */
     bool used;
@@ -44,7 +35,13 @@ typedef struct TcgCpu {
     unsigned nhuge;              /* HUGE_N: more than there is room for */
     uint16_t keys;               /* protection keys of user pages that were filled; */
     uint64_t wbloom[BLOOM / 64]; /* host pages in writable sides */
-    PhysEnt phys[PHYS_N];
+    struct {
+        AddrSpace *as; /* NULL: empty */
+        RamRange ram;
+    } range[RANGES]; /* RAM met lately; */
+    unsigned last_range, next_range; /* .. where the last one was found, where the next will be put */
+    X86WalkEnt walks[WALKS];
+    uint64_t walk_gen;   /* entries of another one are void */
     struct {
         uint64_t mode;
         unsigned n; /* + 1; 0: empty */

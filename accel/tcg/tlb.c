@@ -18,24 +18,40 @@ static bool all_dirty(const RamBlock *b, uint64_t off)
     return ram_is_dirty(b, DIRTY_DISPLAY, off) && ram_is_dirty(b, DIRTY_MIGRATE, off) && ram_is_dirty(b, DIRTY_CODE, off);
 }
 
+/* The RAM where pa is: all of it that lies together, so a handful of them is all there is. NULL: I/O. */
+static const RamRange *ram_range(TcgCpu *t, AddrSpace *as, uint64_t pa)
+{
+    for (unsigned i = 0; i < RANGES; i++)
+        if (t->range[i].as == as && pa - t->range[i].ram.at < t->range[i].ram.len) {
+            t->last_range = i;
+            return &t->range[i].ram;
+        }
+    t->last_range = t->next_range++ % RANGES;
+    t->range[t->last_range].as = NULL;
+    if (!as_ram_range(as, pa, &t->range[t->last_range].ram))
+        return NULL;
+    t->range[t->last_range].as = as;
+    return &t->range[t->last_range].ram;
+}
+
 uint8_t *tcg_ram(X86 *s, uint64_t pa, RamBlock **block, uint64_t *off, bool *writable)
 {
     AddrSpace *as = s->env.cpu->mem[s->smm];
-    PhysEnt *p;
+    TcgCpu *t = s->tcg;
+    const RamRange *r;
 
-    if (!s->tcg)
+    if (!t)
         return as_ram(as, pa, block, off, writable);
-    p = &s->tcg->phys[(pa >> 12) & (PHYS_N - 1)];
-    if (UNLIKELY(p->page != (pa >> 12) + 1 || p->as != as)) {
-        *p = (PhysEnt){ .page = (pa >> 12) + 1, .as = as };
-        p->host = as_ram(as, pa & -(uint64_t)PAGE, &p->block, &p->off, &p->writable);
+    r = &t->range[t->last_range].ram;
+    if (UNLIKELY(t->range[t->last_range].as != as || pa - r->at >= r->len)) {
+        r = ram_range(t, as, pa);
+        if (!r)
+            return NULL;
     }
-    if (!p->host)
-        return NULL;
-    *block = p->block;
-    *off = p->off + (pa & (PAGE - 1));
-    *writable = p->writable;
-    return p->host + (pa & (PAGE - 1));
+    *block = r->block;
+    *off = r->off + (pa - r->at);
+    *writable = r->writable;
+    return r->host + (pa - r->at);
 }
 
 /* Where va lies; fills the TLB. False: fault set. */
@@ -105,12 +121,30 @@ bool mem_writable(Env *e, uint64_t va, unsigned n)
     return places(e, wrapped(e, va), n, true, p, &first);
 }
 
+/* What helpers copy has one of these sizes nearly always: one move then, as the guest sees it. */
+static inline void copy(void *to, const void *from, unsigned n)
+{
+    switch (n) {
+    case 1: memcpy(to, from, 1); break;
+    case 2: memcpy(to, from, 2); break;
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    default: memcpy(to, from, n);
+    }
+}
+
 bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write)
 {
     Place p[2];
     unsigned first;
+    const uint8_t *host;
 
     va = wrapped(e, va);
+    host = tlb_hit(for_write ? e->view->w : e->view->r, va, n);
+    if (LIKELY(host)) {
+        copy(out, host, n);
+        return true;
+    }
     if (!places(e, va, n, for_write, p, &first))
         return false;
     if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, for_write))
@@ -128,8 +162,14 @@ bool mem_store(Env *e, uint64_t va, unsigned n, const void *in)
 {
     Place p[2];
     unsigned first;
+    uint8_t *host;
 
     va = wrapped(e, va);
+    host = tlb_hit(e->view->w, va, n);
+    if (LIKELY(host)) {
+        copy(host, in, n);
+        return true;
+    }
     if (!places(e, va, n, true, p, &first))
         return false;
     if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, true))

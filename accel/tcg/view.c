@@ -156,6 +156,7 @@ static unsigned drop_shared(TcgCpu *t)
 /* Of one address space: all but what is global. */
 static void flush_asid(TcgCpu *t, unsigned asid)
 {
+    t->walk_gen++;
     for (unsigned k = 0; k < VIEWS; k++)
         if (t->view[asid * VIEWS + k].ready)
             flush_view(&t->view[asid * VIEWS + k], true);
@@ -167,6 +168,7 @@ static void flush_views(TcgCpu *t, bool keep_global)
 {
     View *w;
 
+    t->walk_gen++;
     FOREACH_VIEW(t, w)
         flush_view(w, keep_global);
 }
@@ -225,7 +227,7 @@ void tcg_flush_pcid(X86 *s, unsigned pcid)
 
 void tcg_memory_changed(TcgCpu *t)
 {
-    memset(t->phys, 0, sizeof(t->phys));
+    memset(t->range, 0, sizeof(t->range));
     tcg_flush_all(t->s);
 }
 
@@ -274,6 +276,7 @@ void tcg_set_cr3(X86 *s, bool keep)
     found = find_asid(t, pcid);
     a = found >= 0 ? (unsigned)found : oldest_asid(t);
     if (found < 0) {
+        t->walk_gen++; /* its entries were another's */
         for (unsigned k = 0; k < VIEWS; k++)
             if (t->view[a * VIEWS + k].ready)
                 flush_view(&t->view[a * VIEWS + k], false);
@@ -359,6 +362,7 @@ static void flush_page(TcgCpu *t, uint64_t va, int only)
     bool large = tlb_bit(t->large, bloom_bit(va >> 21)), code = tlb_bit(t->bloom, bloom_bit(va >> 12));
     View *w;
 
+    t->walk_gen++;
     if (is_huge(t, va)) { /* the kernel's map of all memory: rarely changed */
         tcg_flush_all(t->s);
         return;
@@ -386,6 +390,22 @@ void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va)
 }
 
 /* ---- filling ---- */
+X86WalkEnt *tcg_walk_ent(X86 *s, uint64_t va, bool *hit)
+{
+    TcgCpu *t = s->tcg;
+    uint64_t gen;
+    X86WalkEnt *w;
+
+    if (!t)
+        return NULL;
+    gen = t->walk_gen * ASIDS + t->now + 1; /* 0: never used */
+    w = &t->walks[(va >> 21 ^ va >> 30 ^ t->now * 37u) % WALKS];
+    *hit = w->key == va >> 21 && w->gen == gen && w->table;
+    if (!*hit)
+        *w = (X86WalkEnt){ .key = va >> 21, .gen = gen };
+    return w;
+}
+
 void tcg_fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host, const Walk *walk)
 {
     View *w = t->s->env.view;

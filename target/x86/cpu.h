@@ -189,6 +189,17 @@ void tcg_set_view(X86 *s, unsigned view);
 void tcg_mode_changed(X86 *s);          /* env.mode was set */
 /* Host address of the byte at pa when it is RAM, else NULL; as as_ram(), but cached. */
 uint8_t *tcg_ram(X86 *s, uint64_t pa, RamBlock **block, uint64_t *off, bool *writable);
+/* Where the page table for 2 MiB of the current address space lies: a paging-structure cache, dropped by whatever
+ * flushes anything. hit: the answer is about va, else it may be filled for it. NULL: there is no cache. */
+typedef struct X86WalkEnt {
+    uint64_t key, gen;
+    uint64_t *table; /* NULL: nothing is known */
+    RamBlock *block;
+    uint64_t pa, off; /* of the table, and in the block */
+    unsigned rights; /* of the levels above, and-ed */
+    bool nx;         /* .. or-ed */
+} X86WalkEnt;
+X86WalkEnt *tcg_walk_ent(X86 *s, uint64_t va, bool *hit);
 void tcg_guest_watch(X86 *s); /* db_data changed */
 /* msr.c, cpuid.c */
 bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v); /* false: #GP */

@@ -1,6 +1,7 @@
 /*
  * target/x86/walk.c - the page walk in all modes. Tables are read through host pointers into RAM; A and D
- * bits are set by compare-and-swap, so that vCPUs may race. Source: Intel SDM vol. 3A chapter 4.
+ * bits are set by compare-and-swap, so that vCPUs may race. The last table of a walk is remembered (tcg_walk_ent()),
+ * so most walks read one entry; what they find wrong there is said by a walk from the top. Source: Intel SDM vol. 3A chapter 4.
  */
 #include "target/x86/cpu.h"
 
@@ -11,7 +12,8 @@ enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_X = 16, PF_PK = 32 };
 
 typedef struct Level {
     uint64_t *host;
-    uint64_t at, entry;
+    RamBlock *block; /* host: of the entry, in RAM */
+    uint64_t off, at, entry;
 } Level;
 
 typedef struct Walker {
@@ -19,6 +21,7 @@ typedef struct Walker {
     AddrSpace *as;
     uint64_t va;
     uint64_t a20; /* mask of physical addresses */
+    uint64_t rsvd; /* bits of an 8-byte entry that must be 0 */
     unsigned access, n;
     Level level[5];
     bool peek;
@@ -43,12 +46,12 @@ static bool fail_walk(Walker *w, unsigned code)
 static bool entry(Walker *w, uint64_t at, bool wide, uint64_t *e)
 {
     Level *l = &w->level[w->n];
-    RamBlock *b;
     bool writable;
     uint64_t v = 0;
 
     at &= w->a20;
-    l->host = (uint64_t *)(void *)as_ram(w->as, at, &b, NULL, &writable);
+    l->host = (uint64_t *)(void *)(w->peek ? as_ram(w->as, at, &l->block, &l->off, &writable)
+                                           : tcg_ram(w->s, at, &l->block, &l->off, &writable));
     l->at = at;
     if (l->host)
         v = wide ? __atomic_load_n(l->host, __ATOMIC_RELAXED) : __atomic_load_n((uint32_t *)(void *)l->host, __ATOMIC_RELAXED);
@@ -85,10 +88,7 @@ static bool mark(Walker *w, bool wide)
                 return false;
         }
         l->entry = want;
-        RamBlock *b;
-        uint64_t off;
-        if (as_ram(w->as, l->at, &b, &off, NULL))
-            ram_mark_dirty(b, off, 8);
+        ram_mark_dirty(l->block, l->off, 8);
     }
     return true;
 }
@@ -163,21 +163,55 @@ static bool walk_32(Walker *w, bool *again)
     return finish(w, e & 0xffffffff, 12, rights & e, false, false, again);
 }
 
-static uint64_t reserved_bits(const Walker *w)
+static uint64_t reserved_bits(const X86 *s)
 {
-    uint64_t r = PTE_ADDR & ~((1ull << w->s->phys_bits) - 1);
+    uint64_t r = PTE_ADDR & ~((1ull << s->phys_bits) - 1);
 
-    return w->s->efer & EFER_NXE ? r : r | PTE_NX;
+    return r | (s->efer & EFER_NXE ? 0 : PTE_NX) | (long_mode(s) ? 0 : 0x7ff0000000000000ull);
+}
+
+/* The walk came to a page: its last table is remembered. */
+static void remember(Walker *w, unsigned rights, bool nx)
+{
+    const Level *l = &w->level[w->n - 1];
+    bool hit;
+    X86WalkEnt *k = w->peek || !l->host ? NULL : tcg_walk_ent(w->s, w->va, &hit);
+    uint64_t in = l->at & (PAGE - 1);
+
+    if (!k)
+        return;
+    k->table = l->host - in / 8;
+    k->block = l->block;
+    k->pa = l->at - in;
+    k->off = l->off - in;
+    k->rights = rights;
+    k->nx = nx;
+}
+
+/* By the table that was remembered. False: walk from the top. */
+static bool walk_last(Walker *w)
+{
+    bool hit = false, again = false;
+    const X86WalkEnt *k = w->peek || !(w->s->cr0 & CR0_PG) ? NULL : tcg_walk_ent(w->s, w->va, &hit);
+    unsigned i = w->va >> 12 & 511;
+    uint64_t e;
+
+    if (!k || !hit)
+        return false;
+    e = __atomic_load_n(&k->table[i], __ATOMIC_RELAXED);
+    if (!(e & PTE_P) || e & w->rsvd)
+        return false;
+    w->level[0] = (Level){ k->table + i, k->block, k->off + 8 * i, k->pa + 8 * i, e };
+    w->n = 1;
+    return finish(w, e, 12, k->rights & (unsigned)e, k->nx || e & PTE_NX, true, &again);
 }
 
 static bool walk_wide(Walker *w, unsigned level, uint64_t table, bool *again)
 {
-    unsigned rights = PTE_W | PTE_U;
-    uint64_t e, rsvd = reserved_bits(w);
-    bool nx = false, lm = long_mode(w->s);
+    unsigned rights = PTE_W | PTE_U, above = rights;
+    uint64_t e, rsvd = w->rsvd;
+    bool nx = false, nx_above = false, lm = long_mode(w->s);
 
-    if (!lm)
-        rsvd |= 0x7ff0000000000000ull;
     for (;; level--) { /* at most 5 */
         unsigned sh = 12 + 9 * level;
 
@@ -185,12 +219,18 @@ static bool walk_wide(Walker *w, unsigned level, uint64_t table, bool *again)
             return fail_walk(w, 0);
         if (e & rsvd || (e & PTE_PS && level > 2) || (e & PTE_PS && level == 2 && (!lm || !w->s->phys_bits)))
             return fail_walk(w, PF_P | PF_RSVD);
+        above = rights;
+        nx_above = nx;
         rights &= (unsigned)e;
         nx |= e & PTE_NX;
         if (level == 0 || (e & PTE_PS)) {
             if (level && e & ((1ull << sh) - 1) & PTE_ADDR & ~0x1000ull)
                 return fail_walk(w, PF_P | PF_RSVD);
-            return finish(w, e, sh, rights, nx, true, again);
+            if (!finish(w, e, sh, rights, nx, true, again))
+                return false;
+            if (level == 0)
+                remember(w, above, nx_above);
+            return true;
         }
         table = e & PTE_ADDR;
     }
@@ -227,11 +267,24 @@ static bool walk_once(Walker *w, bool *again)
 bool x86_page_walk(X86 *s, uint64_t va, unsigned access, Walk *out)
 {
     Cpu *c = s->env.cpu;
-    Walker w = { .s = s, .as = c->mem[s->smm], .va = va, .access = access, .peek = access & ACC_PEEK, .out = out };
+    Walker w; /* no levels yet: cleared one by one as they come */
     bool again, ok;
+
+    w.s = s;
+    w.as = c->mem[s->smm];
+    w.va = va;
+    w.access = access;
+    w.peek = access & ACC_PEEK;
+    w.out = out;
+    w.rsvd = reserved_bits(s);
 
     /* the gate works on the pins: on table addresses too; system management mode does not look at it */
     w.a20 = __atomic_load_n(&s->env.a20_off, __ATOMIC_RELAXED) && !s->smm ? ~(1ull << 20) : ~0ull;
+    memset(out, 0, sizeof(*out));
+    if (walk_last(&w)) {
+        out->pa &= w.a20;
+        return true;
+    }
     do { /* another vCPU changed an entry under us: guests cannot keep that up against a whole walk */
         again = false;
         memset(out, 0, sizeof(*out));

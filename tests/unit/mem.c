@@ -68,3 +68,25 @@ static void priorities(Vm *vm)
     check_eq(v, 0xa);
 }
 TEST("mem/priorities", priorities);
+
+static void ranges(Vm *vm)
+{
+    RamBlock *a = ram_new(&vm->root, "range-a", 0x8000, &abort_on_error);
+    Region *ra = region_ram(&vm->root, "range-a", a), *io = region_io(&vm->root, "range-io", 0x800, &plain, vm);
+    RamRange r;
+
+    region_map(vm->sysmem, 0x70000000, ra, 0);
+    region_map(vm->sysmem, 0x70003800, io, 1); /* half a page of I/O */
+    check(as_ram_range(vm->mem, 0x70001234, &r));
+    check_eq(r.at, 0x70000000);
+    check_eq(r.len, 0x3000);
+    check(r.host == a->host && r.block == a && r.off == 0 && r.writable);
+    check(!as_ram_range(vm->mem, 0x70003000, &r)); /* a page that is not whole */
+    check(!as_ram_range(vm->mem, 0x70003900, &r));
+    check(!as_ram_range(vm->mem, 0x70008000, &r));
+    check(as_ram_range(vm->mem, 0x70007fff, &r));
+    check_eq(r.at, 0x70004000);
+    check_eq(r.len, 0x4000);
+    check(r.host == a->host + 0x4000 && r.off == 0x4000);
+}
+TEST("mem/ranges", ranges);
