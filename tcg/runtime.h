@@ -38,7 +38,7 @@ typedef struct Fault {
  * gives it the index of the neighbour. A constant such as ~0 would make the last page of the address
  * space hit, and that is where guests put error pointers.
  */
-enum { TLB_N = 2048, JC_N = 32768, CP_N = 2048, PAGE = 4096 };
+enum { TLB_N = 2048, JC_N = 32768, CP_N = 2048, CP_GONE = 1024, PAGE = 4096 };
 typedef struct TlbEnt {
     uint64_t tag, addend; /* host - guest */
 } TlbEnt;
@@ -86,6 +86,7 @@ typedef struct View { /* one per address space and privilege class */
     JcEnt jc[JC_N];
     CpEnt cp[CP_N];
     Fills fills[FILL_TABLES];
+    uint64_t cp_gone[CP_GONE / 64]; /* by cp_gone_bit(): pages that another took the place of in cp, their blocks may be in jc */
     bool ready, shared; /* shared: of all address spaces, what is not global must be listed as loose */
 } View;
 
@@ -97,10 +98,18 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
     return LIKELY((va ^ e->tag) <= PAGE - bytes) ? (uint8_t *)(uintptr_t)(va + e->addend) : NULL;
 }
 static inline unsigned cp_slot(uint64_t vpage) { return (unsigned)vpage & (CP_N - 1); }
+static inline unsigned cp_gone_bit(uint64_t vpage) { return (unsigned)(vpage ^ vpage >> 10 ^ vpage >> 20) & (CP_GONE - 1); }
 /* Bits 6..11 of the sum are pc's own and 58..63, the others 12..20 and 0..8. */
 static inline unsigned jc_slot(uint64_t pc) { return (unsigned)((pc ^ (pc << 12 | pc >> 52)) >> 6) & (JC_N - 1); }
 /* The tag of an empty slot: the slot of no pc with it, in any mode. */
 static inline uint64_t jc_none(unsigned slot) { return slot < 64; }
+/* Of the 64 slots from 64 * i: those that a pc in va's page can have. They agree in bits 6..8 of the pc. */
+static inline uint64_t jc_page_slots(uint64_t va, unsigned i)
+{
+    unsigned bits = (i ^ (unsigned)(va >> 12)) >> 6 ^ (unsigned)(va >> 58);
+
+    return 0x0101010101010101ull << (bits & 7);
+}
 static inline bool tlb_bit(const uint64_t *set, unsigned n) { return set[n / 64] >> (n % 64) & 1; }
 static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
 {

@@ -322,6 +322,25 @@ static unsigned read_code(TcgCpu *t, const CodePage *f, uint64_t pc, uint8_t *bu
     return left;
 }
 
+/*
+ * A block that goes on in a second page knows its pc: where programs are placed at random, each process would add one
+ * to the chain for good. The last few are kept.
+ */
+static void bound_crossers(TcgCpu *t, CodePage *p, uint64_t pa)
+{
+    enum { MOST = 4 };
+    Block *oldest = NULL;
+    unsigned n = 0;
+
+    for (Block *b = *bucket(p, pa); b; b = b->next)
+        if (b->crosses && b->pa == pa) {
+            n++;
+            oldest = b;
+        }
+    if (n >= MOST)
+        drop(t, oldest);
+}
+
 /* The block is new: found from now on, and its page watched for writes. */
 static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
 {
@@ -333,6 +352,7 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
     p->first = b;
     b->crosses &= second && second->host;
     if (b->crosses) {
+        bound_crossers(t, p, b->pa);
         b->pa2 = second->ram_page;
         tcg_protect(t, second->block, second->off, 15);
         g_ptr_array_add(t->crossers, b);

@@ -101,6 +101,8 @@ static unsigned flush_table(View *w, unsigned table, bool keep_global)
 
 static void flush_view(View *w, bool keep_global)
 {
+    if (!keep_global)
+        memset(w->cp_gone, 0, sizeof(w->cp_gone));
     for (unsigned table = 0; table < FILL_TABLES; table++)
         flush_table(w, table, keep_global);
 }
@@ -341,19 +343,46 @@ static void drop_code_range(View *w, uint64_t va, uint64_t len)
             clear_entry(w, FILL_CP, cp_slot(at >> 12));
 }
 
+/* Blocks that begin in this page have one slot in eight at most; those that end in it begin at the end of the one before. */
+static void drop_code_page(View *w, uint64_t va)
+{
+    const Fills *f = &w->fills[FILL_JC];
+
+    if (w->cp[cp_slot(va >> 12)].vpage == va >> 12)
+        clear_entry(w, FILL_CP, cp_slot(va >> 12));
+    else if (!tlb_bit(w->cp_gone, cp_gone_bit(va >> 12)))
+        return;
+    for (unsigned i = 0; i < JC_N / 64; i++)
+        for (uint64_t left = f->listed[i] & jc_page_slots(va, i); left; left &= left - 1) {
+            unsigned k = i * 64 + (unsigned)__builtin_ctzll(left);
+
+            if (w->jc[k].blk && jc_pc(&w->jc[k]) - va < PAGE)
+                clear_entry(w, FILL_JC, k);
+        }
+    for (uint64_t pc = va - 15; pc != va; pc++) {
+        const JcEnt *j = &w->jc[jc_slot(pc)];
+
+        if (j->blk && jc_pc(j) == pc && j->blk->crosses)
+            clear_entry(w, FILL_JC, jc_slot(pc));
+    }
+}
+
 static void flush_view_page(View *w, uint64_t va, bool large, bool code)
 {
+    enum { LARGE = 0x200000 };
     unsigned i = (va >> 12) & (TLB_N - 1);
-    uint64_t from = large ? va & ~0x1fffffull : va & -(uint64_t)PAGE, len = large ? 0x200000 : PAGE;
+    uint64_t from = va & -(uint64_t)(large ? LARGE : PAGE);
 
     if ((w->r[i].tag ^ va) < PAGE)
         clear_entry(w, FILL_R, i);
     if ((w->w[i].tag ^ va) < PAGE)
         clear_entry(w, FILL_W, i);
     if (large)
-        drop_range(w, from, len);
-    if (large || code)
-        drop_code_range(w, from, len);
+        drop_range(w, from, LARGE);
+    if (large)
+        drop_code_range(w, from, LARGE);
+    else if (code)
+        drop_code_page(w, from);
 }
 
 /* only: of one address space and of the views that all share; -1: of all */
@@ -477,6 +506,8 @@ void tcg_cp_put(TcgCpu *t, uint64_t vpage, CodePage *page, bool global)
     View *w = t->s->env.view;
     unsigned k = cp_slot(vpage);
 
+    if (w->cp[k].vpage != ~0ull && w->cp[k].vpage != vpage)
+        tlb_put_bit(w->cp_gone, cp_gone_bit(w->cp[k].vpage), true);
     w->cp[k] = (CpEnt){ vpage, page, global };
     filled(w, FILL_CP, k, global);
     tlb_put_bit(t->bloom, bloom_bit(vpage), true);

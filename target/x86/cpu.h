@@ -135,6 +135,7 @@ uint64_t x86_eflags(const X86 *s);
 void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask); /* any bits; recomputes the mode */
 /* After any change of CS, SS, segments, CPL, CR0, CR4, EFER, EFLAGS.VM/TF/AC: mode word and view. */
 void x86_update_mode(X86 *s);
+void x86_update_view(X86 *s); /* enough when EFLAGS.AC changed in ring 0 */
 /* Exceptions: set the fault, delivered by the dispatcher. Always false / 0. */
 bool x86_raise(X86 *s, unsigned vector, uint32_t err);
 bool x86_raise_pf(X86 *s, uint64_t va, uint32_t err);

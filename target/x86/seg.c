@@ -68,6 +68,8 @@ static unsigned view_of(const X86 *s)
     return s->cpl == 3 ? VIEW_USER : s->cr4 & CR4_SMAP && s->eflags & EF_AC ? VIEW_KERNEL_AC : VIEW_KERNEL;
 }
 
+void x86_update_view(X86 *s) { tcg_set_view(s, view_of(s)); }
+
 void x86_update_mode(X86 *s)
 {
     const X86Seg *cs = &s->seg[SEG_CS];

@@ -49,7 +49,7 @@ static void mwait(X86 *s, uint64_t next)
 static void set_ac(X86 *s, bool on)
 {
     s->eflags = on ? s->eflags | EF_AC : s->eflags & ~(uint64_t)EF_AC;
-    x86_update_mode(s);
+    x86_update_view(s); /* in ring 0 AC is not part of the mode */
 }
 static void clac(X86 *s, uint64_t next) { set_ac(s, false); }
 static void stac(X86 *s, uint64_t next) { set_ac(s, true); }

@@ -11,6 +11,7 @@ extern uint64_t pdpt[512], pml4[512];
 #define TABLE(name) static uint64_t name[512] __attribute__((aligned(4096)))
 TABLE(pml4_b); TABLE(pdpt_b); TABLE(pd_a); TABLE(pd_b); TABLE(pt_a); TABLE(pt_b); TABLE(pt_call);
 static uint8_t code[2][4096] __attribute__((aligned(4096))), caller[4096] __attribute__((aligned(4096)));
+static uint8_t head[4096] __attribute__((aligned(4096))), tail[2][4096] __attribute__((aligned(4096)));
 static uint64_t data[2][512] __attribute__((aligned(4096)));
 static ul cr3_of[2], keep;
 static bool pcid;
@@ -105,6 +106,30 @@ static void one_page(void)
     invlpg(va);
     expect(call(call_va), 1, "and back");
     expect(call(va), 1, "called directly");
+}
+
+/* An instruction that begins in one page and ends in the next. */
+static void two_pages(void)
+{
+    const ul at = va + 8 * 4096 - 1;
+
+    enter(0);
+    head[4095] = 0xb8; /* mov eax, .. */
+    for (unsigned i = 0; i < 2; i++) {
+        tail[i][0] = (uint8_t)(1 + i);
+        tail[i][4] = 0xc3;
+    }
+    pt_a[7] = (ul)head | P | W;
+    invlpg(va + 7 * 4096);
+    for (unsigned i = 0; i < 4; i++) {
+        pt_a[8] = (ul)tail[i & 1] | P | W;
+        invlpg(va + 8 * 4096);
+        expect(call(at), 1 + (i & 1), "the second page's part, time %u", i);
+        expect(call(at), 1 + (i & 1), "and again");
+    }
+    pt_a[7] = pt_a[8] = (ul)data[0] | P | W;
+    invlpg(va + 7 * 4096);
+    invlpg(va + 8 * 4096);
 }
 
 static void tables_above(void)
@@ -210,6 +235,7 @@ int main(void)
     tables();
     back_and_forth(600, 3, "CR3 loads that flush");
     one_page();
+    two_pages();
     tables_above();
     keys();
     if (feature(1, 3, 13))
