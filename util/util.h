@@ -63,6 +63,7 @@ static inline uint32_t be32_load(const void *p) { return (uint32_t)be_load(p, 4)
 static inline uint64_t be64_load(const void *p) { return be_load(p, 8); }
 static inline void be16_store(void *p, uint16_t v) { be_store(p, 2, v); }
 static inline void be32_store(void *p, uint32_t v) { be_store(p, 4, v); }
+static inline void be64_store(void *p, uint64_t v) { be_store(p, 8, v); }
 
 /* Monotonic host time in ns. Only clocks (core/clock.h) and statistics may use it. */
 int64_t host_now(void);

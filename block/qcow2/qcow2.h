@@ -15,7 +15,6 @@
 #include "block/image.h"
 #include "block/priv.h"
 
-static inline void be64_store(void *p, uint64_t v) { be_store(p, 8, v); }
 
 enum { /* the format's bits */
        INCOMPAT_DIRTY = 1, INCOMPAT_CORRUPT = 2, INCOMPAT_DATA_FILE = 4, INCOMPAT_COMPRESSION = 8, INCOMPAT_EXT_L2 = 16,

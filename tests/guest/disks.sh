@@ -13,12 +13,13 @@ trap '[ -n "$vm" ] && kill $vm 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXI
 
 # id, device, what the guest calls it
 disks='ide ide-hd,bus=ide.0,drive=ide $(sd 00:01.1)
-ahci ide-hd,bus=ahci.1,drive=ahci $(sd 00:0[2-9])
+ahci ide-hd,bus=ahci.1,drive=ahci $(sd 0[2-9].0/ata)
 nvme nvme,drive=nvme,serial=one $(ctrl one)n1
 ns1 nvme-ns,bus=two,drive=ns1,nsid=1 $(ctrl two)n1
 ns7 nvme-ns,bus=two,drive=ns7,nsid=7,logical_block_size=4096 $(ctrl two)n2
+scsi scsi-hd,bus=scsi.0,drive=scsi,scsi-id=5,lun=2 $(sd :0:5:2/)
 virtio virtio-blk-pci,drive=virtio vda'
-args=(-device "ahci,id=ahci" -device "nvme,id=two,serial=two")
+args=(-device "ahci,id=ahci" -device "nvme,id=two,serial=two" -device "virtio-scsi-pci,id=scsi")
 while read -r id device _; do
   head -c 3145728 /dev/urandom >"$dir/$id"
   args+=(-drive "if=none,id=$id,format=raw,file=$dir/$id" -device "$device")

@@ -1,0 +1,370 @@
+/*
+ * hw/scsi/disk.c - scsi-hd and the block commands. Source: SBC-3 section 5; SPC-4 section 6.
+ * Invariants: what a command moves was checked against the size of the disk before anything is submitted; one disk request of a
+ * command is in flight at a time.
+ */
+#include "hw/scsi/scsi.h"
+#include "core/state.h"
+#include <errno.h>
+
+enum { FUA = 8, BYTCHK = 2, UNMAP_BIT = 8, IMMED_START = 1, LOEJ = 2, TRANSFER_MAX = 0xffff * 512 };
+
+/* ---- addresses: the group of the code says where they are ---- */
+static uint64_t lba(const ScsiReq *q)
+{
+    const uint8_t *c = q->cdb;
+
+    switch (c[0] >> 5) {
+    case 0: return (be32_load(c) & 0x1fffff);
+    case 4: return be64_load(c + 2);
+    default: return be32_load(c + 2);
+    }
+}
+
+static uint64_t count(const ScsiReq *q)
+{
+    const uint8_t *c = q->cdb;
+
+    switch (c[0] >> 5) {
+    case 0: return c[4] ? c[4] : 256;
+    case 4: return be32_load(c + 10);
+    case 5: return be32_load(c + 6);
+    default: return be16_load(c + 7);
+    }
+}
+
+/* ---- ends ---- */
+static void done(void *o, BlkReq *r, int ret)
+{
+    ScsiReq *q = o;
+
+    if (ret == -ENOSPC)
+        scsi_sense(q, DATA_PROTECT, 0x2707);
+    else if (ret == -EROFS)
+        scsi_sense(q, DATA_PROTECT, WRITE_PROTECTED);
+    else if (ret)
+        scsi_sense(q, MEDIUM_ERROR, r->op == BLK_READ ? 0x1100 : 0x0c00);
+    q->done(q);
+}
+
+static void submit(ScsiReq *q) { disk_submit(q->dev->disk, &q->r, done, q); }
+
+/* ---- reads and writes ---- */
+static bool extent(ScsiReq *q, BlkOp op)
+{
+    uint64_t at = lba(q), n = count(q);
+
+    if (!in_range(at, n, scsi_blocks(q->dev)))
+        return scsi_sense(q, ILLEGAL_REQUEST, OUT_OF_RANGE);
+    q->r = (BlkReq){ .op = op, .off = at * q->dev->block, .len = n * q->dev->block };
+    return true;
+}
+
+static bool transfer(ScsiReq *q, BlkOp op)
+{
+    if (!extent(q, op))
+        return false;
+    if (q->r.len > TRANSFER_MAX)
+        return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
+    if (op == BLK_WRITE && ((q->cdb[0] >> 5 && q->cdb[1] & FUA) || !q->dev->write_cache))
+        q->r.flags = BLK_FUA;
+    q->len = q->r.len;
+    q->dir = !q->len ? SCSI_NONE : op == BLK_READ ? SCSI_IN : SCSI_OUT;
+    q->direct = true;
+    return true;
+}
+
+static bool read_blocks(ScsiReq *q) { return transfer(q, BLK_READ); }
+static bool write_blocks(ScsiReq *q) { return transfer(q, BLK_WRITE); }
+
+static void move(ScsiReq *q)
+{
+    if (q->len)
+        submit(q);
+    else
+        q->done(q);
+}
+
+/* Without a comparison there is nothing to verify that a read would not. */
+static bool verify(ScsiReq *q) { return q->cdb[1] & BYTCHK ? scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD) : extent(q, BLK_READ); }
+
+static bool flush(ScsiReq *q)
+{
+    if (!extent(q, BLK_FLUSH))
+        return false;
+    q->r = (BlkReq){ .op = BLK_FLUSH };
+    return true;
+}
+
+/* ---- UNMAP and WRITE SAME ---- */
+static bool unmap(ScsiReq *q)
+{
+    if (q->cdb[1] & 1) /* ANCHOR */
+        return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
+    q->len = be16_load(q->cdb + 7);
+    q->dir = q->len ? SCSI_OUT : SCSI_NONE;
+    q->buf = g_malloc(MAX(q->len, 1));
+    return true;
+}
+
+static void next_unmap(void *o, BlkReq *r, int ret)
+{
+    ScsiReq *q = o;
+
+    while (!ret && q->step < q->steps) {
+        const uint8_t *e = q->buf + 8 + 16 * (size_t)q->step++;
+
+        if (!be32_load(e + 8))
+            continue;
+        q->r = (BlkReq){ .op = BLK_DISCARD, .off = be64_load(e) * q->dev->block, .len = (uint64_t)be32_load(e + 8) * q->dev->block };
+        disk_submit(q->dev->disk, &q->r, next_unmap, q);
+        return;
+    }
+    done(q, &q->r, ret);
+}
+
+static void unmap_go(ScsiReq *q)
+{
+    unsigned bytes = q->len >= 8 ? be16_load(q->buf + 2) : 0;
+
+    if (q->len && (q->len < 8 || bytes > q->len - 8 || bytes % 16))
+        scsi_sense(q, ILLEGAL_REQUEST, BAD_PARAMETERS);
+    q->steps = bytes / 16;
+    for (unsigned i = 0; q->status == SCSI_GOOD && i < q->steps; i++)
+        if (!in_range(be64_load(q->buf + 8 + 16 * i), be32_load(q->buf + 16 + 16 * i), scsi_blocks(q->dev)))
+            scsi_sense(q, ILLEGAL_REQUEST, OUT_OF_RANGE);
+    if (q->status == SCSI_GOOD)
+        next_unmap(q, &q->r, 0);
+    else
+        q->done(q);
+}
+
+static bool write_same(ScsiReq *q)
+{
+    bool no_data = q->cdb[0] == 0x93 && q->cdb[1] & 1; /* NDOB */
+
+    if (!extent(q, BLK_ZERO))
+        return false;
+    if (!q->r.len || q->r.len / q->dev->block > 0x3fffff)
+        return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
+    q->r.flags = q->cdb[1] & UNMAP_BIT ? BLK_MAY_UNMAP : 0;
+    q->len = no_data ? 0 : q->dev->block;
+    q->dir = q->len ? SCSI_OUT : SCSI_NONE;
+    q->buf = g_malloc0(q->dev->block);
+    return true;
+}
+
+/* Zeroes are written as zeroes; another pattern a chunk at a time. */
+enum { CHUNK = 256 * 1024 };
+static void next_same(void *o, BlkReq *r, int ret)
+{
+    ScsiReq *q = o;
+
+    r->off += r->len;
+    q->steps -= (unsigned)(r->len / q->dev->block);
+    r->len = q->iov.iov_len = MIN((uint64_t)q->steps * q->dev->block, CHUNK);
+    if (ret || !r->len) {
+        done(q, r, ret);
+        return;
+    }
+    disk_submit(q->dev->disk, r, next_same, q);
+}
+
+static void write_same_go(ScsiReq *q)
+{
+    uint32_t block = q->dev->block;
+    uint8_t *pattern;
+
+    if (!q->buf[0] && !memcmp(q->buf, q->buf + 1, block - 1)) {
+        submit(q);
+        return;
+    }
+    pattern = g_malloc(CHUNK);
+    for (unsigned i = 0; i < CHUNK; i += block)
+        memcpy(pattern + i, q->buf, block);
+    g_free(q->buf);
+    q->buf = pattern;
+    q->iov = (struct iovec){ pattern, MIN(q->r.len, CHUNK) };
+    q->steps = (unsigned)(q->r.len / block);
+    q->r = (BlkReq){ .op = BLK_WRITE, .off = q->r.off, .len = q->iov.iov_len, .iov = &q->iov, .niov = 1 };
+    disk_submit(q->dev->disk, &q->r, next_same, q);
+}
+
+/* ---- the rest ---- */
+static bool good(ScsiReq *q) { return true; }
+
+static bool request_sense(ScsiReq *q)
+{
+    uint8_t b[SCSI_SENSE] = { 0x70, [7] = SCSI_SENSE - 8 };
+    ScsiDev *d = q->dev;
+
+    if (d->attention) {
+        b[2] = UNIT_ATTENTION;
+        be16_store(b + 12, d->attention);
+        d->attention = 0;
+    }
+    return scsi_reply(q, b, sizeof(b), q->cdb[4]);
+}
+
+static bool capacity10(ScsiReq *q)
+{
+    uint8_t b[8];
+
+    be32_store(b, (uint32_t)MIN(scsi_blocks(q->dev) - 1, UINT32_MAX));
+    be32_store(b + 4, q->dev->block);
+    return scsi_reply(q, b, sizeof(b), sizeof(b));
+}
+
+static bool capacity16(ScsiReq *q)
+{
+    BlkLimits l = disk_limits(q->dev->disk);
+    uint8_t b[32] = { 0 };
+
+    if ((q->cdb[1] & 31) != 0x10)
+        return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
+    be64_store(b, scsi_blocks(q->dev) - 1);
+    be32_store(b + 8, q->dev->block);
+    b[13] = l.physical > q->dev->block ? (uint8_t)__builtin_ctz(l.physical / q->dev->block) : 0;
+    b[14] = 0x80; /* LBPME: blocks may be unmapped */
+    return scsi_reply(q, b, sizeof(b), be32_load(q->cdb + 10));
+}
+
+static bool start_stop(ScsiReq *q)
+{
+    ScsiDev *d = q->dev;
+
+    if (q->cdb[4] & LOEJ && d->removable) {
+        if (d->prevented && !(q->cdb[4] & IMMED_START))
+            return scsi_sense(q, ILLEGAL_REQUEST, 0x5302);
+        disk_set_tray(d->disk, !(q->cdb[4] & IMMED_START));
+        return true;
+    }
+    if (!(q->cdb[4] >> 4)) /* POWER CONDITION 0: START alone */
+        d->stopped = !(q->cdb[4] & IMMED_START);
+    return true;
+}
+
+static bool prevent(ScsiReq *q)
+{
+    q->dev->prevented = q->cdb[4] & 1;
+    disk_lock_tray(q->dev->disk, q->dev->prevented);
+    return true;
+}
+
+/* clang-format off */
+static const ScsiOp ops[] = {
+    { 0x00, OP_MEDIUM, "TEST UNIT READY", good, NULL },
+    { 0x03, OP_ANY_TIME, "REQUEST SENSE", request_sense, NULL },
+    { 0x08, OP_MEDIUM, "READ (6)", read_blocks, move },
+    { 0x0a, OP_MEDIUM | OP_WRITES, "WRITE (6)", write_blocks, move },
+    { 0x12, OP_ANY_TIME, "INQUIRY", scsi_inquiry, NULL },
+    { 0x15, 0, "MODE SELECT (6)", scsi_mode_select, scsi_mode_set },
+    { 0x16, 0, "RESERVE (6)", good, NULL },
+    { 0x17, 0, "RELEASE (6)", good, NULL },
+    { 0x1a, 0, "MODE SENSE (6)", scsi_mode_sense, NULL },
+    { 0x1b, 0, "START STOP UNIT", start_stop, NULL },
+    { 0x1e, 0, "PREVENT ALLOW MEDIUM REMOVAL", prevent, NULL },
+    { 0x25, OP_MEDIUM, "READ CAPACITY (10)", capacity10, NULL },
+    { 0x28, OP_MEDIUM, "READ (10)", read_blocks, move },
+    { 0x2a, OP_MEDIUM | OP_WRITES, "WRITE (10)", write_blocks, move },
+    { 0x2e, OP_MEDIUM | OP_WRITES, "WRITE AND VERIFY (10)", write_blocks, move },
+    { 0x2f, OP_MEDIUM, "VERIFY (10)", verify, NULL },
+    { 0x35, OP_MEDIUM, "SYNCHRONIZE CACHE (10)", flush, submit },
+    { 0x41, OP_MEDIUM | OP_WRITES, "WRITE SAME (10)", write_same, write_same_go },
+    { 0x42, OP_MEDIUM | OP_WRITES, "UNMAP", unmap, unmap_go },
+    { 0x55, 0, "MODE SELECT (10)", scsi_mode_select, scsi_mode_set },
+    { 0x5a, 0, "MODE SENSE (10)", scsi_mode_sense, NULL },
+    { 0x88, OP_MEDIUM, "READ (16)", read_blocks, move },
+    { 0x8a, OP_MEDIUM | OP_WRITES, "WRITE (16)", write_blocks, move },
+    { 0x8e, OP_MEDIUM | OP_WRITES, "WRITE AND VERIFY (16)", write_blocks, move },
+    { 0x8f, OP_MEDIUM, "VERIFY (16)", verify, NULL },
+    { 0x91, OP_MEDIUM, "SYNCHRONIZE CACHE (16)", flush, submit },
+    { 0x93, OP_MEDIUM | OP_WRITES, "WRITE SAME (16)", write_same, write_same_go },
+    { 0x9e, OP_MEDIUM, "READ CAPACITY (16)", capacity16, NULL },
+    { 0xa8, OP_MEDIUM, "READ (12)", read_blocks, move },
+    { 0xaa, OP_MEDIUM | OP_WRITES, "WRITE (12)", write_blocks, move },
+    { 0xaf, OP_MEDIUM, "VERIFY (12)", verify, NULL },
+};
+/* clang-format on */
+
+const ScsiOp *scsi_op(uint8_t code)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++)
+        if (ops[i].code == code)
+            return &ops[i];
+    return NULL;
+}
+
+/* ---- life ---- */
+static void resized(void *o)
+{
+    ScsiDev *d = o;
+    ScsiBus *b = (ScsiBus *)(void *)d->dev.bus;
+
+    d->attention = CAPACITY_CHANGED;
+    if (b && b->event)
+        b->event(b, d, SCSI_CHANGED, CAPACITY_CHANGED);
+}
+static const DiskOps disk_ops = { .resized = resized };
+static void detach(void *disk) { disk_detach(disk); }
+
+static bool init(Obj *o, Error **err)
+{
+    ScsiDev *d = SCSI(o);
+
+    if (!d->disk) {
+        fail(err, "scsi-hd needs drive=");
+        return error_hint(err, "add -drive if=none,id=ID,file=.. and drive=ID");
+    }
+    if (!disk_present(d->disk))
+        return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(d->disk));
+    if (d->block < 512 || d->block > 4096 || d->block & (d->block - 1))
+        return fail(err, "logical_block_size=%u: must be 512, 1024, 2048 or 4096", d->block);
+    if (!disk_attach(d->disk, &disk_ops, d, !disk_readonly(d->disk), err))
+        return false;
+    own(o, d->disk, detach);
+    return true;
+}
+
+static void on_reset(Dev *dev)
+{
+    ScsiDev *d = SCSI(dev);
+
+    d->attention = POWER_ON;
+    disk_lock_tray(d->disk, false);
+}
+
+static void unplug(Dev *d) { disk_cancel_all(SCSI(d)->disk); }
+static bool drained(const Dev *d) { return !disk_in_flight(((const ScsiDev *)(const void *)d)->disk); }
+static char *state_key(const Dev *d)
+{
+    const ScsiDev *s = (const ScsiDev *)(const void *)d;
+    g_autofree char *above = dev_state_key(d->bus->controller);
+
+    return g_strdup_printf("%s/scsi/%d/%d", above, s->id, s->lun);
+}
+
+/* clang-format off */
+static const Prop props[] = {
+    PROP_LINK(ScsiDev, disk, "drive", "drive", "the disk behind it"),
+    PROP_BOOTINDEX(ScsiDev),
+    PROP(ScsiDev, id, "scsi-id", -1, "target; -1: the first that is free"),
+    PROP(ScsiDev, lun, "lun", -1, "logical unit of the target; -1: 0"),
+    PROP_STR(ScsiDev, serial, "serial", NULL, "serial number; the drive's when not given"),
+    PROP_STR(ScsiDev, vendor, "vendor", "MENURA", "up to 8 characters"),
+    PROP_STR(ScsiDev, product, "product", "MENURA HARDDISK", "up to 16 characters"),
+    PROP_STR(ScsiDev, ver, "ver", "1.0", "up to 4 characters"),
+    PROP(ScsiDev, wwn, "wwn", 0, "world wide name (NAA), 64 bits"),
+    PROP(ScsiDev, block, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
+    PROP(ScsiDev, removable, "removable", false, "the medium can be taken out"),
+};
+static const Field fields[] = {
+    FIELD(ScsiDev, attention), FIELD(ScsiDev, write_cache, .reset = 1), FIELD(ScsiDev, stopped), FIELD(ScsiDev, prevented),
+};
+static const DevClass scsi_hd = {
+    .obj = { .name = "scsi-hd", .desc = "SCSI disk", .size = sizeof(ScsiDev), .props = TABLE(props), .init = init },
+    .bus = "SCSI", .state = TABLE(fields), .on_reset = on_reset, .unplug = unplug, .drained = drained, .state_key = state_key,
+    .category = "Storage devices", .hotplug = true,
+};
+/* clang-format on */
+DEVICE(ScsiDev, scsi_hd);
