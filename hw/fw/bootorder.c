@@ -64,7 +64,11 @@ static char *path_of(const Dev *d)
     if (!p)
         return g_string_free(s, TRUE), NULL;
     pci_path(s, PCI(p));
-    if (!strcmp(type, "ide"))
+    if (!strcmp(type, "SCSI"))
+        g_string_append_printf(s, "/channel@0/disk@%lx,%lx", number_prop(d, "scsi-id"), number_prop(d, "lun"));
+    else if (!strcmp(type, "nvme-bus") || pci_class(PCI(p))->class_id == 0x010802)
+        g_string_append_printf(s, "/namespace@%lx,0", d == p ? 1 : number_prop(d, "nsid"));
+    else if (!strcmp(type, "ide"))
         g_string_append_printf(s, "/drive@%lx/disk@%lx", dot ? strtol(dot + 1, NULL, 10) : 0, number_prop(d, "unit"));
     else if (pci_class(PCI(p))->class_id >> 16 == 1)
         g_string_append(s, "/disk@0,0");

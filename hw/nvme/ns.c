@@ -9,6 +9,7 @@ typedef struct NvmeNsDev {
     char *uuid;
     NvmeNs ns;
     uint32_t nsid, logical_block_size;
+    int32_t bootindex;
 } NvmeNsDev;
 #define NSDEV(d) ((NvmeNsDev *)(void *)(d))
 
@@ -97,6 +98,7 @@ static bool bus_plug(Bus *b, Dev *d, Error **err)
     for (uint32_t i = 1; !nsid && i <= NVME_NS_MAX; i++)
         if (!n->ns[i])
             nsid = i;
+    s->nsid = nsid;
     s->ns.disk = s->disk;
     if (!nvme_ns_open(&s->ns, &d->obj, n, nsid, s->logical_block_size, err))
         return false;
@@ -133,6 +135,7 @@ Bus *nvme_bus_new(Nvme *n)
 /* clang-format off */
 static const Prop props[] = {
     PROP_LINK(NvmeNsDev, disk, "drive", "drive", "the disk behind it"),
+    PROP_BOOTINDEX(NvmeNsDev),
     PROP(NvmeNsDev, nsid, "nsid", 0, "namespace identifier; 0: the first that is free"),
     PROP(NvmeNsDev, logical_block_size, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
     PROP_STR(NvmeNsDev, uuid, "uuid", NULL, "what the guest knows it by; made of serial number and nsid when not given"),

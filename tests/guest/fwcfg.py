@@ -140,8 +140,9 @@ ORDER = {
            {'etc/boot-menu-wait': None, 'etc/boot-fail-wait': b'\xff' * 4, 'bootsplash.jpg': None}),
     'q35': (['-device', 'ide-hd,drive=a,bus=ide.2,bootindex=3', '-device', 'ide-cd,drive=b,bus=ide.1,unit=0,bootindex=1',
              '-device', 'pcie-root-port,id=rp,chassis=1,addr=5.1,multifunction=on', '-device', 'virtio-blk-pci,drive=c,bootindex=0,bus=rp',
-             '-device', 'virtio-blk-pci,drive=d', '-boot', 'strict=on,reboot-timeout=1000,menu=on,splash-time=77,splash=PICTURE'],
-            ['/pci@i0cf8/pci-bridge@5,1/scsi@0/disk@0,0', '/pci@i0cf8/pci8086,2922@1f,2/drive@1/disk@0', '/pci@i0cf8/pci8086,2922@1f,2/drive@2/disk@0', 'HALT'],
+             '-device', 'nvme,drive=d,serial=s,addr=6,bootindex=8', '-device', 'virtio-scsi-pci,id=s,addr=7', '-device', 'scsi-hd,bus=s.0,drive=e,scsi-id=11,lun=3,bootindex=4', '-boot', 'strict=on,reboot-timeout=1000,menu=on,splash-time=77,splash=PICTURE'],
+            ['/pci@i0cf8/pci-bridge@5,1/scsi@0/disk@0,0', '/pci@i0cf8/pci8086,2922@1f,2/drive@1/disk@0', '/pci@i0cf8/pci8086,2922@1f,2/drive@2/disk@0',
+             '/pci@i0cf8/scsi@7/channel@0/disk@b,3', '/pci@i0cf8/pci1b36,0010@6/namespace@1,0', 'HALT'],
             {'etc/boot-menu-wait': b'M\0', 'etc/boot-fail-wait': b'\xe8\3\0\0', 'bootsplash.jpg': PICTURE}),
 }
 
@@ -152,7 +153,7 @@ def bootorder(program, machine, work):
     disk, picture = os.path.join(work, 'disk'), os.path.join(work, 'picture')
     open(disk, 'wb').write(bytes(1 << 20))
     open(picture, 'wb').write(PICTURE)
-    back = sum((['-drive', f'if=none,id={i},file={disk},format=raw,snapshot=on'] for i in 'abcd'), [])
+    back = sum((['-drive', f'if=none,id={i},file={disk},format=raw,snapshot=on'] for i in 'abcde'), [])
     back += sum((['-netdev', f'hubport,hubid=0,id={i}'] for i in 'nop'), [])
     m = Machine(program, '-M', machine, *back, *(a.replace('PICTURE', picture) for a in args))
     got = (m.file('bootorder') or b'').decode()

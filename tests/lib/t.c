@@ -12,7 +12,7 @@
 extern const TestCase *const __start_testcases[] __attribute__((weak));
 extern const TestCase *const __stop_testcases[] __attribute__((weak));
 
-enum { RAM = 16 * 1024 * 1024, LIMIT_SECONDS = 50 };
+enum { RAM = 16 * 1024 * 1024, LIMIT_SECONDS = MENURA_TSAN ? 400 : 50 };
 
 static bool machine_init(Vm *vm, Error **err)
 {
