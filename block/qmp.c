@@ -33,9 +33,12 @@ static JVal *value_of(const BlkFact *f)
     return *f->value == 't' || *f->value == 'f' ? j_bool(*f->value == 't') : j_number(f->value);
 }
 
-static JVal *specific(const Node *n)
+/* The driver's facts by the schema's type, which has a place for each. */
+static ImageInfoSpecific *specific(const Node *n)
 {
     GPtrArray *facts = n->drv->image->facts(n);
+    ImageInfoSpecific *to = g_new0(ImageInfoSpecific, 1);
+    g_autoptr(JVal) all = j_object();
     JVal *data = j_object();
 
     for (guint i = 0; i < facts->len; i++) {
@@ -44,7 +47,9 @@ static JVal *specific(const Node *n)
         j_set(data, f->key, value_of(f));
     }
     blk_facts_free(facts);
-    return j_set(j_set(j_object(), "type", j_string(n->drv->name)), "data", data);
+    j_set(j_set(all, "type", j_string(n->drv->name)), "data", data);
+    api_in(&api_ImageInfoSpecific, all, to, &abort_on_error);
+    return to;
 }
 
 static void fill_names(const Node *n, ImageInfo *i)
