@@ -69,6 +69,8 @@ static void default_text(const Prop *p, GString *out)
         g_string_append_printf(out, " (default: %s)", p->def ? "true" : "false");
     else if (p->kind == P_ONOFFAUTO)
         g_string_append_printf(out, " (default: %s)", autos[MIN(p->def, 2)]);
+    else if (p->kind == P_S32 || p->kind == P_S64)
+        g_string_append_printf(out, " (default: %" PRId64 ")", (int64_t)p->def);
     else if (p->kind <= P_SIZE)
         g_string_append_printf(out, " (default: %" PRIu64 ")", p->def);
 }

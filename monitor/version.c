@@ -2,7 +2,7 @@
 #include "core/api/monitor.h"
 #include "core/version.h"
 
-void hmp_info_version(Hmp *h) { g_string_append(h->out, QEMU_VERSION "Menura " MENURA_VERSION "\n"); }
+void hmp_info_version(Hmp *h) { g_string_append(h->out, QEMU_VERSION " Menura " MENURA_VERSION "\n"); }
 
 bool qmp_query_version(Vm *vm, VersionInfo *ret, Error **err)
 {
