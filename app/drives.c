@@ -19,9 +19,10 @@ static bool make_default_drives(App *a, const MachineClass *mc, Error **err)
     static const char *const rows[][3] = { { "ide", "2", "if=ide,index=2,media=cdrom" }, { "floppy", "0", "if=floppy,index=0" } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows) && !a->nodefaults && mc->default_bus_type; i++) {
+        bool floppy = !strcmp(rows[i][0], "floppy");
         Opts *o;
 
-        if (has_drive(a->vm, rows[i][0], *rows[i][1] - '0') || (strcmp(rows[i][0], "floppy") && strcmp(rows[i][0], mc->default_bus_type)))
+        if (has_drive(a->vm, rows[i][0], *rows[i][1] - '0') || (floppy ? mc->no_floppy : strcmp(rows[i][0], mc->default_bus_type) != 0))
             continue;
         o = opts_parse(rows[i][2], NULL, err);
         if (!o || !drive_add(a->vm, mc, o, err))

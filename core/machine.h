@@ -16,6 +16,7 @@ typedef struct MachineClass {
     unsigned max_cpus;
     const char *default_bus_type;    /* if= of a -drive without one: "ide" */
     const char *default_nic;         /* of -nic without model=; NULL: e1000 */
+    bool no_floppy;                  /* no drive unless asked for: Linux takes seconds to find an empty one empty */
     unsigned ide_units;              /* units per ide bus: 2 (pc), 1 (q35) */
     bool (*init)(Vm *vm, Error **err); /* wires everything; VM lock held */
     const CompatProp *compat;

@@ -323,6 +323,8 @@ static bool add_floppies(Pc *m, Error **err)
 {
     Vm *vm = m->vm;
 
+    if (!m->chipset->fdc && !machine_drive(vm, "floppy", 0, 0) && !machine_drive(vm, "floppy", 0, 1))
+        return true;
     m->fdc = dev_plug(vm, &m->isa->bus, "isa-fdc", err);
     for (int unit = 0; m->fdc && unit < FLOPPY_UNITS; unit++) {
         DriveInfo *d = machine_drive(vm, "floppy", 0, unit);
@@ -384,7 +386,7 @@ static void cmos(Pc *m)
     const VmConfig *c = &m->vm->cfg;
     uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
     uint64_t above = m->above / (64 * KiB);
-    unsigned fd[2] = { fdc_drive_type(m->fdc, 0), fdc_drive_type(m->fdc, 1) };
+    unsigned fd[2] = { m->fdc ? fdc_drive_type(m->fdc, 0) : 0, m->fdc ? fdc_drive_type(m->fdc, 1) : 0 };
     unsigned equipment = 0x06 | (fd[0] ? 1 : 0) | (fd[1] ? 0x40 : 0);
     const struct {
         uint8_t at;
@@ -415,7 +417,7 @@ static bool add_fw(Pc *m, Error **err)
         .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
         .below_4g = m->below, .above_4g = m->above, .arg = m, .hole = align_up(m->below, MiB), .hole_end = 0xfec00000,
         .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on, .firmware = m->firmware,
-        .reset_cf9 = true, .fdc = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
+        .reset_cf9 = true, .fdc = m->fdc, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
         .i8042 = m->i8042 && dev_class_find("i8042"),
     };
 

@@ -121,7 +121,7 @@ static uint64_t look(const char *path, off_t at, unsigned size)
 
 static void drives(Vm *vm)
 {
-    g_autofree char *base = make(vm, "base.qcow2", "size=1M"), *top = make(vm, "top.qcow2", "size=1M,backing_file=base.qcow2,backing_fmt=qcow2");
+    g_autofree char *base G_GNUC_UNUSED = make(vm, "base.qcow2", "size=1M"), *top = make(vm, "top.qcow2", "size=1M,backing_file=base.qcow2,backing_fmt=qcow2");
     g_autofree char *text = g_strdup_printf("file=%s", top), *snap = g_strdup_printf("file=%s,snapshot=on", top), *before = NULL, *after = NULL;
     g_autoptr(Opts) a = opts_parse(text, NULL, &abort_on_error), b = opts_parse(snap, NULL, &abort_on_error);
     uint8_t buf[512] = { 7 };
