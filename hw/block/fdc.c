@@ -31,11 +31,13 @@ void fdc__result(Fdc *s, const uint8_t *bytes, unsigned n, bool interrupt)
 }
 
 /* ---- reset: by the pin, DOR and DSR ---- */
+/* The sheet has this interrupt only while polling is on. Linux turns polling off and waits for it all the same, seconds when it does
+ * not come; so it comes. */
 static void polled(Dev *d)
 {
     Fdc *s = FDC(d);
 
-    s->sense = s->config & CONFIG_POLL ? 0 : 0xf; /* all drives changed from not ready */
+    s->sense = 0xf; /* all drives changed from not ready */
     for (unsigned i = 0; i < 4; i++)
         s->sense_st0[i] = (uint8_t)(ST0_POLLED | i);
 }

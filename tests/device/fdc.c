@@ -252,7 +252,13 @@ static void test_registers(Vm *vm)
     check(results == 1 && result[0] == 0x10);
     out(vm, DOR, 0);
     out(vm, DOR, 0x0c);
-    check(!irq()); /* polling is off */
+    check(irq()); /* even with polling off: see polled() in hw/block/fdc.c */
+    for (unsigned i = 0; i < 4; i++) {
+        COMMAND(0x08);
+        fetch(vm);
+        check_eq(result[0], 0xc0 | i);
+    }
+    check(!irq());
     COMMAND(0x0e);
     fetch(vm);
     check_eq(results, 10);
