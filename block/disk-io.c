@@ -257,10 +257,13 @@ static void on_state(void *self, RunState now)
     post_kick(d);
 }
 
+/* A coroutine ends on the thread that it began on. */
+static void on_ending(void *self) { disk__drain(self); }
+
 void disk__io_init(Disk *d)
 {
     g_cond_init(&d->idle);
-    d->listener = (VmListener){ .state = on_state, .self = d };
+    d->listener = (VmListener){ .state = on_state, .ending = on_ending, .self = d };
     vm_listen(d->vm, &d->listener);
 }
 

@@ -86,6 +86,18 @@ static void cfg_free(VmConfig *c)
     free_strings(c->fw_cfg);
 }
 
+static void end_requests(Vm *vm)
+{
+    lock_take(&vm->lock);
+    for (guint i = 0; i < vm->priv->listeners->len; i++) {
+        const VmListener *l = vm->priv->listeners->pdata[i];
+
+        if (l->ending)
+            l->ending(l->self);
+    }
+    lock_drop(&vm->lock);
+}
+
 void vm_free(Vm *vm)
 {
     VmPriv *priv = vm->priv;
@@ -94,6 +106,7 @@ void vm_free(Vm *vm)
     VmConfig cfg = vm->cfg;
 
     core__cpu_join(vm);
+    end_requests(vm);
     loop_stop(loop);
     lock_take(&vm->lock);
     core__clock_stop(vm);

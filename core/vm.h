@@ -22,6 +22,7 @@ typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL
     void (*powerdown)(void *self);   /* the power button: ACPI devices */
     void (*debug)(void *self, Cpu *cpu, const Exit *e); /* a vCPU hit a breakpoint or finished a step; VM is stopped */
     void (*exit_asked)(void *self, int status); /* the VM ends: main should quit */
+    void (*ending)(void *self); /* vm_free begins, no vCPU is left, the loop's thread still is: whatever runs on it ends now */
     void *self;
 } VmListener;
 
