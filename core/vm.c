@@ -106,6 +106,7 @@ void vm_free(Vm *vm)
     VmConfig cfg = vm->cfg;
 
     core__cpu_join(vm);
+    vm->ending = true;
     end_requests(vm);
     loop_stop(loop);
     lock_take(&vm->lock);

@@ -67,6 +67,7 @@ struct Vm {
     Obj *machine, *unattached, *peripheral, *peripheral_anon, *objects;
     VmConfig cfg;
     const struct MachineClass *mc;
+    bool ending;          /* vm_free is at work: devices go in an order of its own, and tell each other nothing */
     Lock lock;            /* RANK_VM: devices, topology, run state */
     Loop *loop;           /* its thread runs timers, requests, chardevs, monitor */
     const Accel *accel;

@@ -349,9 +349,9 @@ static void bus_unplug(Bus *bus, Dev *d)
             region_unmap(p->bar[n]);
     if (b->slot[p->devfn] == p) {
         b->slot[p->devfn] = NULL;
-        if (b->one_slot && b->bridge)
+        if (b->one_slot && b->bridge && !p->dev.obj.vm->ending)
             pci__slot_look(b->bridge, 0);
-        if (b->hotplug && b->hotplug->left)
+        if (b->hotplug && b->hotplug->left && !p->dev.obj.vm->ending)
             b->hotplug->left(b->hotplug_self, p);
     }
     p->pbus = NULL;
