@@ -129,7 +129,12 @@ if [ "$(id -u)" = 0 ]; then
   grep -q '^Uid:.65534.65534.65534.65534' /proc/$pid/status && grep -q '^Gid:.65533.65533.65533' /proc/$pid/status || { echo 'FAIL: -run-with user'; n=$((n + 1)); }
   [ "$(readlink /proc/$pid/root)" = "$tmp/root" ] || { echo 'FAIL: -run-with chroot'; n=$((n + 1)); }
   child=$(cat /proc/$pid/task/*/children)
-  [ "$(cat /proc/${child%% *}/comm)" = teardown ] && [ -z "$(ls /proc/${child%% *}/fd)" ] || { echo "FAIL: async-teardown: children '$child'"; n=$((n + 1)); }
+  # ThreadSanitizer cannot follow a child that shares the memory
+  if grep -aq __tsan_init "$m"; then
+    echo 'not looked at under ThreadSanitizer: async-teardown'
+  else
+    [ "$(cat /proc/${child%% *}/comm)" = teardown ] && [ -z "$(ls /proc/${child%% *}/fd)" ] || { echo "FAIL: async-teardown: children '$child'"; n=$((n + 1)); }
+  fi
   kill $pid
   wait $pid
   for _ in $(seq 200); do [ -e "/proc/${child%% *}" ] || break; sleep 0.1; done
