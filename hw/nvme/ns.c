@@ -6,7 +6,7 @@
 typedef struct NvmeNsDev {
     Dev dev;
     Disk *disk;
-    char *uuid;
+    uint8_t uuid[16]; /* zero: not given */
     NvmeNs ns;
     uint32_t nsid, logical_block_size;
     int32_t bootindex;
@@ -74,21 +74,6 @@ static bool init(Obj *o, Error **err)
     return true;
 }
 
-static bool parse_uuid(const char *text, uint8_t *out)
-{
-    unsigned at = 0;
-
-    for (const char *p = text; *p; p++) {
-        if (*p == '-')
-            continue;
-        if (at >= 32 || !g_ascii_isxdigit(*p))
-            return false;
-        out[at / 2] = (uint8_t)(out[at / 2] << 4 | g_ascii_xdigit_value(*p));
-        at++;
-    }
-    return at == 32;
-}
-
 static bool bus_plug(Bus *b, Dev *d, Error **err)
 {
     Nvme *n = NVME(b->controller);
@@ -102,8 +87,8 @@ static bool bus_plug(Bus *b, Dev *d, Error **err)
     s->ns.disk = s->disk;
     if (!nvme_ns_open(&s->ns, &d->obj, n, nsid, s->logical_block_size, err))
         return false;
-    if (s->uuid && !parse_uuid(s->uuid, s->ns.uuid))
-        return fail(err, "uuid=%s is no UUID", s->uuid);
+    if (memcmp(s->uuid, (uint8_t[16]){ 0 }, 16))
+        memcpy(s->ns.uuid, s->uuid, 16);
     return true;
 }
 
@@ -138,7 +123,7 @@ static const Prop props[] = {
     PROP_BOOTINDEX(NvmeNsDev),
     PROP(NvmeNsDev, nsid, "nsid", 0, "namespace identifier; 0: the first that is free"),
     PROP(NvmeNsDev, logical_block_size, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
-    PROP_STR(NvmeNsDev, uuid, "uuid", NULL, "what the guest knows it by; made of serial number and nsid when not given"),
+    { .name = "uuid", PROP_(NvmeNsDev, uuid), .kind = P_UUID, .doc = "what the guest knows it by; made of serial number and nsid when not given" },
 };
 static const Field fields[] = { TRANSIENT(NvmeNsDev, ns, "wiring", .keep = true) };
 static const DevClass nvme_ns = {

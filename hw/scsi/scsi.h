@@ -11,7 +11,7 @@
 #include "block/disk.h"
 #include "core/dev.h"
 
-enum { SCSI_CDB = 16, SCSI_SENSE = 18, SCSI_LUN_MAX = 16383 };
+enum { SCSI_CDB = 16, SCSI_SENSE = 18 };
 enum { SCSI_GOOD = 0, SCSI_CHECK_CONDITION = 2 };
 typedef enum ScsiDir { SCSI_NONE, SCSI_IN /* the initiator reads */, SCSI_OUT } ScsiDir;
 typedef struct ScsiDev ScsiDev;

@@ -268,27 +268,12 @@ static void save_chains(const Dev *d, StateOut *o)
     for (const BlkRequest *q = ((const VirtioBlk *)(const void *)d)->first; q; q = q->next)
         if (q->chain)
             g_ptr_array_add(chains, q->chain);
-    put_u16(o, (uint16_t)chains->len);
-    for (guint i = chains->len; i-- > 0;)
-        virtio_chain_put(o, chains->pdata[i]);
+    virtio_chains_put(o, chains);
 }
 
 static bool load_chains(Dev *d, StateIn *i, Error **err)
 {
-    VirtioBlk *b = B(d);
-    unsigned n = get_u16(i);
-
-    b->again = g_ptr_array_new_with_free_func(g_free);
-    if (n > FLYING_MAX)
-        return fail(err, "%u requests in flight are too many", n);
-    for (unsigned k = 0; k < n; k++) {
-        VirtioChain *c = virtio_chain_get(&b->v, i);
-
-        if (!c)
-            return fail(err, "a request in flight cannot be so");
-        g_ptr_array_add(b->again, c);
-    }
-    return true;
+    return (B(d)->again = virtio_chains_get(VIRTIO(d), i, FLYING_MAX, err)) != NULL;
 }
 
 static void loaded(Dev *d)

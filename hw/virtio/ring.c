@@ -137,6 +137,34 @@ VirtioChain *virtio_chain_get(const Virtio *v, StateIn *i)
     return NULL;
 }
 
+void virtio_chains_put(StateOut *o, const GPtrArray *newest_first)
+{
+    put_u16(o, (uint16_t)newest_first->len);
+    for (guint i = newest_first->len; i-- > 0;)
+        virtio_chain_put(o, newest_first->pdata[i]);
+}
+
+GPtrArray *virtio_chains_get(const Virtio *v, StateIn *i, unsigned max, Error **err)
+{
+    g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func(g_free);
+    unsigned n = get_u16(i);
+
+    if (n > max) {
+        fail(err, "%u requests in flight are too many", n);
+        return NULL;
+    }
+    for (unsigned k = 0; k < n; k++) {
+        VirtioChain *c = virtio_chain_get(v, i);
+
+        if (!c) {
+            fail(err, "a request in flight cannot be so");
+            return NULL;
+        }
+        g_ptr_array_add(chains, c);
+    }
+    return g_steal_pointer(&chains);
+}
+
 /* ---- data ---- */
 typedef bool SegFn(Virtio *v, uint64_t addr, uint64_t len, void *arg);
 

@@ -360,28 +360,13 @@ static void save_chains(const Dev *d, StateOut *o)
 
     for (const Request *r = ((const VirtioScsi *)(const void *)d)->first; r; r = r->next)
         if (r->chain)
-            g_ptr_array_insert(chains, 0, r->chain);
-    put_u16(o, (uint16_t)chains->len);
-    for (guint i = 0; i < chains->len; i++)
-        virtio_chain_put(o, chains->pdata[i]);
+            g_ptr_array_add(chains, r->chain);
+    virtio_chains_put(o, chains);
 }
 
 static bool load_chains(Dev *d, StateIn *i, Error **err)
 {
-    VirtioScsi *s = S(d);
-    unsigned n = get_u16(i);
-
-    s->again = g_ptr_array_new_with_free_func(g_free);
-    if (n > FLYING_MAX)
-        return fail(err, "%u requests in flight are too many", n);
-    for (unsigned k = 0; k < n; k++) {
-        VirtioChain *c = virtio_chain_get(&s->v, i);
-
-        if (!c)
-            return fail(err, "a request in flight cannot be so");
-        g_ptr_array_add(s->again, c);
-    }
-    return true;
+    return (S(d)->again = virtio_chains_get(VIRTIO(d), i, FLYING_MAX, err)) != NULL;
 }
 
 static bool check(const Dev *d, Error **err)

@@ -101,6 +101,9 @@ void virtio_unpop(Virtio *v, VirtioChain *c);
 /* Chains in flight in a saved state; get: NULL when the stream is not one of ours. */
 void virtio_chain_put(StateOut *o, const VirtioChain *c);
 VirtioChain *virtio_chain_get(const Virtio *v, StateIn *i);
+/* The same for all that a device has in flight, given newest first; load: NULL and err when it cannot be so, else they free themselves. */
+void virtio_chains_put(StateOut *o, const GPtrArray *newest_first);
+GPtrArray *virtio_chains_get(const Virtio *v, StateIn *i, unsigned max, Error **err);
 /* Copies between the chain's segments and buf; false when the segments are too short or not in memory. */
 bool virtio_out(Virtio *v, const VirtioChain *c, uint64_t off, void *buf, uint64_t len);
 bool virtio_in(Virtio *v, const VirtioChain *c, uint64_t off, const void *buf, uint64_t len);

@@ -104,6 +104,14 @@ enum { MSR_EFER = 0xc0000080, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_FS
 /* local APIC, xAPIC form, identity mapped */
 static inline uint32_t apic_rd(unsigned r) { return *(volatile uint32_t *)(ul)(0xfee00000 + r); }
 static inline void apic_wr(unsigned r, uint32_t v) { *(volatile uint32_t *)(ul)(0xfee00000 + r) = v; }
+/* An interrupt to another CPU, and its delivery. */
+static inline void icr(uint32_t apic, uint32_t v)
+{
+    apic_wr(0x310, apic << 24);
+    apic_wr(0x300, v);
+    for (unsigned i = 0; i < 100000 && apic_rd(0x300) & 1 << 12; i++)
+        __asm__ volatile("pause");
+}
 void *memset(void *p, int c, size_t n);
 void *memcpy(void *d, const void *s, size_t n);
 #endif

@@ -218,14 +218,6 @@ __asm__(".code16\nap_start: cli\n xor %ax, %ax\n mov %ax, %ds\n lgdtl 0x9000 + a
         ".align 8\nap_gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff\nap_gdtr: .word 23\n .long 0x9000 + ap_gdt - ap_start\nap_end:\n.code64");
 #define MEM(a) (*(volatile uint32_t *)(ul)(a))
 
-static void icr(uint32_t apic, uint32_t v)
-{
-    apic_wr(0x310, apic << 24);
-    apic_wr(0x300, v);
-    for (unsigned i = 0; i < 100000 && apic_rd(0x300) & 1 << 12; i++)
-        __asm__ volatile("pause");
-}
-
 static void start_other(void)
 {
     memcpy((void *)0x9000, ap_start, (size_t)(ap_end - ap_start));

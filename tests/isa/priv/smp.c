@@ -29,14 +29,6 @@ static bool until(volatile uint32_t *p, uint32_t want)
     return *p == want;
 }
 
-static void icr(uint32_t apic, uint32_t v)
-{
-    apic_wr(0x310, apic << 24);
-    apic_wr(0x300, v);
-    for (unsigned i = 0; i < 100000 && apic_rd(0x300) & 1 << 12; i++)
-        __asm__ volatile("pause");
-}
-
 static void start(void)
 {
     memcpy((void *)0x9000, ap_start, (size_t)(ap_end - ap_start));
