@@ -27,6 +27,11 @@ UiConsole *ui_console(Vm *vm, unsigned index); /* or NULL */
 const char *ui_console_name(const UiConsole *c);
 const void *ui_console_owner(const UiConsole *c); /* the device that draws */
 bool ui_console_text(UiConsole *c, GString *out); /* false: graphics, or it cannot say */
+/* The screen's text, UTF-8, a line each, without spaces at their ends: a text mode's, or a console's drawn in pixels with a known
+ * font (ui/font.h). The surface as it is: ui_view_refresh() first. */
+typedef enum UiTextKind { UI_TEXT_NONE, UI_TEXT_MODE, UI_TEXT_PIXELS } UiTextKind;
+UiTextKind ui_read_text(Vm *vm, UiConsole *c, GString *out);
+char *ui_hash(UiConsole *c, const UiRect *part); /* SHA-256 of its pixels; part lies on the surface; caller frees */
 unsigned ui_leds(Vm *vm);
 /* format "png", "ppm" or NULL: by the file's ending, PPM otherwise (as QEMU). Draws a fresh picture
  * first. */

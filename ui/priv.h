@@ -16,6 +16,10 @@ typedef struct Ui { /* one per VM, made on first use, freed with it */
     uint8_t down[UI_KEYS]; /* as the devices saw it */
     uint32_t buttons;
     unsigned leds, next_input;
+    GPtrArray *faces; /* font.c's, or NULL */
+    GHashTable *waits; /* wait.c's, or NULL: id -> Wait * */
 } Ui;
 Ui *ui__of(Vm *vm);
+/* A screen by its card's id (NULL: any card) and number on it; NULL + err. */
+UiConsole *ui__console_of(Vm *vm, const char *device, int64_t head, Error **err);
 #endif

@@ -5,7 +5,7 @@
 enum { KEYS_AT_ONCE = 16, EVENTS_AT_ONCE = 256 };
 
 /* ---- screens ---- */
-static UiConsole *console_of(Vm *vm, const char *device, int64_t head, Error **err)
+UiConsole *ui__console_of(Vm *vm, const char *device, int64_t head, Error **err)
 {
     const Dev *d = device ? vm_find_dev(vm, device) : NULL;
     UiConsole *c;
@@ -30,7 +30,7 @@ bool qmp_screendump(Vm *vm, const ScreendumpArgs *args, Error **err)
 
     if (args->has_head && !args->device)
         return fail(err, "'head' must be specified together with 'device'");
-    c = console_of(vm, args->device, args->head, err);
+    c = ui__console_of(vm, args->device, args->head, err);
     return c && ui_screendump(c, args->filename, args->has_format ? api_ImageFormat.names[args->format] : "ppm", err);
 }
 
@@ -43,7 +43,7 @@ void hmp_screendump(Hmp *h, const HmpScreendumpArgs *args)
 
     if (args->named && format < 0)
         fail(&err, "Parameter 'format' does not accept value '%s'", args->format ? args->format : "");
-    else if ((c = console_of(h->vm, device, args->head, &err)))
+    else if ((c = ui__console_of(h->vm, device, args->head, &err)))
         ui_screendump(c, args->filename, format < 0 ? NULL : args->format, &err);
     if (err)
         g_string_append_printf(h->out, "Error: %s\n", error_text(err));
@@ -132,7 +132,7 @@ static bool event_of(Vm *vm, const InputEvent *in, UiConsole *c, UiEvent *out, E
 
 bool qmp_input_send_event(Vm *vm, const InputSendEventArgs *args, Error **err)
 {
-    UiConsole *c = args->device ? console_of(vm, args->device, args->head, err) : NULL;
+    UiConsole *c = args->device ? ui__console_of(vm, args->device, args->head, err) : NULL;
     UiEvent ev[EVENTS_AT_ONCE];
 
     if (args->device && !c)

@@ -29,6 +29,8 @@ static void ui_release(void *arg)
     g_queue_clear_full(&ui->keys, g_free);
     g_ptr_array_free(ui->inputs, TRUE);
     g_ptr_array_free(ui->consoles, TRUE);
+    g_clear_pointer(&ui->waits, g_hash_table_unref);
+    g_clear_pointer(&ui->faces, g_ptr_array_unref);
     g_free(ui);
 }
 

@@ -5,6 +5,7 @@
  * Invariants: sizes come from registers and are bounded here; every address is wrapped into vram.
  */
 #include "hw/display/vga.h"
+#include "ui/font.h"
 
 enum { TEXT_W = 160, TEXT_H = 100, BLINK_NS = 266 * 1000 * 1000 };
 
@@ -295,9 +296,7 @@ static void as_text(void *o, GString *out)
         gsize line = out->len;
 
         for (unsigned x = 0; x < t.cols; x++) {
-            uint8_t c = vram_at(s, start(s) + (uint64_t)y * pitch(s) + 4 * x);
-
-            g_string_append_c(out, c == 0 ? ' ' : c < 32 || c > 126 ? '.' : (char)c);
+            g_string_append_unichar(out, ui_cp437(vram_at(s, start(s) + (uint64_t)y * pitch(s) + 4 * x)));
         }
         while (out->len > line && out->str[out->len - 1] == ' ')
             g_string_truncate(out, out->len - 1);

@@ -433,7 +433,7 @@ class Schema:
 
 
 # What QEMU has no name for; whose reply has no type here.
-OURS = {'MENURA_AUTOPSY', 'query-qmp-schema'}
+OURS = {'MENURA_AUTOPSY', 'query-qmp-schema', 'screen-text', 'screen-hash', 'screen-wait', 'screen-wait-cancel', 'SCREEN_WAIT'}
 
 
 def compatible(ours, theirs, a, b, where, seen):
