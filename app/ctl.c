@@ -3,7 +3,7 @@
  * runtime folder. What a process left behind that is no more goes at the next look.
  */
 #include "app/app.h"
-#include "util/jval.h"
+#include "app/ctl.h"
 #include "monitor/wire.h"
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { NAME_MAX_BYTES = 40, ANSWER_SECONDS = 30, KEY_HOLD_MS = 20, KEY_GAP_US = 40000 };
+enum { NAME_MAX_BYTES = 40, ANSWER_SECONDS = 30 };
 
 /* ---- the folder ---- */
 static char *folder(void)
@@ -68,6 +68,9 @@ static GPtrArray *list_running(void)
         Running *r = running_of(dir, file);
 
         if (r && kill(r->pid, 0) && errno == ESRCH) {
+            g_autofree char *console = ctl_console_path(r->path);
+
+            g_unlink(console);
             g_unlink(r->path);
             running_free(r);
         } else if (r) {
@@ -93,11 +96,6 @@ char *app_ctl_socket(const char *image)
 }
 
 /* ---- a conversation ---- */
-typedef struct Talk {
-    FILE *in;
-    int fd;
-} Talk;
-
 static JVal *read_line(Talk *t, Error **err)
 {
     char *line = NULL;
@@ -112,8 +110,7 @@ static JVal *read_line(Talk *t, Error **err)
     return v;
 }
 
-/* Takes args, may be NULL. What it returns, or NULL + err. */
-static JVal *ask(Talk *t, const char *command, JVal *args, Error **err)
+JVal *ctl_ask(Talk *t, const char *command, JVal *args, Error **err)
 {
     g_autoptr(JVal) o = j_set(j_object(), "execute", j_string(command));
     g_autofree char *text = NULL;
@@ -140,148 +137,64 @@ static JVal *ask(Talk *t, const char *command, JVal *args, Error **err)
     }
 }
 
+static bool patience(const Talk *t, double seconds)
+{
+    struct timeval tv = { .tv_sec = (time_t)seconds, .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6) + 1 };
+
+    return !setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+}
+
+JVal *ctl_event(Talk *t, const char *name, double seconds, Error **err)
+{
+    int64_t end = g_get_monotonic_time() + (int64_t)(seconds * G_USEC_PER_SEC), left;
+
+    while ((left = end - g_get_monotonic_time()) > 0) {
+        g_autoptr(JVal) v = patience(t, (double)left / G_USEC_PER_SEC) ? read_line(t, err) : NULL;
+        const JVal *e = v ? j_get(v, "event") : NULL;
+
+        if (!v)
+            return NULL;
+        if (j_is(e, J_STRING) && !strcmp(e->text, name))
+            return j_steal(v, "data");
+    }
+    fail(err, "ctl: the machine does not answer");
+    return NULL;
+}
+
 static bool begin(Talk *t, const char *path, Error **err)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
-    struct timeval patience = { .tv_sec = ANSWER_SECONDS };
     JVal *v;
 
+    t->path = path;
     t->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     g_strlcpy(at.sun_path, path, sizeof(at.sun_path));
     if (t->fd < 0 || connect(t->fd, (struct sockaddr *)&at, sizeof(at)))
         return fail_errno(err, "ctl: cannot reach %s", path);
-    setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    patience(t, ANSWER_SECONDS);
     t->in = fdopen(dup(t->fd), "r");
     v = t->in ? read_line(t, err) : NULL;
     j_free(v);
-    v = v ? ask(t, "qmp_capabilities", NULL, err) : NULL;
+    v = v ? ctl_ask(t, "qmp_capabilities", NULL, err) : NULL;
     j_free(v);
     return v;
 }
 
-/* ---- verbs ---- */
-static bool verb_qmp(Talk *t, char **args, Error **err)
+void ctl_hang_up(Talk *t)
 {
-    g_autofree char *why = NULL;
-    JVal *a = args[0] && args[1] ? wire_parse(args[1], &why) : NULL;
-    g_autoptr(JVal) r = NULL;
-    g_autoptr(GString) s = g_string_new(NULL);
-
-    if (why)
-        return fail(err, "ctl qmp: %s", why);
-    r = ask(t, args[0], a, err);
-    if (!r)
-        return false;
-    j_write(r, s, true);
-    puts(s->str);
-    return true;
+    if (t->in)
+        fclose(t->in);
+    if (t->fd >= 0)
+        close(t->fd);
+    *t = (Talk){ NULL, -1, t->path };
 }
 
-static bool one_line(Talk *t, const char *line, Error **err)
-{
-    g_autoptr(JVal) r = ask(t, "human-monitor-command", j_set(j_object(), "command-line", j_string(line)), err);
-
-    if (r && j_is(r, J_STRING))
-        fputs(r->text, stdout);
-    return r;
-}
-
-/* The human monitor, line by line: of the arguments, or of standard input. */
-static bool verb_attach(Talk *t, char **args, Error **err)
-{
-    bool ok = true, terminal = isatty(0);
-    char line[4096];
-
-    if (args[0]) {
-        g_autofree char *all = g_strjoinv(" ", args);
-
-        return one_line(t, all, err);
-    }
-    while (ok && (!terminal || fputs("(menura) ", stdout) >= 0) && fflush(stdout) == 0 && fgets(line, sizeof(line), stdin)) {
-        g_strchomp(line);
-        ok = !*line || one_line(t, line, err);
-    }
-    return ok;
-}
-
-static bool verb_screenshot(Talk *t, char **args, Error **err)
-{
-    g_autofree char *here = g_get_current_dir(), *path = g_canonicalize_filename(args[0], here);
-    JVal *a = j_set(j_object(), "filename", j_string(path));
-    g_autoptr(JVal) r = NULL;
-
-    j_set(a, "format", j_string(g_str_has_suffix(path, ".ppm") ? "ppm" : "png"));
-    r = ask(t, "screendump", a, err);
-    return r;
-}
-
-/* Keys of the American layout. */
-static bool key_of(char c, char name[16], bool *shift)
-{
-    static const char plain[] = "`-=[]\\;',./ \n\t", shifted[] = "~_+{}|:\"<>?", digits[] = ")!@#$%^&*(";
-    static const char *const names[] = { "grave_accent", "minus", "equal", "bracket_left", "bracket_right", "backslash", "semicolon", "apostrophe",
-                                         "comma", "dot", "slash", "spc", "ret", "tab" };
-    const char *at;
-
-    *shift = g_ascii_isupper(c) || (c && (strchr(shifted, c) || strchr(digits, c)));
-    if (g_ascii_isalnum(c))
-        g_snprintf(name, 16, "%c", g_ascii_tolower(c));
-    else if (c && (at = strchr(digits, c)))
-        g_snprintf(name, 16, "%d", (int)(at - digits));
-    else if (c && (at = strchr(plain, c)))
-        g_strlcpy(name, names[at - plain], 16);
-    else if (c && (at = strchr(shifted, c)))
-        g_strlcpy(name, names[at - shifted], 16);
-    else
-        return false;
-    return true;
-}
-
-static JVal *key_value(const char *name) { return j_set(j_set(j_object(), "type", j_string("qcode")), "data", j_string(name)); }
-
-/* One key after the other, at a pace that every keyboard driver keeps up with. */
-static bool verb_type(Talk *t, char **args, Error **err)
-{
-    g_autofree char *all = g_strjoinv(" ", args), *text = g_strcompress(all);
-
-    for (const char *c = text; *c; c++) {
-        char name[16];
-        bool shift;
-        JVal *keys = j_list(), *a;
-        g_autoptr(JVal) r = NULL;
-
-        if (!key_of(*c, name, &shift)) {
-            j_free(keys);
-            return fail(err, "ctl type: there is no key for '%c'", *c);
-        }
-        if (shift)
-            j_append(keys, key_value("shift"));
-        j_append(keys, key_value(name));
-        a = j_set(j_set(j_object(), "keys", keys), "hold-time", j_int(KEY_HOLD_MS));
-        r = ask(t, "send-key", a, err);
-        if (!r)
-            return false;
-        g_usleep(KEY_GAP_US);
-    }
-    return true;
-}
-
-static const struct Verb {
-    const char *name, *params, *help;
-    unsigned least; /* arguments */
-    bool (*run)(Talk *t, char **args, Error **err);
-} verbs[] = {
-    { "qmp", "COMMAND [JSON]", "a QMP command with its arguments; prints what it returns", 1, verb_qmp },
-    { "attach", "[LINE]", "the human monitor: one line, or all of standard input", 0, verb_attach },
-    { "screenshot", "FILE", "the screen, as PNG or PPM by the name", 1, verb_screenshot },
-    { "type", "TEXT", "keys of the American layout, \\n is Enter", 1, verb_type },
-};
-
+/* ---- the command ---- */
 void app_ctl_help(GString *out)
 {
     g_string_append(out, "  menura ctl ls | VERB [-n NAME|PID] ..\n      machines that menura run started; without -n the only one:\n");
-    for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++)
-        g_string_append_printf(out, "      %-10s %-14s %s\n", verbs[i].name, verbs[i].params, verbs[i].help);
+    for (unsigned i = 0; i < ctl_verb_count; i++)
+        g_string_append_printf(out, "      %-10s %-14s %s\n", ctl_verbs[i].name, ctl_verbs[i].params, ctl_verbs[i].help);
 }
 
 static const Running *choose(const GPtrArray *all, const char *which, Error **err)
@@ -305,23 +218,20 @@ static const Running *choose(const GPtrArray *all, const char *which, Error **er
     return NULL;
 }
 
-static bool run_verb(const struct Verb *v, int argc, char **argv, Error **err)
+static bool run_verb(const CtlVerb *v, int argc, char **argv, Error **err)
 {
     const char *which = argc > 1 && !strcmp(argv[0], "-n") ? argv[1] : NULL;
     char **args = argv + (which ? 2 : 0);
     g_autoptr(GPtrArray) all = list_running();
     const Running *r;
-    Talk t = { NULL, -1 };
+    Talk t = { NULL, -1, NULL };
     bool ok;
 
     if (g_strv_length(args) < v->least)
         return fail(err, "menura ctl %s [-n NAME|PID] %s", v->name, v->params);
     r = choose(all, which, err);
     ok = r && begin(&t, r->path, err) && v->run(&t, args, err);
-    if (t.in)
-        fclose(t.in);
-    if (t.fd >= 0)
-        close(t.fd);
+    ctl_hang_up(&t);
     return ok;
 }
 
@@ -337,9 +247,9 @@ int app_ctl(int argc, char **argv)
             printf("%-7d %s\n", ((Running *)all->pdata[i])->pid, ((Running *)all->pdata[i])->name);
         return STATUS_OK;
     }
-    for (size_t i = 0; i < G_N_ELEMENTS(verbs); i++)
-        if (!strcmp(verbs[i].name, name)) {
-            if (run_verb(&verbs[i], argc - 2, argv + 2, &err))
+    for (unsigned i = 0; i < ctl_verb_count; i++)
+        if (!strcmp(ctl_verbs[i].name, name)) {
+            if (run_verb(&ctl_verbs[i], argc - 2, argv + 2, &err))
                 return STATUS_OK;
             error_report_free(err);
             return STATUS_USAGE;

@@ -2,6 +2,7 @@
  * app/monitors.c - -monitor, -qmp, -qmp-pretty, -mon and "mon:" in front of a character device. They are made before the
  * machine: on a shared terminal the last one attached gets the keyboard, and that is to be the serial port.
  */
+#include "app/ctl.h"
 #include "app/opt.h"
 #include "core/fds.h"
 #include "monitor/monitor.h"
@@ -69,10 +70,47 @@ static void make_ctl(App *a)
     error_free(why);
 }
 
-bool app_make_monitors(App *a, Error **err)
+static Chr *make_hub(App *a, Chr *own, const char *path, Error **err)
+{
+    g_auto(GStrv) parts = g_strsplit(path, ",", -1);
+    g_autofree char *escaped = g_strjoinv(",,", parts), *where = g_strdup_printf("unix:%s,server=on,wait=off", escaped);
+    g_autoptr(Opts) o = opts_new();
+
+    if (!chr_new_short(a->vm, "menura-console", where, err))
+        return NULL;
+    opts_set(o, "backend", "hub");
+    opts_set(o, "id", "menura-serial0");
+    opts_set(o, "chardevs.0", chr_id(own));
+    opts_set(o, "chardevs.1", "menura-console");
+    return chr_new(a->vm, o, err);
+}
+
+/* The first serial port of a machine that menura ctl finds is where it was, and at a socket. Last: it gets the focus of a terminal. */
+static void make_console(App *a)
+{
+    Chr *own = a->ctl ? a->vm->cfg.serial[0] : NULL, *hub;
+    g_autofree char *path = own ? ctl_console_path(a->ctl) : NULL;
+    Error *why = NULL;
+
+    if (!own)
+        return;
+    hub = make_hub(a, own, path, &why);
+    if (hub)
+        a->vm->cfg.serial[0] = hub;
+    else
+        warn_report("menura ctl console will not reach this machine: %s", error_text(why));
+    error_free(why);
+}
+
+static bool make_defaults(App *a, Error **err)
 {
     bool asked = a->monitors->len || a->mons->len;
 
+    return asked || a->nodefaults || a->serial_shared || make_compat(a, 0, "monitor", a->nographic ? "stdio" : "vc", err);
+}
+
+bool app_make_monitors(App *a, Error **err)
+{
     make_ctl(a);
     for (guint i = 0; i + 1 < a->monitors->len; i += 2)
         if (!make_compat(a, i / 2, a->monitors->pdata[i], a->monitors->pdata[i + 1], err))
@@ -82,9 +120,10 @@ bool app_make_monitors(App *a, Error **err)
             return false;
     if (!make_shared(a, a->serials, a->vm->cfg.serial, err) || !make_shared(a, a->parallels, a->vm->cfg.parallel, err))
         return false;
-    if (asked || a->nodefaults || a->serial_shared)
-        return true;
-    return make_compat(a, 0, "monitor", a->nographic ? "stdio" : "vc", err);
+    if (!make_defaults(a, err))
+        return false;
+    make_console(a);
+    return true;
 }
 
 bool o_add_fd(App *a, const Option *o, const char *v, Error **err)

@@ -210,6 +210,7 @@ static void deliver(void *arg, const void *p, size_t n)
     }
 }
 
+void chr__pass(Chr *c, const uint8_t *p, size_t n) { deliver(c, p, n); }
 void chr__take(Chr *c, const uint8_t *p, size_t n) { door_call(c->vm, "chr", deliver, c, p, n); }
 
 void chr__event(Chr *c, ChrEvent e)

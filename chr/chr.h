@@ -42,6 +42,7 @@ bool chr_help_of(const char *backend, GString *out, Error **err); /* -chardev BA
 const char *chr_pty_path(const Chr *c); /* pty; NULL: not one */
 /* fds passed with SCM_RIGHTS to a socket: taken one by one; -1 none */
 int chr_take_fd(Chr *c);
-GByteArray *chr_ring_read(Chr *c, size_t max); /* ringbuf; NULL: not one */
+GByteArray *chr_ring_read(Chr *c, size_t max); /* the oldest first; NULL: no ringbuf */
+bool chr_is_ring(const Chr *c);
 void chr_restore_terminal(void);               /* every exit path; async-signal-safe */
 #endif

@@ -79,12 +79,14 @@ static size_t ring_write(Chr *c, const void *p, size_t n)
     return n;
 }
 
+bool chr_is_ring(const Chr *c) { return c->ops->write == ring_write; }
+
 GByteArray *chr_ring_read(Chr *c, size_t max)
 {
     Ring *r = c->opaque;
     GByteArray *out;
 
-    if (c->ops->write != ring_write)
+    if (!chr_is_ring(c))
         return NULL;
     out = g_byte_array_new();
     for (; max && r->got != r->put; max--, r->got++)

@@ -36,6 +36,7 @@ struct Chr {
 /* back end -> users */
 size_t chr__room(Chr *c);
 void chr__take(Chr *c, const uint8_t *p, size_t n); /* n <= chr__room() */
+void chr__pass(Chr *c, const uint8_t *p, size_t n); /* the same for what came in by another back end's door already */
 void chr__event(Chr *c, ChrEvent e);                /* CHR_OPENED and CHR_CLOSED keep c->opened */
 void chr__writable(Chr *c);
 void chr__drop_fds(Chr *c);

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """ctl.py MENURA - menura ctl and a machine that menura run started: found, asked, typed into, photographed; leftovers go.
-The guest is a boot sector that sends each key it gets from the BIOS to COM1."""
+Its screen is read and waited for, its serial port talked with.
+The guest is a boot sector that sends each key it gets from the BIOS to COM1, and what it gets there back in the other case."""
 import os
 import subprocess
 import sys
 import tempfile
 import time
 
-ECHO = bytes.fromhex('ba f803 b03e ee 31c0 cd16 baf803 ee ebf6'.replace(' ', ''))  # ">", then int 16h to COM1 for ever
+ECHO = bytes.fromhex('baf803 b03e ee '  # ">" to COM1, then for ever:
+                     'b401 cd16 7408 31c0 cd16 baf803 ee '  # a key of int 16h goes to COM1
+                     'bafd03 ec a801 74ea baf803 ec 3420 ee ebe1')  # what COM1 gets goes back in the other case
 TEXT = 'Hello, World! ~{}[]|\\:;"\'<>?/@#$%^&*()_+-=0189zZ'
 PATIENCE = 90
 
@@ -58,11 +61,12 @@ def play(menura, work, env, vm):
     until('no socket', lambda: os.path.isdir(f'{work}/menura') and os.listdir(f'{work}/menura'))
     dead = subprocess.Popen(['true'])
     dead.wait()
-    open(f'{work}/menura/left.{dead.pid}.sock', 'w').close()
+    for x in ('console', 'sock'):
+        open(f'{work}/menura/left.{dead.pid}.{x}', 'w').close()
     until('the guest does not start', lambda: b'>' in serial())
     if ctl('ls') != f'{vm.pid:<7d} echo.img\n':
         fail('ls says', ctl('ls'))
-    if os.listdir(f'{work}/menura') != [f'echo.img.{vm.pid}.sock']:
+    if sorted(os.listdir(f'{work}/menura')) != [f'echo.img.{vm.pid}.{x}' for x in ('console', 'sock')]:
         fail('leftovers', os.listdir(f'{work}/menura'))
     if '"running": true' not in ctl('qmp', 'query-status') or 'prelaunch' in ctl('qmp', '-n', str(vm.pid), 'query-status'):
         fail('status')
@@ -78,7 +82,25 @@ def play(menura, work, env, vm):
         fail('attach')
     if 'no machine nono' not in ctl('qmp', '-n', 'nono', 'query-status', status=1) or 'nono has not been found' not in ctl('qmp', 'nono', status=1):
         fail('refusals')
+    console = subprocess.Popen([menura, 'ctl', 'console'], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    console.stdin.write(b'overHere')
+    console.stdin.flush()
+    got = console.stdout.read(8)
+    if got != b'OVERhERE':
+        fail('console', got, serial())
+    until('the file does not see what the console sees', lambda: serial().endswith(b'OVERhERE'))
+    if ctl('wait-text', 'Booting from +[A-Z]', '30') != 'Booting from H\n' or 'SeaBIOS' not in ctl('text'):
+        fail('the screen says', ctl('text'))
+    if 'timeout' not in ctl('wait-text', 'never', '0.2', status=1) or 'not X,Y' not in ctl('hash', '1,2,3', status=1):
+        fail('waiting for nothing')
+    part = ctl('hash', '0,0,90,16').strip()
+    if len(part) != 64 or part == ctl('hash').strip():
+        fail('hashes', part)
+    ctl('wait-hash', part, '0,0,90,16', '30')
     ctl('qmp', 'quit')
+    console.stdin.close()
+    if console.stdout.read() or console.wait(PATIENCE):
+        fail('the console does not end with the machine')
     vm.wait(PATIENCE)
     if ctl('ls') or os.listdir(f'{work}/menura'):
         fail('still there', os.listdir(f'{work}/menura'))

@@ -16,7 +16,7 @@ BUILTIN = {'str': 'char *', 'bool': 'bool', 'int': 'int64_t', 'int8': 'int8_t', 
 HMP = {'word': ('HMP_WORD', 'str'), 'file': ('HMP_FILE', 'str'), 'int': ('HMP_INT', 'int'), 'size': ('HMP_SIZE', 'size'),
        'flag': ('HMP_FLAG', 'bool'), 'format': ('HMP_FORMAT', 'HmpFormat'), 'onoff': ('HMP_ONOFF', 'bool'),
        'rest': ('HMP_REST', 'str'), 'command': ('HMP_COMMAND', 'str')}
-KEYWORDS = set('auto bool break case char const continue default do double else enum extern float for goto if inline int long '
+KEYWORDS = set('linux unix auto bool break case char const continue default do double else enum extern float for goto if inline int long '
                'register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while'.split())
 SECTIONS = {'doc', 'enums', 'structs', 'unions', 'alternates', 'commands', 'events', 'hmp'}
 NULL_ABSENT = {'str', 'any'}  # optional without a has_ beside it
