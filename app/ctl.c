@@ -137,9 +137,10 @@ JVal *ctl_ask(Talk *t, const char *command, JVal *args, Error **err)
     }
 }
 
+/* Reads wait so long, or up to a second longer. */
 static bool patience(const Talk *t, double seconds)
 {
-    struct timeval tv = { .tv_sec = (time_t)seconds, .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6) + 1 };
+    struct timeval tv = { .tv_sec = (time_t)seconds + 1 }; /* 0 would be for ever */
 
     return !setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 }

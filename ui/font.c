@@ -16,7 +16,7 @@ static const char *const bios_fonts[] = { "vgabios-stdvga.bin", "vgabios.bin" };
 static const char low[] = " \u263a\u263b\u2665\u2666\u2663\u2660\u2022\u25d8\u25cb\u25d9\u2642\u2640\u266a\u266b\u263c\u25ba\u25c4\u2195\u203c\u00b6\u00a7\u25ac"
                           "\u21a8\u2191\u2193\u2192\u2190\u221f\u2194\u25b2\u25bc";
 
-gunichar ui_cp437(uint8_t c)
+uint32_t ui_cp437(uint8_t c)
 {
     const char one = (char)c;
     g_autofree char *text = NULL;

@@ -16,5 +16,4 @@ const GPtrArray *ui_faces(Vm *vm);
 /* Adds the fonts in a file's bytes to faces; for tests. Anything that is no font is left alone. */
 void ui_font_add(GPtrArray *faces, const uint8_t *data, size_t n);
 GPtrArray *ui_font_list(void); /* an empty list; g_ptr_array_unref */
-gunichar ui_cp437(uint8_t c);  /* its character; a space for 0 and 255 */
 #endif

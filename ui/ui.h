@@ -26,6 +26,7 @@ pixman_image_t *ui_resize(UiConsole *c, int w, int h);
 pixman_image_t *ui_share(UiConsole *c, int w, int h, pixman_format_code_t fmt, void *data, int stride);
 pixman_image_t *ui_surface(UiConsole *c);
 void ui_damage(UiConsole *c, int x, int y, int w, int h);
+uint32_t ui_cp437(uint8_t c); /* the Unicode character of a PC's text mode; a space for 0 and 255 */
 void ui_define_cursor(UiConsole *c, int w, int h, int hot_x, int hot_y, const uint32_t *argb); /* or NULL: none */
 
 /* ---- input ---- */

@@ -5,7 +5,6 @@
  * Invariants: sizes come from registers and are bounded here; every address is wrapped into vram.
  */
 #include "hw/display/vga.h"
-#include "ui/font.h"
 
 enum { TEXT_W = 160, TEXT_H = 100, BLINK_NS = 266 * 1000 * 1000 };
 
