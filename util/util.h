@@ -1,6 +1,7 @@
 /* util/util.h - the small things every file uses: sizes, ranges, byte order, attributes. */
 #ifndef UTIL_UTIL_H
 #define UTIL_UTIL_H
+#include <endian.h>
 #include <glib.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -52,18 +53,14 @@ uint64_t le_load(const void *p, unsigned size);
 void le_store(void *p, unsigned size, uint64_t v);
 uint64_t be_load(const void *p, unsigned size);
 void be_store(void *p, unsigned size, uint64_t v);
-static inline uint16_t le16_load(const void *p) { return (uint16_t)le_load(p, 2); }
-static inline uint32_t le32_load(const void *p) { return (uint32_t)le_load(p, 4); }
-static inline uint64_t le64_load(const void *p) { return le_load(p, 8); }
-static inline void le16_store(void *p, uint16_t v) { le_store(p, 2, v); }
-static inline void le32_store(void *p, uint32_t v) { le_store(p, 4, v); }
-static inline void le64_store(void *p, uint64_t v) { le_store(p, 8, v); }
-static inline uint16_t be16_load(const void *p) { return (uint16_t)be_load(p, 2); }
-static inline uint32_t be32_load(const void *p) { return (uint32_t)be_load(p, 4); }
-static inline uint64_t be64_load(const void *p) { return be_load(p, 8); }
-static inline void be16_store(void *p, uint16_t v) { be_store(p, 2, v); }
-static inline void be32_store(void *p, uint32_t v) { be_store(p, 4, v); }
-static inline void be64_store(void *p, uint64_t v) { be_store(p, 8, v); }
+/* clang-format off */
+#define LOAD_STORE(order, bits) \
+    static inline uint##bits##_t order##bits##_load(const void *p) { uint##bits##_t v; memcpy(&v, p, bits / 8); return order##bits##toh(v); } \
+    static inline void order##bits##_store(void *p, uint##bits##_t v) { v = hto##order##bits(v); memcpy(p, &v, bits / 8); }
+LOAD_STORE(le, 16) LOAD_STORE(le, 32) LOAD_STORE(le, 64)
+LOAD_STORE(be, 16) LOAD_STORE(be, 32) LOAD_STORE(be, 64)
+#undef LOAD_STORE
+/* clang-format on */
 
 /* Monotonic host time in ns. Only clocks (core/clock.h) and statistics may use it. */
 int64_t host_now(void);

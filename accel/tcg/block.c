@@ -38,11 +38,14 @@ void *tcg_arena(TcgCpu *t, size_t n)
 
     n = (n + 15) & ~(size_t)15;
     if (!t->chunk || t->chunk_used + n > CHUNK) {
-        t->chunk = tcg_low_alloc(CHUNK);
-        if (!t->chunk)
-            g_error("no memory for the software CPU's blocks");
+        if (t->chunks_used == t->chunks->len) {
+            p = tcg_low_alloc(CHUNK);
+            if (!p)
+                g_error("no memory for the software CPU's blocks");
+            g_ptr_array_add(t->chunks, p);
+        }
+        t->chunk = t->chunks->pdata[t->chunks_used++];
         t->chunk_used = 0;
-        g_ptr_array_add(t->chunks, t->chunk);
     }
     p = t->chunk + t->chunk_used;
     t->chunk_used += n;
@@ -53,7 +56,7 @@ void *tcg_arena(TcgCpu *t, size_t n)
 void tcg_blocks_flush(TcgCpu *t)
 {
     g_hash_table_remove_all(t->pages);
-    g_ptr_array_set_size(t->chunks, 0);
+    t->chunks_used = 0; /* used again: taking them from the host anew costs more than a translation */
     g_ptr_array_set_size(t->crossers, 0);
     t->chunk = NULL;
     t->arena_used = 0;

@@ -50,7 +50,8 @@ typedef struct TcgCpu {
     unsigned nmodes;
     GHashTable *pages; /* ram page -> CodePage */
     GPtrArray *crossers; /* blocks whose instruction goes on in a second page */
-    GPtrArray *chunks; /* arena of blocks */
+    GPtrArray *chunks; /* arena of blocks; */
+    unsigned chunks_used; /* .. so many of them are in use */
     uint8_t *chunk;
     size_t chunk_used, arena_used;
     bool one_shot, flush_code;

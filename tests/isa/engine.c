@@ -91,6 +91,12 @@ void engine_map_alias(void)
     tcg_flush_all(cpu);
 }
 
+void engine_code_writable(void)
+{
+    map(CODE_AT, CODE_PA, CODE_PAGES + 1, TABLES + 0x3000, 2);
+    tcg_flush_all(cpu);
+}
+
 /* False: there is no such executor here. */
 const char *const executor_name[] = { [EXEC_INTERP] = "interpreted", [EXEC_C] = "in C", [EXEC_JIT] = "compiled" };
 
@@ -215,6 +221,52 @@ State engine_run(const Case *k)
     s.mem = case_hash(ram + DATA_PA + PAGE, case_hash(ram + DATA_PA, 0));
     cpu->env.fault.kind = FAULT_NONE;
     return s;
+}
+
+/* The interpreter runs the blocks that the compiled run before it has left, as when it takes over. */
+State engine_run_seq(const Case *k, Executor x)
+{
+    Env *e = &cpu->env;
+    State s;
+
+    if (k->smc) {
+        memcpy(ram + CODE_PA + (k->at - CODE_AT), k->code, k->len);
+        tcg_code_written(tcg_vm(cpu->tcg->cpu->vm), block, CODE_PA + (k->at - CODE_AT), k->len, cpu->tcg);
+    }
+    seq_memory(ram + DATA_PA, k);
+    put(k);
+    for (unsigned i = 0; i < 4000; i++) {
+        e->exit_req = 0;
+        if (x == EXEC_JIT)
+            tcg_exec(cpu->tcg);
+        else
+            interp_run(e);
+        if (e->fault.kind >= FAULT_EXC)
+            break;
+        if (e->fault.kind == FAULT_RETRY)
+            tcg_jc_drop(cpu->tcg, e->pc);
+        e->fault.kind = FAULT_NONE;
+        if (cpu->tcg->flush_code)
+            tcg_blocks_flush(cpu->tcg);
+    }
+    s = get(k);
+    s.mem = seq_hash(ram + DATA_PA, ram + CODE_PA + (k->at - CODE_AT), k);
+    e->fault.kind = FAULT_NONE;
+    return s;
+}
+
+bool engine_data_intact(void)
+{
+    const uint8_t *p = ram + DATA_PA;
+
+    return !memcmp(p, seq_pool.mem, SEQ_WINDOW) &&
+           !memcmp(p + SEQ_WINDOW + SEQ_WINDOW_N, seq_pool.mem + SEQ_WINDOW + SEQ_WINDOW_N, SEQ_TAIL - SEQ_WINDOW - SEQ_WINDOW_N);
+}
+
+void engine_load_seq(const Case *cases, unsigned n)
+{
+    memcpy(ram + DATA_PA, seq_pool.mem, 2 * PAGE);
+    engine_load(cases, n);
 }
 
 /* One translation, as made and after the pass that drops what is dead. */

@@ -11,7 +11,8 @@ typedef struct Gen {
     Case *k;
     bool fuzz;   /* in a block: registers must stay sane over many instructions */
     bool callee; /* in the function of a block */
-    bool restores;
+    bool restores, seq;
+    unsigned spare; /* registers that `fuzz` leaves alone */
     unsigned undef; /* flags that no instruction may read now */
     /* the instruction being made */
     unsigned size, reg, base, index, scale, asize;
@@ -141,7 +142,7 @@ static unsigned pick_reg(Gen *g)
     do
         v = below(g->r, case_regs(g->k));
     while (v == RSP ? g->fuzz || chance(g->r, 90)
-                    : g->fuzz && (1u << v & (POINTERS | 1u << COUNTER)));
+                    : g->fuzz && (1u << v & g->spare));
     return v;
 }
 
@@ -192,6 +193,8 @@ static void pick_memory16(Gen *g)
         set_low(&s->gpr[g->base == 4 ? RSI : g->base == 5 ? RDI : RBX], 1, off - (uint64_t)g->disp);
 }
 
+static void seq_pick_memory(Gen *g, unsigned align);
+
 /* In a row case the base register is chosen freely and its value solved for the address. */
 static void pick_memory(Gen *g, unsigned align)
 {
@@ -199,6 +202,10 @@ static void pick_memory(Gen *g, unsigned align)
     State *s = &g->k->in;
 
     g->mem = true;
+    if (g->seq) {
+        seq_pick_memory(g, align);
+        return;
+    }
     g->ea = pick_address(g, align);
     g->index = V_NONE;
     g->scale = 0;
@@ -307,7 +314,7 @@ static uint8_t *put_prefixes(Gen *g, uint8_t *p, const Row *row, unsigned reg, u
     static const uint8_t byte[4] = { 0, 0x66, 0xf3, 0xf2 };
     unsigned rex = 0, rm = g->mem && g->rip ? 0 : g->base;
 
-    if (g->mem && row->traits & R_LOCK && !g->fuzz && chance(g->r, 10))
+    if (g->mem && row->traits & R_LOCK && (!g->fuzz || g->seq) && chance(g->r, 10))
         *p++ = 0xf0;
     if (row->traits & R_REP && chance(g->r, 80))
         *p++ = chance(g->r, 70) ? 0xf3 : 0xf2;
@@ -591,3 +598,4 @@ void gen_row_case(const Row *row, uint64_t seed, unsigned slot, Case *k)
 }
 
 #include "tests/isa/gen_block.h"
+#include "tests/isa/gen_seq.h"

@@ -130,7 +130,7 @@ static void block_state(Rng *r, Case *k)
 void gen_block_case(uint64_t seed, unsigned slot, Case *k)
 {
     Rng r;
-    Gen g = { .r = &r, .k = k, .fuzz = true };
+    Gen g = { .r = &r, .k = k, .fuzz = true, .spare = POINTERS | 1u << COUNTER };
     Jumps j = { .njumps = 0 };
     unsigned loop, n;
     bool loops;

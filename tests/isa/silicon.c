@@ -60,7 +60,7 @@ void silicon_selectors(CodeSize mode, uint16_t *cs, uint16_t *ds)
     *ds = mode == CODE16 ? LDT_DATA16 : USER_DS;
 }
 
-static void set_ldt(unsigned n, unsigned base, bool code)
+void silicon_ldt(unsigned n, unsigned base, bool code)
 {
     struct user_desc d = { .entry_number = n, .base_addr = base, .limit = 0xffff, .contents = code ? 2 : 0, .useable = 1 };
 
@@ -75,11 +75,46 @@ static void segments(const Case *k)
 
     silicon_selectors(k->mode, &cs, &ds);
     if (k->mode == CODE16)
-        set_ldt(0, (unsigned)k->cs_base, true);
+        silicon_ldt(0, (unsigned)k->cs_base, true);
     __asm__ volatile("mov %0, %%ds; mov %0, %%es" ::"r"((unsigned)ds));
 }
 
 enum { YMM_AT = 576, ZMM_PARTS = 0xe0 }; /* of a signal's XSAVE frame, the standard form */
+
+/* The legacy and AVX parts of an XSAVE area, the standard form. */
+void silicon_put_fpu(uint8_t *fp, const State *s)
+{
+    le16_store(fp, s->cw);
+    le16_store(fp + 2, s->sw);
+    le16_store(fp + 4, s->tags);
+    memset(fp + 6, 0, 18); /* last opcode, instruction and operand: not compared, but stored by fxsave */
+    le32_store(fp + 24, s->mxcsr);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(fp + 32 + 16 * i, s->st[i], 10);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(fp + 160 + 16 * i, s->ymm[i], 16);
+    for (unsigned i = 0; i < 16 && silicon_avx(); i++)
+        memcpy(fp + YMM_AT + 16 * i, s->ymm[i] + 16, 16);
+}
+
+void silicon_get_fpu(const uint8_t *fp, State *s)
+{
+    bool upper = silicon_avx() && le64_load(fp + 512) & 4; /* else they are zero */
+
+    for (unsigned i = 0; i < 16; i++) {
+        memcpy(s->ymm[i], fp + 160 + 16 * i, 16);
+        if (upper)
+            memcpy(s->ymm[i] + 16, fp + YMM_AT + 16 * i, 16);
+        else
+            memset(s->ymm[i] + 16, 0, 16);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(s->st[i], fp + 32 + 16 * i, 10);
+    s->cw = le16_load(fp);
+    s->sw = le16_load(fp + 2);
+    s->tags = fp[4];
+    s->mxcsr = le32_load(fp + 24);
+}
 
 static void put_state(ucontext_t *u, const Case *k)
 {
@@ -96,24 +131,14 @@ static void put_state(ucontext_t *u, const Case *k)
     g[REG_EFL] = k->ac ? 0x40202 : 0x202;
     for (unsigned i = 0; i < 6; i++)
         g[REG_EFL] |= s->flags & flag_of[i].mine ? (greg_t)flag_of[i].efl : 0;
-    le16_store(fp, s->cw);
-    le16_store(fp + 2, s->sw);
-    le16_store(fp + 4, s->tags);
-    memset(fp + 6, 0,
-           18); /* last opcode, instruction and operand: not compared, but stored by fxsave */
-    le32_store(fp + 24, s->mxcsr);
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(fp + 32 + 16 * i, s->st[i], 10);
-    for (unsigned i = 0; i < 16; i++)
-        memcpy(fp + 160 + 16 * i, s->ymm[i], 16);
-    for (unsigned i = 0; i < 16 && silicon_avx(); i++)
-        memcpy(fp + YMM_AT + 16 * i, s->ymm[i] + 16, 16);
+    silicon_put_fpu(fp, s);
     if (le32_load(fp + 464) == 0x46505853) /* an XSAVE frame: say what is in it */
         le64_store(fp + 512, (le64_load(fp + 512) & ~(uint64_t)ZMM_PARTS) | (silicon_avx() ? 7 : 3));
 }
 
-static void get_state(const ucontext_t *u, Case *k)
+void silicon_get(const void *context, Case *k)
 {
+    const ucontext_t *u = context;
     State *s = &k->out;
     const greg_t *g = u->uc_mcontext.gregs;
     const uint8_t *fp = (const uint8_t *)u->uc_mcontext.fpregs;
@@ -124,16 +149,7 @@ static void get_state(const ucontext_t *u, Case *k)
     s->flags = 0;
     for (unsigned i = 0; i < 6; i++)
         s->flags |= g[REG_EFL] & flag_of[i].efl ? flag_of[i].mine : 0;
-    for (unsigned i = 0; i < 16; i++)
-        memcpy(s->ymm[i], fp + 160 + 16 * i, 16);
-    for (unsigned i = 0; i < 16 && silicon_avx() && le64_load(fp + 512) & 4; i++) /* else zero, as it is */
-        memcpy(s->ymm[i] + 16, fp + YMM_AT + 16 * i, 16);
-    s->cw = le16_load(fp);
-    s->sw = le16_load(fp + 2);
-    s->tags = fp[4];
-    s->mxcsr = le32_load(fp + 24);
-    for (unsigned i = 0; i < 8; i++)
-        memcpy(s->st[i], fp + 32 + 16 * i, 10);
+    silicon_get_fpu(fp, s);
     s->vector = (uint32_t)g[REG_TRAPNO];
     s->err = 0;
     s->addr = 0;
@@ -159,7 +175,7 @@ static void on_signal(int sig, siginfo_t *info, void *ctx)
         put_state(u, current);
         return;
     }
-    get_state(u, current);
+    silicon_get(u, current);
     memcpy(u->uc_mcontext.gregs, home.uc_mcontext.gregs, sizeof(home.uc_mcontext.gregs));
     le16_store(u->uc_mcontext.fpregs, 0x37f);
     memset((uint8_t *)u->uc_mcontext.fpregs + 2, 0, 4);
@@ -203,7 +219,7 @@ static void child(Case *cases, unsigned n)
     sigaltstack(&alt, NULL);
     for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
         sigaction(sigs[i], &sa, NULL);
-    set_ldt(1, (unsigned)DATA16_AT, false);
+    silicon_ldt(1, (unsigned)DATA16_AT, false);
     alarm(60);
     for (unsigned i = 0; i < n; i++) {
         current = &cases[i];
@@ -275,6 +291,13 @@ bool silicon_is_amd(void)
     unsigned a, b, c, d;
 
     return __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx;
+}
+
+bool silicon_has_xsave(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_OSXSAVE;
 }
 
 bool silicon_avx(void)
