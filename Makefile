@@ -1,5 +1,5 @@
 # Menura: `make run` boots a machine, `make check` tests; both install what they need first.
-.PHONY: all deps deps-run run check check-full install
+.PHONY: all deps deps-run run check check-full soak-oracle install
 all: build/build.ninja
 	ninja -C build
 deps-run:
@@ -15,5 +15,8 @@ check: deps all
 # also what is too long for CI: an hour of the silicon oracle
 check-full: deps all
 	@MENURA_FULL=1 scripts/check
+# random instruction sequences for SECONDS (600), on from where docs/internals/oracle-log.md ends
+soak-oracle: all
+	@scripts/soak-oracle $(SECONDS)
 install: all
 	meson install -C build

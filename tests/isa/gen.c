@@ -194,7 +194,6 @@ static void pick_memory16(Gen *g)
 }
 
 static void seq_pick_memory(Gen *g, unsigned align);
-
 /* In a row case the base register is chosen freely and its value solved for the address. */
 static void pick_memory(Gen *g, unsigned align)
 {

@@ -10,7 +10,7 @@ static struct {
     unsigned n[2];
 } seq_rows[3];
 
-enum { SEQ_LOOP_32 = RBP };
+enum { SEQ_LOOP_32 = RBP, SPARE_32 = 1 << RBX | 1 << SEQ_LOOP_32 | 1 << RDI /* as a byte, BH */ };
 
 static bool fits_seq(const Row *row, CodeSize mode)
 {
@@ -116,7 +116,7 @@ static void seq_pick_memory(Gen *g, unsigned align)
         return;
     }
     g->base = loops32(g) ? RBX : pointers[below(g->r, 4)];
-    if (!g->callee && chance(g->r, 15)) {
+    if (!g->callee && g->ea - (DATA_AT + SEQ_WINDOW + 160) < 1000 /* pushes and pops in a loop move it */ && chance(g->r, 15)) {
         g->base = RSP;
         off = g->ea;
     }
@@ -438,7 +438,7 @@ void gen_seq_case(uint64_t seed, unsigned slot, Case *k)
     unsigned loop, n;
 
     seq_begin(k, seed, slot, &r, &smc);
-    Seq q = { .g = { .r = &r, .k = k, .fuzz = true, .seq = true, .spare = k->mode == CODE64 ? POINTERS | 1u << COUNTER : 1u << RBX | 1u << SEQ_LOOP_32 | 1u << RDI /* as a byte, BH */ },
+    Seq q = { .g = { .r = &r, .k = k, .fuzz = true, .seq = true, .spare = k->mode == CODE64 ? POINTERS | 1u << COUNTER : SPARE_32 },
               .wide = chance(&r, 50), .smc = smc };
     seq_registers(&q.g);
     n = 1 + below(&r, 20);
