@@ -100,14 +100,17 @@ void pci__msix_reset(PciDev *p)
     p->msix->pending = 0;
 }
 
-static unsigned vectors(const PciDev *p) { return p->msix_vectors ? p->msix_vectors : pci_class(p)->msix_vectors; }
+static unsigned vectors(const PciDev *p)
+{
+    return p->msix_vectors == PCI_NO_VECTORS ? 0 : p->msix_vectors ? p->msix_vectors : pci_class(p)->msix_vectors;
+}
 
 void pci__msix_init(PciDev *p)
 {
     const PciClass *c = pci_class(p);
     uint8_t at;
 
-    if (!c->msix_vectors)
+    if (!vectors(p))
         return;
     g_assert(vectors(p) <= VECTORS_MAX && !p->bar[c->msix_bar]);
     p->msix = g_new0(struct PciMsix, 1);
@@ -135,7 +138,7 @@ bool pci__msix_load(Dev *d, StateIn *i, Error **err)
 {
     struct PciMsix *m;
 
-    if (!pci_class(PCI(d))->msix_vectors)
+    if (!vectors(PCI(d)))
         return true;
     m = g_new0(struct PciMsix, 1);
     m->n = vectors(PCI(d));

@@ -487,8 +487,8 @@ static bool pci_plug(Dev *d, Error **err)
     }
     if (c->express && p->pbus->express && (p->pbus->bridge || c->express != PCIE_ENDPOINT))
         add_express(p, c->express - 1u);
-    if (c->msi_vectors)
-        add_msi(p, c->msi_vectors);
+    if (p->msi_vectors != PCI_NO_VECTORS && (p->msi_vectors || c->msi_vectors))
+        add_msi(p, p->msi_vectors ? p->msi_vectors : c->msi_vectors);
     pci__msix_init(p);
     for (unsigned i = 0; i < d->cls->nouts; i++)
         if (!strcmp(d->cls->outs[i].name, "intx"))
@@ -548,7 +548,7 @@ static const Field pci_state[] = {
     TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true), TRANSIENT(PciDev, intx_wire, "what the bus counts", .keep = true),
     CUSTOM(PciDev, msix, pci__msix_save, pci__msix_load, .drop = pci__msix_drop, .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
-    TRANSIENT(PciDev, msix_vectors, "of the class", .keep = true),
+    TRANSIENT(PciDev, msix_vectors, "of the class", .keep = true), TRANSIENT(PciDev, msi_vectors, "of the class", .keep = true),
 };
 const DevClass pci_base = {
     .obj = { .name = "pci-device", .size = sizeof(PciDev), .props = TABLE(pci_props), .init = pci_init }, .bus = "PCI",

@@ -10,6 +10,7 @@
 typedef struct PciDev PciDev;
 typedef struct PciBus PciBus;
 enum { PCIE_ENDPOINT = 1, PCIE_ROOT_PORT = 5, PCIE_PCI_BRIDGE = 8 }; /* PciClass.express */
+enum { PCI_NO_VECTORS = UINT16_MAX };
 enum { BAR_IO = 1, BAR_64 = 2, BAR_PREFETCH = 4 };
 typedef struct PciBar { /* exactly one of bank, ops, ram; size a power of two (0: none) */
     uint64_t size;
@@ -52,7 +53,7 @@ struct PciDev {
     bool intx_level;
     uint8_t intx_wire;
     struct PciMsix *msix;
-    uint16_t msix_vectors; /* set by init; 0: as many as the class says */
+    uint16_t msix_vectors, msi_vectors; /* set by init; 0: as many as the class says; PCI_NO_VECTORS: none */
     uint16_t cap_next;
 };
 #define PCI(d) ((PciDev *)(d))
