@@ -1,23 +1,26 @@
 /*
- * hw/net/e1000-rx.c - the 82540EM receives: address, multicast and VLAN filters, descriptors, checksum reports.
- * Source: 317453 section 3.2, 13.4.22, 13.5. Left out: packet split, early receive, wake-up frames.
+ * hw/net/e1000-rx.c - Intel's gigabit cards receive: address, multicast and VLAN filters, legacy descriptors, checksum reports.
+ * Source: 317453 section 3.2, 13.4.22, 13.5. Left out: early receive, wake-up frames.
  * A frame for which there are no descriptors yet waits in `held`; nothing is taken before it, so none is lost.
  */
 #include "hw/net/e1000.h"
 
-enum { ST_DD = 1, ST_EOP = 2, ST_IXSM = 4, ST_VP = 8, ST_TCPCS = 0x20, ST_IPCS = 0x40, ST_PIF = 0x80, ERR_TCPE = 0x20, ERR_IPE = 0x40 };
-enum { RXCSUM_IPOFL = 0x100, RXCSUM_TUOFL = 0x200, USUAL_MAX = 1522, JUMBO_MAX = 16384, FCS = 4, DELAY_UNIT = 1024, PROTO_TCP = 6, PROTO_UDP = 17 };
+enum { USUAL_MAX = 1522, JUMBO_MAX = 16384, PROTO_TCP = 6, PROTO_UDP = 17, TYPE_IP4 = 0x800, TYPE_IP6 = 0x86dd };
 
-static uint32_t buffer_size(const E1000 *s)
+uint32_t e1000__buffer_size(const E1000 *s)
 {
     unsigned code = s->rctl >> 16 & 3;
 
     return s->rctl & RCTL_BSEX && code ? 32768u >> code : 2048u >> code;
 }
 
-static uint32_t slots(const E1000 *s) { return s->rdlen / DESC_BYTES; }
-static bool ring_ok(const E1000 *s) { return s->rdh < slots(s) && s->rdt < slots(s); }
-static uint32_t free_slots(const E1000 *s) { return ring_ok(s) ? (s->rdt + slots(s) - s->rdh) % slots(s) : 0; }
+static E1000Ring *ring(E1000 *s, unsigned n) { return (void *)((char *)s + s->ops->rx_at[n]); }
+static bool other_format(const E1000 *s) { return s->ops->other_format && s->ops->other_format(s); }
+static uint32_t slots(const E1000Ring *q) { return q->len / E1000_DESC; }
+static uint32_t free_slots(const E1000Ring *q)
+{
+    return q->head < slots(q) && q->tail < slots(q) ? (q->tail + slots(q) - q->head) % slots(q) : 0;
+}
 
 /* ---- filters ---- */
 static bool multicast_hash(const E1000 *s, const uint8_t *f)
@@ -57,96 +60,155 @@ static bool wanted(const E1000 *s, const uint8_t *f, size_t len, bool *inexact)
     return *inexact = multicast_hash(s, f);
 }
 
-/* ---- checksums: of IPv4, and of TCP and UDP whole in it ---- */
-static void check_sums(const E1000 *s, const uint8_t *f, size_t len, uint8_t *status, uint8_t *errors)
-{
-    size_t ip = NET_HEADER, head, all;
+/* ---- checksums: of IPv4, and of TCP and UDP whole in IPv4 or directly in IPv6 ---- */
+typedef struct Packet { /* where things are in a frame */
+    size_t ip, l4, end;
     unsigned proto;
+    bool v6, fragment;
+} Packet;
 
-    *status |= ST_IXSM;
-    if (len < ip + 20 || be_load(f + 12, 2) != 0x800 || f[ip] >> 4 != 4)
-        return;
-    head = (f[ip] & 15u) * 4;
-    all = be_load(f + ip + 2, 2);
-    proto = f[ip + 9];
-    if (head < 20 || all < head || ip + all > len)
-        return;
-    if (s->rxcsum & RXCSUM_IPOFL) {
-        *status = (uint8_t)((*status | ST_IPCS) & ~ST_IXSM);
-        *errors |= net_fold(net_sum(f + ip, head, 0)) ? ERR_IPE : 0;
+static bool find_packet(const uint8_t *f, size_t len, Packet *p)
+{
+    size_t ip = NET_HEADER;
+
+    *p = (Packet){ .ip = ip, .v6 = len >= NET_HEADER && be_load(f + 12, 2) == TYPE_IP6 };
+    if (p->v6) {
+        if (len < ip + 40 || f[ip] >> 4 != 6)
+            return false;
+        p->l4 = ip + 40;
+        p->end = p->l4 + be_load(f + ip + 4, 2);
+        p->proto = f[ip + 6];
+        return p->end <= len;
     }
-    if (!(s->rxcsum & RXCSUM_TUOFL) || be_load(f + ip + 6, 2) & 0x3fff || (proto != PROTO_TCP && proto != PROTO_UDP) ||
-        all - head < (proto == PROTO_TCP ? 20 : 8) || (proto == PROTO_UDP && !be_load(f + ip + head + 6, 2)))
+    if (len < ip + 20 || be_load(f + 12, 2) != TYPE_IP4 || f[ip] >> 4 != 4)
+        return false;
+    p->l4 = ip + (f[ip] & 15u) * 4;
+    p->end = ip + be_load(f + ip + 2, 2);
+    p->proto = f[ip + 9];
+    p->fragment = be_load(f + ip + 6, 2) & 0x3fff;
+    return p->l4 >= ip + 20 && p->end >= p->l4 && p->end <= len;
+}
+
+static uint32_t pseudo_header(const uint8_t *f, const Packet *p)
+{
+    size_t at = p->ip + (p->v6 ? 8 : 12);
+
+    return net_sum(f + at, p->v6 ? 32 : 8, p->proto + (uint32_t)(p->end - p->l4));
+}
+
+static void check_sums(const E1000 *s, const uint8_t *f, size_t len, E1000Report *r)
+{
+    Packet p;
+
+    r->status |= ST_IXSM;
+    if (!find_packet(f, len, &p))
         return;
-    *status = (uint8_t)((*status | ST_TCPCS) & ~ST_IXSM);
-    *errors |= net_fold(net_sum(f + ip + head, all - head, net_sum(f + ip + 12, 8, proto + (uint32_t)(all - head)))) ? ERR_TCPE : 0;
+    if (s->rxcsum & RXCSUM_IPOFL && !p.v6) {
+        r->status = (r->status | ST_IPCS) & ~(uint32_t)ST_IXSM;
+        r->errors |= net_fold(net_sum(f + p.ip, p.l4 - p.ip, 0)) ? ERR_IPE : 0;
+    }
+    if (!(s->rxcsum & RXCSUM_TUOFL) || p.fragment || (p.proto != PROTO_TCP && p.proto != PROTO_UDP) ||
+        p.end - p.l4 < (p.proto == PROTO_TCP ? 20 : 8) || (p.proto == PROTO_UDP && !be_load(f + p.l4 + 6, 2)))
+        return;
+    r->status = (r->status | ST_TCPCS) & ~(uint32_t)ST_IXSM;
+    r->errors |= net_fold(net_sum(f + p.l4, p.end - p.l4, pseudo_header(f, &p))) ? ERR_TCPE : 0;
 }
 
 /* ---- into memory ---- */
-/* The frame as it goes to memory (with FCS, tag taken off): its length. */
-static size_t prepare(const E1000 *s, uint8_t *f, size_t len, uint8_t *status, uint8_t *errors, uint16_t *special)
+/* The frame as it goes to memory (with FCS, tag taken off): its length. f has room for the FCS. */
+static size_t prepare(const E1000 *s, uint8_t *f, size_t len, E1000Report *r)
 {
-    check_sums(s, f, len, status, errors);
+    size_t from = s->rxcsum & 0xff;
+
+    check_sums(s, f, len, r);
+    if (s->ops->classify)
+        s->ops->classify(s, f, len, r);
+    r->sum = from < len ? (uint16_t)~net_fold(net_sum(f + from, len - from, 0)) : 0;
     if (tagged(s, f, len) && s->ctrl & CTRL_VME) {
-        *status |= ST_VP;
-        *special = (uint16_t)be_load(f + 14, 2);
+        r->status |= ST_VP;
+        r->vlan = (uint16_t)be_load(f + 14, 2);
         memmove(f + 12, f + 16, len - 16);
         len -= 4;
     }
     if (s->rctl & RCTL_SECRC)
         return len;
     le32_store(f + len, net_crc32(f, len));
-    return len + FCS;
+    return len + E1000_FCS;
 }
 
-static void write_descriptor(E1000 *s, const uint8_t *part, size_t n, uint8_t status, uint8_t errors, uint16_t special)
+static size_t legacy(E1000 *s, const E1000Ring *q, const uint8_t *f, size_t at, size_t all, const E1000Report *r)
 {
-    uint64_t at = ((uint64_t)s->rdbah << 32 | s->rdbal) + DESC_BYTES * (uint64_t)s->rdh;
-    uint64_t buffer;
+    size_t n = MIN(e1000__buffer_size(s), all - at);
+    uint64_t slot = e1000__slot(q, E1000_DESC), buffer;
+    bool last = at + n == all;
     uint8_t d[8] = { 0 };
 
-    dma_load(&s->pci.dev, at, 8, &buffer);
+    dma_load(&s->pci.dev, slot, 8, &buffer);
     if (buffer)
-        dma_write(&s->pci.dev, buffer, part, n);
+        dma_write(&s->pci.dev, buffer, f + at, n);
     le16_store(d, (uint16_t)n);
-    d[4] = status;
-    d[5] = errors;
-    le16_store(d + 6, special);
-    dma_write(&s->pci.dev, at + 8, d, sizeof(d));
-    s->rdh = s->rdh + 1 == slots(s) ? 0 : s->rdh + 1;
+    le16_store(d + 2, r->sum);
+    d[4] = (uint8_t)(last ? r->status | ST_EOP : ST_DD);
+    d[5] = (uint8_t)(last ? r->errors : 0);
+    le16_store(d + 6, r->vlan);
+    dma_write(&s->pci.dev, slot + 8, d, sizeof(d));
+    return n;
 }
 
-static void announce(E1000 *s)
+static void announce(E1000 *s, unsigned n)
 {
-    if (free_slots(s) << ((s->rctl >> 8 & 3) + 1) <= slots(s))
-        e1000__cause(s, ICR_RXDMT0);
-    if (!(s->rdtr & 0xffff))
-        e1000__cause(s, ICR_RXT0);
-    else if (!timer_pending(&s->rx_delay)) /* from the first frame: no later than RDTR or RADV allow */
-        timer_in(&s->rx_delay, (int64_t)(s->rdtr & 0xffff) * DELAY_UNIT);
+    const E1000Ring *q = ring(s, n);
+
+    if (free_slots(q) << ((s->rctl >> 8 & 3) + 1) <= slots(q))
+        e1000__cause(s, ICR_RXDMT0 | ICR_RXQ0 << n);
+    if (!(s->rdtr & 0xffff)) {
+        e1000__cause(s, ICR_RXT0 | ICR_RXQ0 << n);
+        return;
+    }
+    s->rx_late |= (uint8_t)(1 << n);
+    if (!timer_pending(&s->rx_delay)) /* from the first frame: no later than RDTR or RADV allow */
+        timer_in(&s->rx_delay, (int64_t)(s->rdtr & 0xffff) * E1000_DELAY);
 }
 
-/* f has room for the FCS. False: descriptors are missing. */
-static bool deliver(E1000 *s, uint8_t *f, size_t len, bool inexact)
+static size_t needed(const E1000 *s, const E1000Report *r, size_t all)
 {
-    uint32_t size = buffer_size(s);
-    uint8_t status = ST_DD | (inexact ? ST_PIF : 0), errors = 0;
-    uint16_t special = 0;
-    size_t all;
+    size_t size = e1000__buffer_size(s);
 
-    if ((len + FCS + size - 1) / size > free_slots(s))
-        return false;
-    e1000__count(s, ST_GPRC, ST_GORC, len + FCS);
-    e1000__count(s, ST_TPR, ST_TOR, len + FCS);
+    return other_format(s) ? s->ops->descriptors(s, r, all) : (all + size - 1) / size;
+}
+
+static void count(E1000 *s, const uint8_t *f, size_t len)
+{
+    e1000__count(s, ST_GPRC, ST_GORC, len + E1000_FCS);
+    e1000__count(s, ST_TPR, ST_TOR, len + E1000_FCS);
     if (f[0] & 1)
         s->stats[le32_load(f) == UINT32_MAX ? ST_BPRC : ST_MPRC]++;
-    all = prepare(s, f, len, &status, &errors, &special);
-    for (size_t at = 0; at < all; at += size) { /* at most 16 K + 4 bytes, 256 at a time */
-        size_t n = MIN(size, all - at);
+}
 
-        write_descriptor(s, f + at, n, at + n == all ? status | ST_EOP : ST_DD, at + n == all ? errors : 0, special);
+/* False: descriptors are missing. */
+static bool deliver(E1000 *s, const uint8_t *frame, size_t len, bool inexact)
+{
+    E1000Report r = { .status = ST_DD | (inexact ? ST_PIF : 0) };
+    g_autofree uint8_t *f = g_malloc(len + E1000_FCS);
+    E1000Ring *q;
+    size_t all, slots_needed;
+
+    memcpy(f, frame, len);
+    all = prepare(s, f, len, &r);
+    q = ring(s, r.queue);
+    slots_needed = needed(s, &r, all);
+    if (!slots_needed || (slots(q) ? slots_needed >= slots(q) : r.queue)) {
+        guest_error(&s->pci.dev, "a frame of %zu bytes that no receive ring can hold", all);
+        return true;
     }
-    announce(s);
+    if (slots_needed > free_slots(q))
+        return false;
+    count(s, frame, len);
+    for (size_t at = 0; at < all;) { /* at most 16 K + 4 bytes, 128 at least at a time */
+        at += other_format(s) ? s->ops->store(s, q, f, at, all, &r) : legacy(s, q, f, at, all, &r);
+        q->head = q->head + 1 == slots(q) ? 0 : q->head + 1;
+    }
+    announce(s, r.queue);
     return true;
 }
 
@@ -156,11 +218,11 @@ bool e1000__can_take(void *o) { return !listening(o) || !((E1000 *)o)->held_len;
 void e1000__take(void *o, const struct iovec *iov, int n)
 {
     E1000 *s = o;
-    g_autofree uint8_t *f = g_malloc(NET_FRAME_MAX + FCS);
+    g_autofree uint8_t *f = g_malloc(NET_FRAME_MAX);
     size_t len = net_flatten(iov, n, f, NET_FRAME_MAX), max = s->rctl & RCTL_LPE ? JUMBO_MAX : USUAL_MAX;
     bool inexact;
 
-    if (!listening(s) || len + FCS > max || !wanted(s, f, len, &inexact))
+    if (!listening(s) || len + E1000_FCS > max || !wanted(s, f, len, &inexact))
         return;
     if (len < NET_MIN_FRAME) {
         memset(f + len, 0, NET_MIN_FRAME - len);
@@ -181,11 +243,7 @@ void e1000__more_descriptors(E1000 *s)
     bool inexact;
 
     if (s->held_len) {
-        g_autofree uint8_t *f = g_malloc(NET_FRAME_MAX + FCS);
-        size_t len = s->held_len;
-
-        memcpy(f, s->held, len);
-        if (!listening(s) || !wanted(s, f, len, &inexact) || deliver(s, f, len, inexact))
+        if (!listening(s) || !wanted(s, s->held, s->held_len, &inexact) || deliver(s, s->held, s->held_len, inexact))
             s->held_len = 0;
     }
     if (!s->held_len)

@@ -1,5 +1,5 @@
 /*
- * hw/net/e1000-tx.c - the 82540EM sends: legacy, context and data descriptors, checksums, TCP segmentation, VLAN tags.
+ * hw/net/e1000-tx.c - Intel's gigabit cards send: legacy, context and data descriptors, checksums, TCP segmentation, VLAN tags.
  * Source: 317453 sections 3.3 to 3.5. A frame is gathered whole before it leaves, so descriptors may be split anywhere.
  * Invariants: descriptors are bounded by a share per turn (the rest by timer); a frame begins only when the back end has
  * room; offsets from descriptors are checked against the gathered length where they are used.
@@ -7,24 +7,29 @@
 #include "hw/net/e1000.h"
 
 enum { CMD_EOP = 1, CMD_IC = 4, CMD_TSE = 4, CMD_RS = 8, CMD_DEXT = 0x20, CMD_VLE = 0x40, CMD_IDE = 0x80 };
-enum { DTYP_CONTEXT = 0, DTYP_DATA = 1, POPTS_IXSM = 1, POPTS_TXSM = 2, STA_DD = 1, SHARE = 512, DELAY_UNIT = 1024 };
+enum { DTYP_CONTEXT = 0, DTYP_DATA = 1, POPTS_IXSM = 1, POPTS_TXSM = 2, STA_DD = 1, SHARE = 512 };
 
 /* One's complement sum of [css, cse] (cse 0: to the end) into cso. */
-static void insert_checksum(E1000 *s, size_t css, size_t cso, size_t cse)
+static void insert_checksum(E1000Frame *f, size_t css, size_t cso, size_t cse)
 {
-    size_t end = cse ? MIN(cse + 1, s->tx_len) : s->tx_len;
+    size_t end = cse ? MIN(cse + 1, f->len) : f->len;
     uint16_t v;
 
-    if (css >= end || cso + 2 > s->tx_len)
+    if (css >= end || cso + 2 > f->len)
         return;
-    v = net_fold(net_sum(s->tx + css, end - css, 0));
-    be_store(s->tx + cso, 2, v);
+    v = net_fold(net_sum(f->data + css, end - css, 0));
+    be_store(f->data + cso, 2, v);
 }
 
-static void out_on_wire(void *arg, const uint8_t *p, size_t n)
-{
-    E1000 *s = arg;
+typedef struct Sending { /* from one queue */
+    E1000 *s;
+    E1000Frame *f;
+    E1000Ring *q;
+    unsigned n;
+} Sending;
 
+static void out_on_wire(E1000 *s, const uint8_t *p, size_t n)
+{
     e1000__count(s, ST_GPTC, ST_GOTC, n + 4);
     e1000__count(s, ST_TPT, ST_TOT, n + 4);
     net_send_flat(&s->port, p, n);
@@ -32,15 +37,16 @@ static void out_on_wire(void *arg, const uint8_t *p, size_t n)
 
 static void piece(void *arg, const uint8_t *p, size_t n)
 {
-    E1000 *s = arg;
+    const E1000Frame *f = ((Sending *)arg)->f;
+    E1000 *s = ((Sending *)arg)->s;
     g_autofree uint8_t *tagged = NULL;
     uint8_t padded[NET_MIN_FRAME] = { 0 };
 
-    if (s->tx_cmd & CMD_VLE && s->ctrl & CTRL_VME && n >= NET_HEADER) {
+    if (f->cmd & CMD_VLE && s->ctrl & CTRL_VME && n >= NET_HEADER) {
         tagged = g_malloc(n + 4);
         memcpy(tagged, p, 12);
         be_store(tagged + 12, 2, s->vet & 0xffff);
-        be_store(tagged + 14, 2, s->tx_vlan);
+        be_store(tagged + 14, 2, f->vlan);
         memcpy(tagged + 16, p + 12, n - 12);
         p = tagged;
         n += 4;
@@ -53,125 +59,155 @@ static void piece(void *arg, const uint8_t *p, size_t n)
     out_on_wire(s, p, n);
 }
 
-static void segment(E1000 *s)
+static void segment(Sending *x)
 {
-    const E1000Context *c = &s->context;
+    const E1000Context *c = &x->f->context;
 
-    if (!net_segment(s->tx, s->tx_len, c->ipcss, c->tucss, c->mss, piece, s))
-        guest_error(&s->pci.dev, "a segmentation context that does not fit its frame");
+    if (!net_segment(x->f->data, x->f->len, c->ipcss, c->tucss, c->mss, piece, x))
+        guest_error(&x->s->pci.dev, "a segmentation context that does not fit its frame");
 }
 
-static void send_frame(E1000 *s)
+static void send_frame(Sending *x)
 {
-    const E1000Context *c = &s->context;
+    E1000Frame *f = x->f;
+    const E1000Context *c = &f->context;
 
-    if (s->tx_bad || !s->tx_len) {
-        guest_error(&s->pci.dev, "a frame of impossible length");
+    if (f->bad || !f->len) {
+        guest_error(&x->s->pci.dev, "a frame of impossible length");
         return;
     }
-    if (s->tx_legacy) {
-        if (s->tx_cmd & CMD_IC)
-            insert_checksum(s, s->tx_css, s->tx_cso, 0);
-        piece(s, s->tx, s->tx_len);
-    } else if (s->tx_cmd & CMD_TSE) {
-        segment(s);
+    if (f->legacy) {
+        if (f->cmd & CMD_IC)
+            insert_checksum(f, f->css, f->cso, 0);
+        piece(x, f->data, f->len);
+    } else if (f->cmd & CMD_TSE) {
+        segment(x);
     } else {
-        if (s->tx_popts & POPTS_IXSM)
-            insert_checksum(s, c->ipcss, c->ipcso, c->ipcse);
-        if (s->tx_popts & POPTS_TXSM)
-            insert_checksum(s, c->tucss, c->tucso, c->tucse);
-        piece(s, s->tx, s->tx_len);
+        if (f->popts & POPTS_IXSM)
+            insert_checksum(f, c->ipcss, c->ipcso, c->ipcse);
+        if (f->popts & POPTS_TXSM)
+            insert_checksum(f, c->tucss, c->tucso, c->tucse);
+        piece(x, f->data, f->len);
     }
 }
 
-static void set_context(E1000 *s, const uint8_t *d)
+static void set_context(E1000Frame *f, const uint8_t *d)
 {
-    s->context = (E1000Context){
+    f->context = (E1000Context){
         .ipcss = d[0], .ipcso = d[1], .ipcse = le16_load(d + 2), .tucss = d[4], .tucso = d[5], .tucse = le16_load(d + 6),
         .tucmd = d[11], .hdrlen = d[13], .mss = le16_load(d + 14),
     };
 }
 
-static void gather(E1000 *s, uint64_t at, size_t len)
+static void gather(E1000 *s, E1000Frame *f, uint64_t at, size_t len)
 {
-    if (s->tx_bad || len > NET_FRAME_MAX - s->tx_len) {
-        s->tx_bad = 1;
+    if (f->bad || len > NET_FRAME_MAX - f->len) {
+        f->bad = 1;
         return;
     }
-    s->tx = g_realloc(s->tx, NET_FRAME_MAX);
-    dma_read(&s->pci.dev, at, s->tx + s->tx_len, len);
-    s->tx_len += (uint32_t)len;
+    f->data = g_realloc(f->data, NET_FRAME_MAX);
+    dma_read(&s->pci.dev, at, f->data + f->len, len);
+    f->len += (uint32_t)len;
 }
 
-static void data(E1000 *s, const uint8_t *d)
+static void data(Sending *x, const uint8_t *d)
 {
+    E1000Frame *f = x->f;
     uint32_t low = le32_load(d + 8);
     uint8_t cmd = (uint8_t)(low >> 24);
-    bool legacy = !(cmd & CMD_DEXT), first = !s->tx_len && !s->tx_bad;
+    bool legacy = !(cmd & CMD_DEXT), first = !f->len && !f->bad;
 
     if (first) { /* options count in the first descriptor of a frame */
-        s->tx_legacy = legacy;
-        s->tx_popts = d[13];
-        s->tx_cso = d[10];
-        s->tx_css = d[13];
+        f->legacy = legacy;
+        f->popts = d[13];
+        f->cso = d[10];
+        f->css = d[13];
     }
     if (first || cmd & CMD_EOP)
-        s->tx_cmd = legacy || first ? cmd : (uint8_t)(cmd | (s->tx_cmd & CMD_TSE));
-    s->tx_vlan = le16_load(d + 14);
-    gather(s, le64_load(d), low & (legacy ? 0xffffu : 0xfffffu));
+        f->cmd = legacy || first ? cmd : (uint8_t)(cmd | (f->cmd & CMD_TSE));
+    f->vlan = le16_load(d + 14);
+    gather(x->s, f, le64_load(d), low & (legacy ? 0xffffu : 0xfffffu));
     if (!(cmd & CMD_EOP))
         return;
-    send_frame(s);
-    s->tx_len = 0;
-    s->tx_bad = 0;
+    send_frame(x);
+    f->len = 0;
+    f->bad = 0;
 }
 
 /* Returns the causes that its end brings about. */
-static uint32_t descriptor(E1000 *s, uint64_t at)
+static uint32_t descriptor(Sending *x, uint64_t at)
 {
-    uint8_t d[DESC_BYTES];
+    E1000 *s = x->s;
+    uint8_t d[E1000_DESC];
     uint8_t cmd;
 
     dma_read(&s->pci.dev, at, d, sizeof(d));
     cmd = d[11];
     if (cmd & CMD_DEXT && (d[10] >> 4) == DTYP_CONTEXT)
-        set_context(s, d);
+        set_context(x->f, d);
     else
-        data(s, d);
+        data(x, d);
     if (!(cmd & CMD_RS))
         return 0;
     d[12] |= STA_DD;
     dma_write(&s->pci.dev, at + 12, d + 12, 1);
     if (cmd & CMD_IDE && s->tidv) {
+        s->tx_late |= (uint8_t)(1 << x->n);
         if (!timer_pending(&s->tx_delay))
-            timer_in(&s->tx_delay, (int64_t)s->tidv * DELAY_UNIT);
+            timer_in(&s->tx_delay, (int64_t)s->tidv * E1000_DELAY);
         return 0;
     }
-    return ICR_TXDW;
+    return ICR_TXDW | ICR_TXQ0 << x->n;
+}
+
+/* Returns causes. */
+static uint32_t send_queue(Sending *x)
+{
+    E1000 *s = x->s;
+    E1000Ring *q = x->q;
+    uint32_t slots = q->len / E1000_DESC, causes = 0;
+    unsigned i = 0;
+
+    if (q->head == q->tail)
+        return 0;
+    if (q->head >= slots || q->tail >= slots) {
+        guest_error(&s->pci.dev, "transmit ring of %u descriptors with head %u, tail %u", slots, q->head, q->tail);
+        return 0;
+    }
+    while (q->head != q->tail && (x->f->len || net_has_room(&s->port))) {
+        if (i++ == SHARE) {
+            timer_in(&s->more, US);
+            break;
+        }
+        causes |= descriptor(x, e1000__slot(q, E1000_DESC));
+        q->head = q->head + 1 == slots ? 0 : q->head + 1;
+    }
+    return q->head == q->tail ? causes | ICR_TXQE : causes;
 }
 
 void e1000__transmit(Dev *d)
 {
     E1000 *s = E(d);
-    uint64_t base = (uint64_t)s->tdbah << 32 | s->tdbal;
-    uint32_t slots = s->tdlen / DESC_BYTES, causes = 0;
-    unsigned i = 0;
+    char *at = (char *)s;
+    uint32_t causes = 0;
 
-    if (!(s->tctl & TCTL_EN) || s->tdh == s->tdt)
+    if (!(s->tctl & TCTL_EN))
         return;
-    if (s->tdh >= slots || s->tdt >= slots) {
-        guest_error(d, "transmit ring of %u descriptors with head %u, tail %u", slots, s->tdh, s->tdt);
-        return;
-    }
-    while (s->tdh != s->tdt && (s->tx_len || net_has_room(&s->port))) {
-        if (i++ == SHARE) {
-            timer_in(&s->more, US);
-            break;
-        }
-        causes |= descriptor(s, base + DESC_BYTES * (uint64_t)s->tdh);
-        s->tdh = s->tdh + 1 == slots ? 0 : s->tdh + 1;
-    }
-    if (s->tdh == s->tdt)
-        causes |= ICR_TXQE;
-    e1000__cause(s, causes);
+    for (unsigned n = 0; n < s->ops->queues; n++)
+        causes |= send_queue(&(Sending){ s, (void *)(at + s->ops->frame_at[n]), (void *)(at + s->ops->tx_at[n]), n });
+    if (causes)
+        e1000__cause(s, causes);
 }
+
+/* clang-format off */
+static const Field context_fields[] = {
+    FIELD(E1000Context, ipcss), FIELD(E1000Context, ipcso), FIELD(E1000Context, tucss), FIELD(E1000Context, tucso), FIELD(E1000Context, hdrlen),
+    FIELD(E1000Context, tucmd), FIELD(E1000Context, ipcse), FIELD(E1000Context, tucse), FIELD(E1000Context, mss),
+};
+static const FieldTable context_table = TABLE(context_fields);
+static const Field frame_fields[] = {
+    STRUCT(E1000Frame, context, &context_table), FIELD(E1000Frame, popts), FIELD(E1000Frame, cmd), FIELD(E1000Frame, legacy), FIELD(E1000Frame, cso),
+    FIELD(E1000Frame, css), FIELD(E1000Frame, bad), FIELD(E1000Frame, vlan), BUF(E1000Frame, data, len, NET_FRAME_MAX),
+};
+const FieldTable e1000__frame_fields = TABLE(frame_fields);
+/* clang-format on */

@@ -1,19 +1,24 @@
 /*
- * hw/net/e1000.h - the 82540EM's state and bits, shared by its registers (e1000.c), its two sides of the wire (e1000-tx.c,
- * e1000-rx.c) and its EEPROM and PHY (e1000-phy.c). Names as in Intel's "PCI/PCI-X Family of Gigabit Ethernet Controllers
- * Software Developer's Manual" (317453). VM lock.
+ * hw/net/e1000.h - what Intel's gigabit cards have in common: state, bits, and the hooks by which a model differs (E1000Ops). Shared are
+ * causes, link, counters and life (e1000-mac.c), the two sides of the wire (e1000-tx.c, e1000-rx.c), EEPROM and PHY (e1000-phy.c);
+ * e1000.c and e1000e.c are the models. Names as in Intel's "PCI/PCI-X Family of Gigabit Ethernet Controllers Software
+ * Developer's Manual" (317453) and the 82574 data sheet (317694). VM lock.
  */
 #ifndef HW_NET_E1000_H
 #define HW_NET_E1000_H
-#include "hw/net/microwire.h"
 #include "hw/pci/pci.h"
 #include "net/net.h"
 
-enum { CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26, CTRL_VME = 1 << 30, STATUS_FD = 1, STATUS_LU = 2, STATUS_SPEED_1000 = 0x80 };
-enum { ICR_TXDW = 1, ICR_TXQE = 2, ICR_LSC = 4, ICR_RXDMT0 = 0x10, ICR_RXT0 = 0x80, ICR_MDAC = 0x200, ICR_BITS = 0x1ffff };
-enum { RCTL_EN = 2, RCTL_UPE = 8, RCTL_MPE = 0x10, RCTL_LPE = 0x20, RCTL_BAM = 0x8000, RCTL_VFE = 0x40000, RCTL_BSEX = 1 << 25, RCTL_SECRC = 1 << 26 };
-enum { TCTL_EN = 2, RAH_AV = 1 << 31 };
-enum { DESC_BYTES = 16, ADDRESSES = 16, MTA_WORDS = 128, VFTA_WORDS = 128, STATISTICS = 74, MMIO_SIZE = 0x20000 };
+enum { CTRL_GIO_MASTER_DISABLE = 4, CTRL_SLU = 1 << 6, CTRL_RST = 1 << 26, CTRL_VME = 1 << 30, CTRL_PHY_RST = 1u << 31, STATUS_FD = 1, STATUS_LU = 2, STATUS_SPEED_1000 = 0x80 };
+enum { ICR_TXDW = 1, ICR_TXQE = 2, ICR_LSC = 4, ICR_RXDMT0 = 0x10, ICR_RXT0 = 0x80, ICR_MDAC = 0x200, ICR_RXQ0 = 1 << 20, ICR_TXQ0 = 1 << 22, ICR_OTHER = 1 << 24 };
+enum { RCTL_EN = 2, RCTL_UPE = 8, RCTL_MPE = 0x10, RCTL_LPE = 0x20, RCTL_PACKET_SPLIT = 0x400, RCTL_BAM = 0x8000, RCTL_VFE = 0x40000, RCTL_BSEX = 1 << 25, RCTL_SECRC = 1 << 26 };
+enum { TCTL_EN = 2, RAH_AV = 1 << 31, RXCSUM_IPOFL = 0x100, RXCSUM_TUOFL = 0x200, RXCSUM_PCSD = 0x2000 };
+enum { ST_DD = 1, ST_EOP = 2, ST_IXSM = 4, ST_VP = 8, ST_UDPCS = 0x10, ST_TCPCS = 0x20, ST_IPCS = 0x40, ST_PIF = 0x80, ERR_TCPE = 0x20, ERR_IPE = 0x40 };
+enum { EECD_REQ = 0x40, EECD_GNT = 0x80, EECD_PRES = 0x100, E1000_FCS = 4, E1000_DELAY = 1024 /* ns: a unit of the delays */, E1000_QUEUES = 2 };
+enum { PHY_CONTROL, PHY_STATUS, PHY_ID1, PHY_ID2, PHY_ADVERTISE, PHY_PARTNER, PHY_EXPANSION, PHY_1000_CONTROL = 9, PHY_1000_STATUS, PHY_EXT_STATUS = 15,
+       PHY_M88_CONTROL, PHY_M88_STATUS, PHY_M88_EXT_CONTROL = 20, PHY_PAGE = 22 };
+enum { NVM_WORDS = 64, NVM_CHECKSUM = 0xbaba };
+enum { E1000_DESC = 16, ADDRESSES = 16, MTA_WORDS = 128, VFTA_WORDS = 128, STATISTICS = 74, MMIO_SIZE = 0x20000 };
 /* Counters, by word from 4000h. */
 enum { ST_GPRC = 29, ST_BPRC = 30, ST_MPRC = 31, ST_GPTC = 32, ST_GORC = 34, ST_GOTC = 36, ST_TOR = 48, ST_TOT = 50, ST_TPR = 52, ST_TPT = 53 };
 
@@ -21,45 +26,86 @@ typedef struct E1000Context { /* of the last context descriptor */
     uint8_t ipcss, ipcso, tucss, tucso, hdrlen, tucmd;
     uint16_t ipcse, tucse, mss;
 } E1000Context;
-typedef struct E1000 {
+typedef struct E1000Ring { /* registers */
+    uint32_t bal, bah, len, head, tail, dctl;
+} E1000Ring;
+typedef struct E1000Frame { /* that the descriptors of one transmit queue make up */
+    E1000Context context;
+    uint8_t popts, cmd, legacy, cso, css, bad /* too long: dropped at its end */;
+    uint16_t vlan;
+    uint32_t len;
+    uint8_t *data;
+} E1000Frame;
+typedef struct E1000Report { /* of a received frame; status and errors as extended descriptors have them */
+    uint32_t status, errors, hash;
+    uint16_t vlan, sum, ip_id, header /* bytes of headers, 0: not known */;
+    uint8_t rss_type, queue;
+} E1000Report;
+typedef struct E1000 E1000;
+typedef struct E1000Ops { /* how a model differs */
+    uint32_t causes;                 /* bits that ICR has */
+    void (*caused)(E1000 *s);        /* ICR grew; or NULL */
+    unsigned queues;
+    uint32_t tx_at[E1000_QUEUES], frame_at[E1000_QUEUES], rx_at[E1000_QUEUES]; /* in the instance */
+    void (*classify)(const E1000 *s, const uint8_t *f, size_t len, E1000Report *r); /* chooses the queue; or NULL */
+    /* Descriptors other than legacy ones: how many a frame takes (0: it cannot be stored), and one of them, which takes so many bytes. */
+    bool (*other_format)(const E1000 *s);
+    size_t (*descriptors)(const E1000 *s, const E1000Report *r, size_t all);
+    size_t (*store)(E1000 *s, const E1000Ring *q, const uint8_t *f, size_t at, size_t all, const E1000Report *r);
+    const uint16_t *nvm, *phy;       /* as they are after reset: NVM_WORDS (addresses and checksum left out), 32 */
+    bool phy_pages;                  /* PHY_PAGE chooses what the PHY's registers from 16 are; only page 0 has any */
+} E1000Ops;
+struct E1000 {
     PciDev pci;
+    const E1000Ops *ops;
     void *netdev;
     NetPort port;
     uint8_t conf_mac[6]; /* property */
-    uint8_t pad[2];
+    uint8_t gap;         /* the throttle interval runs */
+    uint8_t tx_late, rx_late; /* queues whose causes are delayed */
+    uint8_t pad[3];
     int32_t bootindex;
     /* registers */
     uint32_t ctrl, eecd, eerd, mdic, fcal, fcah, fct, vet, icr, itr, ims, rctl, fcttv, tctl, tipg, ait, ledctl, pba;
-    uint32_t rdbal, rdbah, rdlen, rdh, rdt, rdtr, radv, rsrpd, rxdctl, tdbal, tdbah, tdlen, tdh, tdt, tidv, tadv, txdctl, rxcsum;
-    uint32_t wuc, wufc, wus, manc, swsm, ioaddr;
+    uint32_t rdtr, radv, rsrpd, tidv, tadv, rxcsum, wuc, wufc, wus, manc, swsm, ioaddr;
     uint32_t mta[MTA_WORDS], ra[2 * ADDRESSES], vfta[VFTA_WORDS], stats[STATISTICS];
-    uint16_t eeprom[MICROWIRE_WORDS], phy[32];
-    Microwire ee;
-    /* sending: the frame that its descriptors make up */
-    E1000Context context;
-    uint8_t tx_popts, tx_cmd, tx_legacy, tx_cso, tx_css, tx_bad /* too long: dropped at its end */;
-    uint16_t tx_vlan;
-    uint8_t *tx, *held; /* held: a frame that waits for receive descriptors */
-    uint32_t tx_len, held_len;
-    uint8_t gap; /* the throttle interval runs */
-    uint8_t pad2[7];
+    E1000Ring tx, rx;
+    uint16_t nvm[NVM_WORDS], phy[32];
+    E1000Frame frame;
+    uint8_t *held; /* a frame that waits for receive descriptors */
+    uint32_t held_len, pad2;
     Timer throttle, tx_delay, rx_delay, more;
-} E1000;
+};
 #define E(d) ((E1000 *)(void *)(d))
+static inline const E1000 *e1000_of(const Dev *d) { return (const E1000 *)(const void *)d; }
 
-void e1000__cause(E1000 *s, uint32_t icr); /* an interrupt's cause came about */
+/* e1000-mac.c */
+extern const DevClass e1000__base; /* properties, state, life; init wants `ops` set before: see e1000__init */
+bool e1000__init(E1000 *s, const E1000Ops *ops, Error **err);
+void e1000__cause(E1000 *s, uint32_t icr);    /* interrupt causes came about */
+bool e1000__level(const Dev *d);              /* of INTx and MSI */
+void e1000__asserted(E1000 *s, bool was);     /* after ICR shrank: was the line up before? */
 void e1000__count(E1000 *s, unsigned packets, unsigned octets, size_t bytes); /* counters, the second a pair */
+uint64_t e1000__status(const Dev *d);
+void e1000__ctrl_w(Dev *d, uint64_t old);
+void e1000__rdtr_w(Dev *d, uint64_t old);
+void e1000__ics_w(Dev *d, uint64_t val, unsigned lanes);
+void e1000__transmit_w(Dev *d, uint64_t old);
+void e1000__receive_w(Dev *d, uint64_t old);
 /* e1000-phy.c */
-void e1000__eeprom_fill(E1000 *s, const uint8_t mac[6]);
-void e1000__eecd_w(Dev *d, uint64_t old);
-uint64_t e1000__eecd(const Dev *d);
-void e1000__eerd_w(Dev *d, uint64_t old);
+void e1000__nvm_fill(E1000 *s, const uint8_t mac[6]);
 void e1000__mdic_w(Dev *d, uint64_t old);
 void e1000__phy_reset(E1000 *s);
 /* e1000-tx.c */
+extern const FieldTable e1000__frame_fields;
 void e1000__transmit(Dev *d);
 /* e1000-rx.c */
 bool e1000__can_take(void *o);
 void e1000__take(void *o, const struct iovec *iov, int n);
 void e1000__more_descriptors(E1000 *s);
+uint32_t e1000__buffer_size(const E1000 *s);
+static inline uint64_t e1000__slot(const E1000Ring *q, size_t bytes)
+{
+    return ((uint64_t)q->bah << 32 | q->bal) + bytes * (uint64_t)q->head;
+}
 #endif
