@@ -283,7 +283,7 @@ void door_call(Vm *vm, const char *door, void (*fn)(void *arg, const void *data,
 
 /* ---- firmware files ---- */
 static const char *const builtin_dirs[] = { MENURA_DATADIR, "/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF",
-                                            "/usr/share/ovmf", "/usr/share/ipxe" };
+                                            "/usr/share/ovmf", "/usr/lib/ipxe/qemu", "/usr/share/ipxe" };
 
 static char *try_dir(const char *dir, const char *name)
 {

@@ -100,7 +100,7 @@ static const MachineClass q35 = {
     .name = "pc-q35-10.0", .alias = "q35", .desc = "Standard PC (Q35 + ICH9, 2009)",
     .props = { .name = "pc-q35-10.0-machine", .size = sizeof(Pc), .parent = &pc_base },
     .default_cpu = "qemu64", .default_ram = 128 * MiB, .default_ram_id = "pc.ram", .max_cpus = 255, .default_bus_type = "ide",
-    .ide_units = 1, .no_floppy = true, .init = init,
+    .ide_units = 1, .no_floppy = true, .default_nic = "e1000e", .init = init,
 };
 MACHINE(q35);
 /* clang-format on */

@@ -18,7 +18,7 @@ void e1000__cause(E1000 *s, uint32_t icr)
 {
     s->icr |= icr & s->ops->causes;
     if (s->ops->caused)
-        s->ops->caused(s);
+        s->ops->caused(s, icr);
 }
 
 /* The line goes down: it stays so for the throttle interval. */

@@ -9,13 +9,15 @@ enum { USUAL_MAX = 1522, JUMBO_MAX = 16384, PROTO_TCP = 6, PROTO_UDP = 17, TYPE_
 
 uint32_t e1000__buffer_size(const E1000 *s)
 {
-    unsigned code = s->rctl >> 16 & 3;
+    unsigned code = s->rctl >> 16 & 3, flexible = s->rctl >> 27 & 15;
 
+    if (flexible)
+        return flexible * 1024;
     return s->rctl & RCTL_BSEX && code ? 32768u >> code : 2048u >> code;
 }
 
 static E1000Ring *ring(E1000 *s, unsigned n) { return (void *)((char *)s + s->ops->rx_at[n]); }
-static bool other_format(const E1000 *s) { return s->ops->other_format && s->ops->other_format(s); }
+static unsigned format(const E1000 *s) { return s->ops->format ? s->ops->format(s) : 0; }
 static uint32_t slots(const E1000Ring *q) { return q->len / E1000_DESC; }
 static uint32_t free_slots(const E1000Ring *q)
 {
@@ -61,17 +63,11 @@ static bool wanted(const E1000 *s, const uint8_t *f, size_t len, bool *inexact)
 }
 
 /* ---- checksums: of IPv4, and of TCP and UDP whole in IPv4 or directly in IPv6 ---- */
-typedef struct Packet { /* where things are in a frame */
-    size_t ip, l4, end;
-    unsigned proto;
-    bool v6, fragment;
-} Packet;
-
-static bool find_packet(const uint8_t *f, size_t len, Packet *p)
+bool e1000__find_packet(const uint8_t *f, size_t len, E1000Packet *p)
 {
     size_t ip = NET_HEADER;
 
-    *p = (Packet){ .ip = ip, .v6 = len >= NET_HEADER && be_load(f + 12, 2) == TYPE_IP6 };
+    *p = (E1000Packet){ .ip = ip, .v6 = len >= NET_HEADER && be_load(f + 12, 2) == TYPE_IP6 };
     if (p->v6) {
         if (len < ip + 40 || f[ip] >> 4 != 6)
             return false;
@@ -89,7 +85,7 @@ static bool find_packet(const uint8_t *f, size_t len, Packet *p)
     return p->l4 >= ip + 20 && p->end >= p->l4 && p->end <= len;
 }
 
-static uint32_t pseudo_header(const uint8_t *f, const Packet *p)
+static uint32_t pseudo_header(const uint8_t *f, const E1000Packet *p)
 {
     size_t at = p->ip + (p->v6 ? 8 : 12);
 
@@ -98,10 +94,10 @@ static uint32_t pseudo_header(const uint8_t *f, const Packet *p)
 
 static void check_sums(const E1000 *s, const uint8_t *f, size_t len, E1000Report *r)
 {
-    Packet p;
+    E1000Packet p;
 
     r->status |= ST_IXSM;
-    if (!find_packet(f, len, &p))
+    if (!e1000__find_packet(f, len, &p))
         return;
     if (s->rxcsum & RXCSUM_IPOFL && !p.v6) {
         r->status = (r->status | ST_IPCS) & ~(uint32_t)ST_IXSM;
@@ -120,16 +116,16 @@ static size_t prepare(const E1000 *s, uint8_t *f, size_t len, E1000Report *r)
 {
     size_t from = s->rxcsum & 0xff;
 
-    check_sums(s, f, len, r);
-    if (s->ops->classify)
-        s->ops->classify(s, f, len, r);
-    r->sum = from < len ? (uint16_t)~net_fold(net_sum(f + from, len - from, 0)) : 0;
     if (tagged(s, f, len) && s->ctrl & CTRL_VME) {
         r->status |= ST_VP;
         r->vlan = (uint16_t)be_load(f + 14, 2);
         memmove(f + 12, f + 16, len - 16);
         len -= 4;
     }
+    check_sums(s, f, len, r);
+    if (s->ops->classify)
+        s->ops->classify(s, f, len, r);
+    r->sum = from < len ? (uint16_t)~net_fold(net_sum(f + from, len - from, 0)) : 0;
     if (s->rctl & RCTL_SECRC)
         return len;
     le32_store(f + len, net_crc32(f, len));
@@ -174,7 +170,7 @@ static size_t needed(const E1000 *s, const E1000Report *r, size_t all)
 {
     size_t size = e1000__buffer_size(s);
 
-    return other_format(s) ? s->ops->descriptors(s, r, all) : (all + size - 1) / size;
+    return format(s) ? s->ops->descriptors(s, r, all) : (all + size - 1) / size;
 }
 
 static void count(E1000 *s, const uint8_t *f, size_t len)
@@ -191,12 +187,12 @@ static bool deliver(E1000 *s, const uint8_t *frame, size_t len, bool inexact)
     E1000Report r = { .status = ST_DD | (inexact ? ST_PIF : 0) };
     g_autofree uint8_t *f = g_malloc(len + E1000_FCS);
     E1000Ring *q;
-    size_t all, slots_needed;
+    size_t all, slots_needed, step = MAX(format(s), E1000_DESC) / E1000_DESC;
 
     memcpy(f, frame, len);
     all = prepare(s, f, len, &r);
     q = ring(s, r.queue);
-    slots_needed = needed(s, &r, all);
+    slots_needed = needed(s, &r, all) * step;
     if (!slots_needed || (slots(q) ? slots_needed >= slots(q) : r.queue)) {
         guest_error(&s->pci.dev, "a frame of %zu bytes that no receive ring can hold", all);
         return true;
@@ -205,8 +201,8 @@ static bool deliver(E1000 *s, const uint8_t *frame, size_t len, bool inexact)
         return false;
     count(s, frame, len);
     for (size_t at = 0; at < all;) { /* at most 16 K + 4 bytes, 128 at least at a time */
-        at += other_format(s) ? s->ops->store(s, q, f, at, all, &r) : legacy(s, q, f, at, all, &r);
-        q->head = q->head + 1 == slots(q) ? 0 : q->head + 1;
+        at += format(s) ? s->ops->store(s, q, f, at, all, &r) : legacy(s, q, f, at, all, &r);
+        q->head = q->head + step < slots(q) ? q->head + (uint32_t)step : 0;
     }
     announce(s, r.queue);
     return true;

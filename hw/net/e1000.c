@@ -86,49 +86,24 @@ static const uint16_t phy[32] = { /* M88E1011 */
     [PHY_EXPANSION] = 0x0001, [PHY_1000_CONTROL] = 0x0e00, [PHY_1000_STATUS] = 0x3c00, [PHY_EXT_STATUS] = 0x3000, [PHY_M88_CONTROL] = 0x0360,
     [PHY_M88_STATUS] = 0xa800, [PHY_M88_EXT_CONTROL] = 0x0d60,
 };
-#define PLAIN(nm, off, m) { nm, off, REG(E1000, m), .rw = UINT32_MAX }
 static const Reg mmio[] = {
+    E1000_SHARED_REGS,
     { "CTRL",   0x0000, REG(E1000, ctrl), .rw = UINT32_MAX, .reset = CTRL_RESET, .write = e1000__ctrl_w, .doc = "6 link up, 26 reset, 30 VLAN" },
-    { "CTRL",   0x0004, REG(E1000, ctrl), .rw = UINT32_MAX, .write = e1000__ctrl_w, .doc = "its duplicate" },
     { "STATUS", 0x0008, NOFIELD(4), .value = e1000__status, .doc = "0 full duplex, 1 link" },
     { "EECD",   0x0010, REG(E1000, eecd), .rw = 0x77, .value = eecd, .write = eecd_w, .doc = "EEPROM, bit by bit" },
     { "EERD",   0x0014, REG(E1000, eerd), .rw = UINT32_MAX, .write = eerd_w, .doc = "EEPROM, word by word" },
-    { "MDIC",   0x0020, REG(E1000, mdic), .rw = 0x2fffffff, .write = e1000__mdic_w, .doc = "PHY registers" },
-    PLAIN("FCAL", 0x0028, fcal), PLAIN("FCAH", 0x002c, fcah), PLAIN("FCT", 0x0030, fct),
-    { "VET",    0x0038, REG(E1000, vet), .rw = 0xffff, .reset = 0x8100, .doc = "type of VLAN tags" },
     { "ICR",    0x00c0, REG(E1000, icr), .value = icr, .on_read = icr_read, .wrote = icr_w, .doc = "causes; a read clears them" },
-    PLAIN("ITR", 0x00c4, itr),
-    { "ICS",    0x00c8, NOFIELD(4), .wo = true, .wrote = e1000__ics_w, .doc = "sets causes" },
     { "IMS",    0x00d0, REG(E1000, ims), .wrote = ims_w, .doc = "lets causes through" },
     { "IMC",    0x00d8, NOFIELD(4), .wo = true, .wrote = imc_w, .doc = "holds them back" },
-    { "RCTL",   0x0100, REG(E1000, rctl), .rw = 0x0fffffff, .write = e1000__receive_w, .doc = "receive control" },
-    PLAIN("FCTTV", 0x0170, fcttv),
-    { "TCTL",   0x0400, REG(E1000, tctl), .rw = 0x0fffffff, .write = e1000__transmit_w, .doc = "transmit control" },
-    PLAIN("TIPG", 0x0410, tipg), PLAIN("AIFS", 0x0458, ait), PLAIN("LEDCTL", 0x0e00, ledctl),
+    { "RCTL",   0x0100, REG(E1000, rctl), .rw = 0x07ffffff, .write = e1000__receive_w, .doc = "receive control" },
+    E1000_PLAIN("TIPG", 0x0410, tipg), E1000_PLAIN("LEDCTL", 0x0e00, ledctl),
     { "PBA",    0x1000, REG(E1000, pba), .rw = 0xffff, .reset = 0x00100030 },
-    { "RDBAL",  0x2800, REG(E1000, rx.bal), .rw = 0xfffffff0 }, PLAIN("RDBAH", 0x2804, rx.bah),
-    { "RDLEN",  0x2808, REG(E1000, rx.len), .rw = 0xfff80 }, { "RDH", 0x2810, REG(E1000, rx.head), .rw = 0xffff },
-    { "RDT",    0x2818, REG(E1000, rx.tail), .rw = 0xffff, .write = e1000__receive_w, .doc = "descriptors up to here are free" },
-    { "RDTR",   0x2820, REG(E1000, rdtr), .rw = 0x8000ffff, .write = e1000__rdtr_w }, PLAIN("RXDCTL", 0x2828, rx.dctl),
-    PLAIN("RADV", 0x282c, radv), PLAIN("RSRPD", 0x2c00, rsrpd),
-    { "TDBAL",  0x3800, REG(E1000, tx.bal), .rw = 0xfffffff0 }, PLAIN("TDBAH", 0x3804, tx.bah),
-    { "TDLEN",  0x3808, REG(E1000, tx.len), .rw = 0xfff80 }, { "TDH", 0x3810, REG(E1000, tx.head), .rw = 0xffff },
-    { "TDT",    0x3818, REG(E1000, tx.tail), .rw = 0xffff, .write = e1000__transmit_w, .doc = "descriptors up to here are to be sent" },
-    PLAIN("TIDV", 0x3820, tidv), PLAIN("TXDCTL", 0x3828, tx.dctl), PLAIN("TADV", 0x382c, tadv),
-    { "statistics", 0x4000, REGS(E1000, stats, STATISTICS, 4), .rc = UINT32_MAX },
-    PLAIN("RXCSUM", 0x5000, rxcsum),
-    { "MTA",    0x5200, REGS(E1000, mta, MTA_WORDS, 4), .rw = UINT32_MAX, .doc = "hash of multicast addresses" },
-    { "RA",     0x5400, REGS(E1000, ra, 2 * ADDRESSES, 4), .rw = UINT32_MAX, .doc = "addresses" },
-    { "VFTA",   0x5600, REGS(E1000, vfta, VFTA_WORDS, 4), .rw = UINT32_MAX, .doc = "VLANs" },
-    PLAIN("WUC", 0x5800, wuc), PLAIN("WUFC", 0x5808, wufc), { "WUS", 0x5810, REG(E1000, wus), .w1c = UINT32_MAX },
-    PLAIN("MANC", 0x5820, manc), PLAIN("SWSM", 0x5b50, swsm),
+    E1000_PLAIN("RXDCTL", 0x2828, rx.dctl), E1000_PLAIN("RXCSUM", 0x5000, rxcsum),
+    E1000_PLAIN("MANC", 0x5820, manc), E1000_PLAIN("SWSM", 0x5b50, swsm),
 };
 static const Bank mmio_bank = { "e1000", MMIO_SIZE, TABLE(mmio), .max = 4, .quiet = true };
 static const RegTable mmio_table = TABLE(mmio);
-static const Reg io[] = {
-    { "IOADDR", 0, REG(E1000, ioaddr), .rw = UINT32_MAX, .doc = "which register IODATA is" },
-    { "IODATA", 4, .at = UINT32_MAX, .size = 4, .indexed = &mmio_table, .index_at = offsetof(E1000, ioaddr), .index_size = 4 },
-};
+static const Reg io[] = { E1000_IO_REGS(&mmio_table) };
 static const Bank io_bank = { "e1000-io", 64, TABLE(io), .quiet = true };
 static const Field state[] = { STRUCT(E82540, ee, &microwire_fields), TRANSIENT(E82540, pad, "padding") };
 static const Out outs[] = { { "intx", e1000__level } };

@@ -41,15 +41,20 @@ typedef struct E1000Report { /* of a received frame; status and errors as extend
     uint16_t vlan, sum, ip_id, header /* bytes of headers, 0: not known */;
     uint8_t rss_type, queue;
 } E1000Report;
+typedef struct E1000Packet { /* where things are in an IP frame */
+    size_t ip, l4, end;
+    unsigned proto;
+    bool v6, fragment;
+} E1000Packet;
 typedef struct E1000 E1000;
 typedef struct E1000Ops { /* how a model differs */
     uint32_t causes;                 /* bits that ICR has */
-    void (*caused)(E1000 *s);        /* ICR grew; or NULL */
+    void (*caused)(E1000 *s, uint32_t icr); /* ICR grew by these; or NULL */
     unsigned queues;
     uint32_t tx_at[E1000_QUEUES], frame_at[E1000_QUEUES], rx_at[E1000_QUEUES]; /* in the instance */
     void (*classify)(const E1000 *s, const uint8_t *f, size_t len, E1000Report *r); /* chooses the queue; or NULL */
     /* Descriptors other than legacy ones: how many a frame takes (0: it cannot be stored), and one of them, which takes so many bytes. */
-    bool (*other_format)(const E1000 *s);
+    unsigned (*format)(const E1000 *s);  /* bytes of such a descriptor, in rings of 16-byte slots; 0: legacy. NULL: always */
     size_t (*descriptors)(const E1000 *s, const E1000Report *r, size_t all);
     size_t (*store)(E1000 *s, const E1000Ring *q, const uint8_t *f, size_t at, size_t all, const E1000Report *r);
     const uint16_t *nvm, *phy;       /* as they are after reset: NVM_WORDS (addresses and checksum left out), 32 */
@@ -103,9 +108,42 @@ void e1000__transmit(Dev *d);
 bool e1000__can_take(void *o);
 void e1000__take(void *o, const struct iovec *iov, int n);
 void e1000__more_descriptors(E1000 *s);
+bool e1000__find_packet(const uint8_t *f, size_t len, E1000Packet *p); /* true: TCP or UDP, if it is that, begins at l4 <= end <= len */
 uint32_t e1000__buffer_size(const E1000 *s);
 static inline uint64_t e1000__slot(const E1000Ring *q, size_t bytes)
 {
     return ((uint64_t)q->bah << 32 | q->bal) + bytes * (uint64_t)q->head;
 }
+
+/* clang-format off */
+/* Rows of registers that are the same in all models, and of a ring: q is "R" or "T", n "" or "1". */
+#define E1000_PLAIN(nm, off, m) { nm, off, REG(E1000, m), .rw = UINT32_MAX }
+#define E1000_RING(T, q, n, base, m, moved)                                                                             \
+    { q "DBAL" n, (base), REG(T, m.bal), .rw = 0xfffffff0 }, { q "DBAH" n, (base) + 4, REG(T, m.bah), .rw = UINT32_MAX },   \
+    { q "DLEN" n, (base) + 8, REG(T, m.len), .rw = 0xfff80 }, { q "DH" n, (base) + 0x10, REG(T, m.head), .rw = 0xffff },    \
+    { q "DT" n, (base) + 0x18, REG(T, m.tail), .rw = 0xffff, .write = (moved), .doc = "descriptors up to here are the card's" }
+#define E1000_SHARED_REGS                                                                                               \
+    { "CTRL",   0x0004, REG(E1000, ctrl), .rw = UINT32_MAX, .write = e1000__ctrl_w, .doc = "its duplicate" },               \
+    { "MDIC",   0x0020, REG(E1000, mdic), .rw = 0x2fffffff, .write = e1000__mdic_w, .doc = "PHY registers" },               \
+    E1000_PLAIN("FCAL", 0x0028, fcal), E1000_PLAIN("FCAH", 0x002c, fcah), E1000_PLAIN("FCT", 0x0030, fct),                  \
+    { "VET",    0x0038, REG(E1000, vet), .rw = 0xffff, .reset = 0x8100, .doc = "type of VLAN tags" },                       \
+    E1000_PLAIN("ITR", 0x00c4, itr),                                                                                        \
+    { "ICS",    0x00c8, NOFIELD(4), .wo = true, .wrote = e1000__ics_w, .doc = "sets causes" },                              \
+    E1000_PLAIN("FCTTV", 0x0170, fcttv),                                                                                    \
+    { "TCTL",   0x0400, REG(E1000, tctl), .rw = 0x0fffffff, .write = e1000__transmit_w, .doc = "transmit control" },        \
+    E1000_PLAIN("AIFS", 0x0458, ait),                                                                                       \
+    E1000_RING(E1000, "R", "", 0x2800, rx, e1000__receive_w), E1000_RING(E1000, "T", "", 0x3800, tx, e1000__transmit_w),    \
+    { "RDTR",   0x2820, REG(E1000, rdtr), .rw = 0x8000ffff, .write = e1000__rdtr_w }, E1000_PLAIN("RADV", 0x282c, radv),    \
+    E1000_PLAIN("RSRPD", 0x2c00, rsrpd), E1000_PLAIN("TIDV", 0x3820, tidv), E1000_PLAIN("TADV", 0x382c, tadv),              \
+    E1000_PLAIN("TXDCTL", 0x3828, tx.dctl),                                                                                 \
+    { "statistics", 0x4000, REGS(E1000, stats, STATISTICS, 4), .rc = UINT32_MAX },                                          \
+    { "MTA",    0x5200, REGS(E1000, mta, MTA_WORDS, 4), .rw = UINT32_MAX, .doc = "hash of multicast addresses" },           \
+    { "RA",     0x5400, REGS(E1000, ra, 2 * ADDRESSES, 4), .rw = UINT32_MAX, .doc = "addresses" },                          \
+    { "VFTA",   0x5600, REGS(E1000, vfta, VFTA_WORDS, 4), .rw = UINT32_MAX, .doc = "VLANs" },                               \
+    E1000_PLAIN("WUC", 0x5800, wuc), E1000_PLAIN("WUFC", 0x5808, wufc), { "WUS", 0x5810, REG(E1000, wus), .w1c = UINT32_MAX }
+/* The two ports by which all registers are reached. */
+#define E1000_IO_REGS(table)                                                                                            \
+    { "IOADDR", 0, REG(E1000, ioaddr), .rw = UINT32_MAX, .doc = "which register IODATA is" },                               \
+    { "IODATA", 4, .at = UINT32_MAX, .size = 4, .indexed = (table), .index_at = offsetof(E1000, ioaddr), .index_size = 4 }
+/* clang-format on */
 #endif

@@ -5,7 +5,7 @@
  */
 #include "hw/pci/priv.h"
 
-enum { ENTRY = 16, PBA = 0x800, BAR_SIZE = 0x1000, VECTORS_MAX = 64, CAP_LEN = 12, MASK_ALL = 0x4000, ENABLE = 0x8000 };
+enum { ENTRY = 16, VECTORS_MAX = 64, CAP_LEN = 12, MASK_ALL = 0x4000, ENABLE = 0x8000 };
 struct PciMsix {
     uint32_t n;
     uint8_t table[VECTORS_MAX * ENTRY];
@@ -54,6 +54,8 @@ void pci_msix_send(PciDev *p, unsigned vector)
         vm_msi(p->dev.obj.vm, addr, data);
 }
 
+static uint32_t pba(const PciDev *p) { return pci_class(p)->msix_pba ? pci_class(p)->msix_pba : 0x800; } /* half of the BAR */
+
 /* Masks may have gone. */
 void pci__msix_retry(PciDev *p)
 {
@@ -71,8 +73,8 @@ static MemResult bar_read(void *o, uint64_t off, unsigned size, uint64_t *val, M
     *val = 0;
     if (in_range(off, size, m->n * ENTRY))
         *val = le_load(m->table + off, size);
-    else if (off >= PBA && in_range(off - PBA, size, 8))
-        *val = m->pending >> 8 * (off - PBA) & bytes_mask(size);
+    else if (off >= pba(o) && in_range(off - pba(o), size, 8))
+        *val = m->pending >> 8 * (off - pba(o)) & bytes_mask(size);
     return MEM_OK;
 }
 
@@ -115,12 +117,12 @@ void pci__msix_init(PciDev *p)
     g_assert(vectors(p) <= VECTORS_MAX && !p->bar[c->msix_bar]);
     p->msix = g_new0(struct PciMsix, 1);
     p->msix->n = vectors(p);
-    pci_set_bar(p, c->msix_bar, dev_region_io(&p->dev, "msix", BAR_SIZE, &bar_ops), 0);
-    at = pci_add_cap(p, 0x11, CAP_LEN);
+    pci_set_bar(p, c->msix_bar, dev_region_io(&p->dev, "msix", 2 * pba(p), &bar_ops), 0);
+    at = pci__add_cap_at(p, c->cap_at.msix, 0x11, CAP_LEN);
     le16_store(p->config + at + 2, (uint16_t)(vectors(p) - 1));
     le16_store(p->wmask + at + 2, MASK_ALL | ENABLE);
     le32_store(p->config + at + 4, c->msix_bar);
-    le32_store(p->config + at + 8, PBA | c->msix_bar);
+    le32_store(p->config + at + 8, pba(p) | c->msix_bar);
 }
 
 /* ---- state ---- */

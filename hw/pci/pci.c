@@ -7,7 +7,7 @@
 
 enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_ROM = 0x30, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
 enum { CFG_SECONDARY = 0x19, CFG_SUBORDINATE = 0x1a };
-enum { CMD_IO = 1, CMD_MEM = 2, CMD_MASTER = 4, CMD_INTX_OFF = 1 << 10, STATUS_INTX = 1 << 3, STATUS_CAPS = 1 << 4 };
+enum { CMD_IO = 1, CMD_MEM = 2, CMD_MASTER = 4, CMD_INTX_OFF = 1 << 10, STATUS_INTX = 1 << 3, STATUS_CAPS = 1 << 4, INTEGRATED = 9 /* endpoint of the root complex */ };
 
 /* ---- BARs ---- */
 static uint64_t bar_address(const PciDev *p, unsigned n)
@@ -161,27 +161,68 @@ uint8_t pci_add_cap(PciDev *p, uint8_t id, uint8_t len)
     return at;
 }
 
-/* PCI Express capability, version 2: x1 at 2.5 GT/s for endpoints, x32 at 16 GT/s for ports as QEMU's have. */
+uint8_t pci__add_cap_at(PciDev *p, uint8_t at, uint8_t id, uint8_t len)
+{
+    if (at)
+        p->cap_next = at;
+    return pci_add_cap(p, id, len);
+}
+
+void pci_add_ext_cap(PciDev *p, uint16_t at, uint16_t id, uint8_t version)
+{
+    uint16_t last = 0x100;
+
+    while (le16_load(p->config + last + 2) >> 4) /* as many as the class added */
+        last = le16_load(p->config + last + 2) >> 4;
+    if (last != at)
+        le16_store(p->config + last + 2, (uint16_t)((le16_load(p->config + last + 2) & 15) | at << 4));
+    le16_store(p->config + at, id);
+    le16_store(p->config + at + 2, version);
+}
+
+/* PCI Express capability: x1 at 2.5 GT/s for endpoints, x32 at 16 GT/s for ports as QEMU's have. Version 2, of chips 1. */
 static void add_express(PciDev *p, unsigned type)
 {
-    uint8_t c = pci_add_cap(p, 0x10, 0x3c), *f = p->config + c, *w = p->wmask + c;
-    bool port = type == PCIE_ROOT_PORT - 1;
+    bool port = type == PCIE_ROOT_PORT - 1, chip = pci_class(p)->express_chip;
+    uint8_t c = pci__add_cap_at(p, pci_class(p)->cap_at.express, 0x10, chip ? 0x14 : 0x3c), *f = p->config + c, *w = p->wmask + c;
 
-    le16_store(f + 2, (uint16_t)(2 | type << 4 | (port ? 0x100 : 0)));
-    le32_store(f + 4, 0x8000); /* role-based errors */
+    le16_store(f + 2, (uint16_t)((chip ? 1 : 2) | type << 4 | (port ? 0x100 : 0)));
+    le32_store(f + 4, chip ? 0x8020 : 0x8000); /* role-based errors; 8-bit tags */
     le16_store(w + 8, 0x000f);
     le32_store(f + 0x0c, port ? 0x00100604 : 0x00000411);
     le16_store(w + 0x10, 0x0043);
     le16_store(f + 0x12, port ? 0x0204 : 0x0011);
+    if (chip)
+        return;
     le16_store(w + 0x28, 0x041f);
     le32_store(f + 0x2c, port ? 0x1e : 0x02);
     if (port)
         le16_store(w + 0x1c, 0x0007);
 }
 
+/* As the class says; a function that is no port is part of the root complex when it is on the root bus. */
+static void init_express(PciDev *p, const PciClass *c)
+{
+    bool below_port = p->pbus->express && p->pbus->bridge;
+
+    if (!c->express || (!c->express_chip && (!p->pbus->express || (!below_port && c->express == PCIE_ENDPOINT))))
+        return;
+    add_express(p, c->express == PCIE_ENDPOINT && p->pbus->express && !below_port ? INTEGRATED : c->express - 1u);
+}
+
+/* Power management, version 2: states D0 and D3hot without effect, PME. */
+static void add_pm(PciDev *p, uint8_t at)
+{
+    uint8_t c = pci__add_cap_at(p, at, 1, 8);
+
+    le16_store(p->config + c + 2, 0x0022);
+    le16_store(p->wmask + c + 4, 0x0103);
+    p->w1c[c + 5] = 0x80;
+}
+
 static void add_msi(PciDev *p, unsigned vectors)
 {
-    uint8_t c = pci_add_cap(p, 5, 14);
+    uint8_t c = pci__add_cap_at(p, pci_class(p)->cap_at.msi, 5, 14);
 
     le16_store(p->config + c + 2, (uint16_t)(0x80 | (unsigned)__builtin_ctz(vectors) << 1));
     le16_store(p->wmask + c + 2, 0x71);
@@ -485,8 +526,9 @@ static bool pci_plug(Dev *d, Error **err)
         else
             pci_set_bar(p, n, region_ram(&d->obj, c->dev.obj.name, *(RamBlock **)(void *)((char *)d + b->ram_at)), b->flags);
     }
-    if (c->express && p->pbus->express && (p->pbus->bridge || c->express != PCIE_ENDPOINT))
-        add_express(p, c->express - 1u);
+    init_express(p, c);
+    if (c->cap_at.pm)
+        add_pm(p, c->cap_at.pm);
     if (p->msi_vectors != PCI_NO_VECTORS && (p->msi_vectors || c->msi_vectors))
         add_msi(p, p->msi_vectors ? p->msi_vectors : c->msi_vectors);
     pci__msix_init(p);

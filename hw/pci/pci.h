@@ -29,10 +29,14 @@ typedef struct PciClass {
     const char *romfile;  /* option ROM by default, or NULL */
     uint16_t express;     /* 0: conventional; else PCIe device type + 1. An endpoint on the root bus shows no capability */
     uint8_t msi_vectors;  /* 0: none */
-    uint16_t msix_vectors; /* table and PBA in bar msix_bar, at the offsets */
+    uint16_t msix_vectors; /* table at 0 and PBA of BAR msix_bar */
     uint8_t msix_bar;
-    uint32_t msix_table, msix_pba;
+    uint32_t msix_pba; /* 0: 800h */
     uint8_t multifunction;
+    bool express_chip; /* PCI Express 1.x as the chip itself has it: shown on every bus */
+    struct {
+        uint8_t pm /* 0: no power management */, msi, express, msix;
+    } cap_at; /* where the data sheet has capabilities; 0: where there is room */
     /* extra configuration space behaviour */
     bool (*config_read)(PciDev *p, unsigned off, unsigned size, uint32_t *val); /* true: answered */
     void (*config_written)(PciDev *p, unsigned off, unsigned size); /* after the standard part */
@@ -65,7 +69,7 @@ static inline const PciClass *pci_class(const PciDev *p) { return (const PciClas
  * INTx disable and status; with MSI on, a rising edge of it sends MSI 0. */
 void pci_set_bar(PciDev *p, unsigned n, Region *r, uint8_t flags); /* in init */
 uint8_t pci_add_cap(PciDev *p, uint8_t id, uint8_t len); /* offset in config; body is the caller's */
-uint16_t pci_add_ext_cap(PciDev *p, uint16_t id, uint8_t version, uint16_t len);
+void pci_add_ext_cap(PciDev *p, uint16_t at, uint16_t id, uint8_t version); /* the first at 100h; the body is the caller's */
 bool pci_msi_on(const PciDev *p);
 bool pci_msix_on(const PciDev *p);
 void pci_msi_send(PciDev *p, unsigned vector);

@@ -5,6 +5,7 @@
 #include "hw/pci/pci.h"
 
 unsigned pci__cap_find(const PciDev *p, uint8_t id); /* offset; 0: none */
+uint8_t pci__add_cap_at(PciDev *p, uint8_t at, uint8_t id, uint8_t len); /* at 0: pci_add_cap */
 void pci__msix_init(PciDev *p); /* when the class has vectors: BAR and capability */
 void pci__msix_reset(PciDev *p);
 void pci__msix_retry(PciDev *p); /* after a write to the configuration space */
