@@ -47,6 +47,17 @@ void blk_facts_free(GPtrArray *list)
     g_ptr_array_free(list, TRUE);
 }
 
+CO_FN bool blk_bitmaps_load(Node *n, Error **err)
+{
+    for (; n; n = n->backing) { /* chains are short and end (chain.c) */
+        int ret = n->drv->image && n->drv->image->bitmaps_load ? n->drv->image->bitmaps_load(n) : 0;
+
+        if (ret)
+            return fail_errno_is(err, -ret, "cannot read the bitmaps of '%s'", n->filename);
+    }
+    return true;
+}
+
 void blk_run(Loop *loop, void (*fn)(void *arg), void *arg) { block__run(loop, fn, arg); }
 
 CO_FN bool blk_create_file(Loop *loop, const char *name, uint64_t size, Error **err)

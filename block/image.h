@@ -48,6 +48,10 @@ struct BlkImageOps {
     CO_FN int (*check)(Node *n, BlkCheck *out, unsigned fix);
     GPtrArray *(*snapshots)(const Node *n); /* of BlkSnapshot, in order; the caller frees */
     GPtrArray *(*bitmaps)(const Node *n); /* of BlkBitmap; the caller frees */
+    /* Every stored bitmap becomes one of the node's (block/dirty.h). Again: nothing. */
+    CO_FN int (*bitmaps_load)(Node *n);
+    /* Before one of them changes otherwise than by a write: on the disk they are "in use" from now on. */
+    CO_FN int (*bitmaps_touch)(Node *n);
     CO_FN bool (*snapshot_create)(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err);
     CO_FN bool (*snapshot_apply)(Node *n, const char *id_or_name, Error **err);
     CO_FN bool (*snapshot_delete)(Node *n, const char *id_or_name, Error **err);
@@ -62,6 +66,8 @@ struct BlkImageOps {
 void blk_snapshots_free(GPtrArray *list);
 void blk_bitmaps_free(GPtrArray *list);
 void blk_facts_free(GPtrArray *list);
+/* The stored bitmaps of an image and of those below it, in memory. */
+CO_FN bool blk_bitmaps_load(Node *n, Error **err);
 /* Outside of coroutines: run fn(arg) as one of the loop and wait. */
 void blk_run(Loop *loop, void (*fn)(void *arg), void *arg);
 /* An empty file, made or emptied under the locks of a writer. */

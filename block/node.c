@@ -7,6 +7,7 @@
  * n->rmw from the read of the block to its write, so two neighbours in one block do not undo each
  * other.
  */
+#include "block/dirty.h"
 #include "block/priv.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -287,6 +288,15 @@ static CO_FN int past_end(Node *n, BlkReq *r)
     }
 }
 
+/* Also after a failure: nobody knows what of it reached the image. */
+static void keep_bitmaps(Node *n, const BlkReq *r)
+{
+    if (r->op == BLK_TRUNCATE)
+        dirty__resized(n);
+    else if (r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD)
+        dirty__written(n, r->off, r->len);
+}
+
 CO_FN int blk_submit(Node *n, BlkReq *r)
 {
     int ret = check(n, r);
@@ -295,6 +305,8 @@ CO_FN int blk_submit(Node *n, BlkReq *r)
         return ret;
     g_atomic_int_inc(&n->in_flight);
     ret = n->grows && r->len && r->off + r->len > n->size ? past_end(n, r) : by_op(n, r);
+    if (n->dirty)
+        keep_bitmaps(n, r);
     g_atomic_int_add(&n->in_flight, -1);
     return ret;
 }
@@ -377,6 +389,7 @@ void node_unref(Node *n)
     node_drain(n);
     if (n->drv->close)
         block__run(n->loop, close_body, n);
+    dirty__closed(n);
     node_unref(n->file);
     node_unref(n->backing);
     node_unref(n->data);

@@ -75,6 +75,7 @@ struct Node {
     bool readonly, direct, no_flush, force_share;
     bool unmap;            /* discard=unmap */
     bool grows;  /* a format's file: writes past the end extend it, reads there give zeros */
+    bool auto_readonly; /* what cannot be written is opened read-only */
     bool probed; /* the format was guessed: raw protects its first sector from becoming another format's */
     const Node *upper; /* while it is opened: whose backing file or child it becomes */
     uint8_t detect_zeroes; /* DETECT_* */
@@ -84,6 +85,7 @@ struct Node {
     void *opaque;
     Loop *loop;
     CoLock rmw; /* unaligned writes, one at a time */
+    GPtrArray *dirty; /* of DirtyBitmap (block/dirty.h); NULL: none */
 };
 enum { DETECT_OFF, DETECT_ON, DETECT_UNMAP };
 #define BLK_DRIVER(d) static const BlkDriver *const d##_blkdrv IN_SECTION("blkdrivers") = &d

@@ -116,7 +116,6 @@ static bool detect_zeroes(Node *n, const char *v, Error **err)
 static bool common(Node *n, Opts *o, Error **err)
 {
     const char *v;
-    bool fallback = false;
 
     n->name = g_strdup(opts_get(o, "node-name"));
     if ((v = opts_get(o, "discard"))) {
@@ -125,14 +124,14 @@ static bool common(Node *n, Opts *o, Error **err)
         n->unmap = !strcmp(v, "unmap") || !strcmp(v, "on");
     }
     return detect_zeroes(n, opts_get(o, "detect-zeroes"), err) &&
-           onoff(o, "read-only", &n->readonly, err) && onoff(o, "auto-read-only", &fallback, err) &&
+           onoff(o, "read-only", &n->readonly, err) && onoff(o, "auto-read-only", &n->auto_readonly, err) &&
            onoff(o, "cache.direct", &n->direct, err) &&
            onoff(o, "cache.no-flush", &n->no_flush, err) &&
            onoff(o, "force-share", &n->force_share, err);
 }
 
 /* "file:PATH", "json:{..}", "null-co://": what the name itself says. */
-static bool split_protocol(Opts *o, Error **err)
+static bool split_protocol(Opts *o, bool child, Error **err)
 {
     const char *f = opts_peek(o, "filename"), *colon = f ? strchr(f, ':') : NULL;
     g_autofree char *copy = NULL, *proto = NULL;
@@ -155,6 +154,9 @@ static bool split_protocol(Opts *o, Error **err)
     } else if (!strcmp(proto, "null-co") || !strcmp(proto, "null-aio")) {
         g_free(opts_take(o, "filename"));
         opts_set(o, "driver", proto);
+    } else if (!strcmp(proto, "nbd") || !strcmp(proto, "nbds") || g_str_has_prefix(proto, "nbd+") || g_str_has_prefix(proto, "nbds+")) {
+        if (child) /* a format is looked for on top */
+            opts_set(o, "driver", "nbd");
     } else if (!g_file_test(f, G_FILE_TEST_EXISTS)) {
         fail(err, "unknown protocol '%s' in '%s'", proto, copy);
         return error_hint(err, "for a file of that name write file=./%s", copy);
@@ -182,7 +184,7 @@ static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
     }
     g_free(opts_take(o, "aio"));
     g_free(opts_take(o, "locking"));
-    if (!opts_peek(sub, "driver") && !split_protocol(sub, err))
+    if (!opts_peek(sub, "driver") && !split_protocol(sub, true, err))
         return NULL;
     if (!opts_peek(sub, "driver"))
         opts_set(sub, "driver", "file");
@@ -271,7 +273,7 @@ CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *ba
     Node *n, *child = file ? node_ref(file) : NULL;
     bool ok;
 
-    if (!split_protocol(o, err) || !(driver = opts_take(o, "driver"), d = find_driver(loop, driver, &child, o, readonly, err))) {
+    if (!split_protocol(o, false, err) || !(driver = opts_take(o, "driver"), d = find_driver(loop, driver, &child, o, readonly, err))) {
         node_unref(child);
         return NULL;
     }

@@ -10,6 +10,7 @@ struct Loop {
     GMainLoop *main;
     GThread *thread;
     GThread *runner; /* who iterates it now; atomic */
+    GHashTable *named;
 };
 
 /* One callback of any kind; freed with its source. */
@@ -120,6 +121,8 @@ void loop_free(Loop *l)
     loop_stop(l);
     g_main_loop_unref(l->main);
     g_main_context_unref(l->context);
+    if (l->named)
+        g_hash_table_destroy(l->named);
     g_free(l->name);
     g_free(l);
 }
@@ -149,6 +152,18 @@ void loop_iterate(Loop *l, bool may_block)
     g_main_context_iteration(l->context, may_block);
     __atomic_store_n(&l->runner, before, __ATOMIC_RELAXED);
 }
+
+void loop_name(Loop *l, const char *name, void *p)
+{
+    if (!l->named)
+        l->named = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    if (p)
+        g_hash_table_insert(l->named, g_strdup(name), p);
+    else
+        g_hash_table_remove(l->named, name);
+}
+
+void *loop_named(const Loop *l, const char *name) { return l->named ? g_hash_table_lookup(l->named, name) : NULL; }
 
 GMainContext *loop_context(Loop *l) { return l->context; }
 

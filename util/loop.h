@@ -21,5 +21,8 @@ void loop_post(Loop *l, void (*fn)(void *arg), void *arg); /* any thread; in ord
 typedef bool (*FdFn)(void *arg, int fd, GIOCondition cond);
 guint loop_watch_fd(Loop *l, int fd, GIOCondition cond, FdFn fn, void *arg);
 guint loop_after(Loop *l, int64_t host_ns, bool (*fn)(void *arg), void *arg); /* host time */
+/* Things that belong to the loop's owner, by name; p NULL: forget. Loop's thread, or before it starts. */
+void loop_name(Loop *l, const char *name, void *p);
+void *loop_named(const Loop *l, const char *name);
 void loop_unwatch(Loop *l, guint id);
 #endif
