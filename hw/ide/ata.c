@@ -276,19 +276,12 @@ static void medium(void *o, bool present)
     Ata *a = o;
 
     WITH_DEV(&a->dev) {
-        a->changed = a->attention = true;
-        a->event = present ? 2 : 3; /* new media, removal: GET EVENT STATUS NOTIFICATION */
+        a->attention = true;
+        mmc_medium(&a->mmc, present);
     }
 }
 
-static bool may_eject(void *o, bool force)
-{
-    Ata *a = o;
-
-    if (a->locked && !force)
-        a->event = 1; /* eject request */
-    return force || !a->locked;
-}
+static bool may_eject(void *o, bool force) { return mmc_may_eject(&((Ata *)o)->mmc, force); }
 static const DiskOps disk_ops = { .medium = medium, .eject = may_eject };
 
 /* ---- life ---- */
@@ -356,7 +349,7 @@ static void loaded(Dev *d)
     if (a->io_op)
         io_start(a);
     if (a->cd)
-        disk_lock_tray(a->disk, a->locked);
+        disk_lock_tray(a->disk, a->mmc.locked);
 }
 
 static bool drained(const Dev *d) { return !((const Ata *)(const void *)d)->io; }
@@ -388,8 +381,8 @@ static const Field fields[] = {
     STRUCT(Ata, r, &regs_table), A8(status), A8(error), A8(command), A8(phase), A8(step), A8(intrq), A8(dma), A8(lba48),
     A8(no_irq), A8(multiple), A8(transfer_mode), A8(power), A8(write_cache), A8(read_ahead), A8(smart), A8(packet_dma),
     A8(lba), A8(left), A8(sectors), BUF(Ata, buf, len, ATA_CHUNK), A8(pos), A8(block), A8(io_op), A8(io_off), A8(io_len),
-    BYTES(Ata, cdb), A8(sense), A8(asc), A8(ascq), A8(event, .keep = true), A8(attention, .keep = true), A8(locked),
-    A8(changed, .keep = true), A8(sector_size, .reset = CD_SECTOR),
+    BYTES(Ata, cdb), A8(sense), A8(asc), A8(ascq), STRUCT(Ata, mmc, &mmc_fields), A8(attention, .keep = true),
+    A8(sector_size, .reset = CD_SECTOR),
     TRANSIENT(Ata, io, "a request of the host; issued again from io_op", .keep = true),
     TRANSIENT(Ata, cd, "the class's", .keep = true),
 };

@@ -8,6 +8,7 @@
 #include "block/disk.h"
 #include "core/state.h"
 #include "core/vm.h"
+#include "hw/scsi/mmc.h"
 
 typedef struct Ata Ata;
 typedef struct IdeBus IdeBus;
@@ -15,7 +16,7 @@ enum { ATA_ERR = 0x01, ATA_DRQ = 0x08, ATA_DSC = 0x10, ATA_DF = 0x20, ATA_DRDY =
 enum { ATA_ABRT = 0x04, ATA_IDNF = 0x10, ATA_UNC = 0x40 };
 enum { ATA_LBA = 0x40, ATA_DEV = 0x10 };
 enum { ATAPI_CD = 1, ATAPI_IO = 2 }; /* interrupt reason, in the count register */
-enum { ATA_SECTOR = 512, CD_SECTOR = 2048, ATA_CHUNK = 128 * 1024 };
+enum { ATA_SECTOR = 512, ATA_CHUNK = 128 * 1024 };
 typedef enum AtaPhase { ATA_IDLE, ATA_WAIT, ATA_IN, ATA_OUT } AtaPhase; /* WAIT: on the disk. IN: to the host */
 typedef enum AtaStep { /* what follows the disk request or the data phase */
     STEP_DONE, STEP_READ, STEP_NEXT, STEP_WRITE, STEP_WROTE, STEP_PACKET, STEP_PACKET_DONE, STEP_CD_READ, STEP_CD_NEXT,
@@ -57,8 +58,9 @@ struct Ata {
     uint8_t io_op; /* BlkOp + 1 of the request in flight, 0: none */
     uint64_t io_off, io_len;
     /* ATAPI */
-    uint8_t cdb[12], sense, asc, ascq, event;
-    bool attention, locked, changed;
+    uint8_t cdb[12], sense, asc, ascq;
+    MmcDrive mmc;
+    bool attention;
     uint16_t sector_size;
 };
 #define ATA(d) ((Ata *)(void *)(d))
@@ -69,7 +71,6 @@ void ata_exec(Ata *a, uint8_t command);
 /* The host adapter moved buf[pos..block). */
 void ata_moved(Ata *a);
 void ata_reset(Ata *a, bool diagnose); /* SRST, COMRESET: waits for the disk */
-static inline bool ata_has_medium(const Ata *a) { return disk_present(a->disk) && !disk_tray_open(a->disk); }
 static inline uint64_t ata_sectors(const Ata *a) { return disk_size(a->disk) / ATA_SECTOR; }
 
 /* ---- between ata.c, ata-cmd.c, ata-id.c and atapi.c ---- */

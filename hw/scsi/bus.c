@@ -89,7 +89,7 @@ static bool attention(ScsiReq *q, const ScsiOp *op)
 
 static bool prepare(ScsiReq *q, const ScsiBus *b, unsigned target, unsigned lun)
 {
-    const ScsiOp *op = scsi_op(q->cdb[0]);
+    const ScsiOp *op = q->dev->kind->op(q->cdb[0]);
     const ScsiDev *d = q->dev;
 
     if (q->cdb[0] == 0xa0)
@@ -128,7 +128,7 @@ void scsi_prepare(ScsiReq *q, const ScsiBus *b, unsigned target, unsigned lun)
 
 void scsi_go(ScsiReq *q)
 {
-    const ScsiOp *op = scsi_op(q->cdb[0]);
+    const ScsiOp *op = q->dev->kind->op(q->cdb[0]);
 
     if (q->status == SCSI_GOOD && op && op->go)
         op->go(q);
@@ -141,6 +141,8 @@ void scsi_unit_reset(ScsiDev *d)
     disk_cancel_all(d->disk);
     d->attention = POWER_ON;
     d->prevented = d->stopped = false;
+    if (d->kind->unit_reset)
+        d->kind->unit_reset(d);
     disk_lock_tray(d->disk, false);
 }
 

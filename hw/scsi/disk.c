@@ -1,10 +1,9 @@
 /*
- * hw/scsi/disk.c - scsi-hd and the block commands. Source: SBC-3 section 5; SPC-4 section 6.
+ * hw/scsi/disk.c - scsi-hd: the block commands. Source: SBC-3 section 5; SPC-4 section 6.
  * Invariants: what a command moves was checked against the size of the disk before anything is submitted; one disk request of a
  * command is in flight at a time.
  */
 #include "hw/scsi/scsi.h"
-#include "core/state.h"
 #include <errno.h>
 
 enum { FUA = 8, BYTCHK = 2, UNMAP_BIT = 8, IMMED_START = 1, LOEJ = 2, TRANSFER_MAX = 0xffff * 512 };
@@ -193,19 +192,6 @@ static void write_same_go(ScsiReq *q)
 /* ---- the rest ---- */
 static bool good(ScsiReq *q) { return true; }
 
-static bool request_sense(ScsiReq *q)
-{
-    uint8_t b[SCSI_SENSE] = { 0x70, [7] = SCSI_SENSE - 8 };
-    ScsiDev *d = q->dev;
-
-    if (d->attention) {
-        b[2] = UNIT_ATTENTION;
-        be16_store(b + 12, d->attention);
-        d->attention = 0;
-    }
-    return scsi_reply(q, b, sizeof(b), q->cdb[4]);
-}
-
 static bool capacity10(ScsiReq *q)
 {
     uint8_t b[8];
@@ -254,7 +240,7 @@ static bool prevent(ScsiReq *q)
 /* clang-format off */
 static const ScsiOp ops[] = {
     { 0x00, OP_MEDIUM, "TEST UNIT READY", good, NULL },
-    { 0x03, OP_ANY_TIME, "REQUEST SENSE", request_sense, NULL },
+    { 0x03, OP_ANY_TIME, "REQUEST SENSE", scsi_request_sense, NULL },
     { 0x08, OP_MEDIUM, "READ (6)", read_blocks, move },
     { 0x0a, OP_MEDIUM | OP_WRITES, "WRITE (6)", write_blocks, move },
     { 0x12, OP_ANY_TIME, "INQUIRY", scsi_inquiry, NULL },
@@ -287,7 +273,7 @@ static const ScsiOp ops[] = {
 };
 /* clang-format on */
 
-const ScsiOp *scsi_op(uint8_t code)
+static const ScsiOp *find_op(uint8_t code)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(ops); i++)
         if (ops[i].code == code)
@@ -296,17 +282,8 @@ const ScsiOp *scsi_op(uint8_t code)
 }
 
 /* ---- life ---- */
-static void resized(void *o)
-{
-    ScsiDev *d = o;
-    ScsiBus *b = (ScsiBus *)(void *)d->dev.bus;
-
-    d->attention = CAPACITY_CHANGED;
-    if (b && b->event)
-        b->event(b, d, SCSI_CHANGED, CAPACITY_CHANGED);
-}
-static const DiskOps disk_ops = { .resized = resized };
-static void detach(void *disk) { disk_detach(disk); }
+static const ScsiKind kind = { .op = find_op, .product = "MENURA HARDDISK" };
+static const DiskOps disk_ops = { .resized = scsi_resized };
 
 static bool init(Obj *o, Error **err)
 {
@@ -320,51 +297,14 @@ static bool init(Obj *o, Error **err)
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(d->disk));
     if (d->block < 512 || d->block > 4096 || d->block & (d->block - 1))
         return fail(err, "logical_block_size=%u: must be 512, 1024, 2048 or 4096", d->block);
-    if (!disk_attach(d->disk, &disk_ops, d, !disk_readonly(d->disk), err))
-        return false;
-    own(o, d->disk, detach);
-    return true;
-}
-
-static void on_reset(Dev *dev)
-{
-    ScsiDev *d = SCSI(dev);
-
-    d->attention = POWER_ON;
-    disk_lock_tray(d->disk, false);
-}
-
-static void unplug(Dev *d) { disk_cancel_all(SCSI(d)->disk); }
-static bool drained(const Dev *d) { return !disk_in_flight(((const ScsiDev *)(const void *)d)->disk); }
-static char *state_key(const Dev *d)
-{
-    const ScsiDev *s = (const ScsiDev *)(const void *)d;
-    g_autofree char *above = dev_state_key(d->bus->controller);
-
-    return g_strdup_printf("%s/scsi/%d/%d", above, s->id, s->lun);
+    return scsi_init(d, &kind, &disk_ops, !disk_readonly(d->disk), err);
 }
 
 /* clang-format off */
 static const Prop props[] = {
-    PROP_LINK(ScsiDev, disk, "drive", "drive", "the disk behind it"),
-    PROP_BOOTINDEX(ScsiDev),
-    PROP(ScsiDev, id, "scsi-id", -1, "target; -1: the first that is free"),
-    PROP(ScsiDev, lun, "lun", -1, "logical unit of the target; -1: 0"),
-    PROP_STR(ScsiDev, serial, "serial", NULL, "serial number; the drive's when not given"),
-    PROP_STR(ScsiDev, vendor, "vendor", "MENURA", "up to 8 characters"),
-    PROP_STR(ScsiDev, product, "product", "MENURA HARDDISK", "up to 16 characters"),
-    PROP_STR(ScsiDev, ver, "ver", "1.0", "up to 4 characters"),
-    PROP(ScsiDev, wwn, "wwn", 0, "world wide name (NAA), 64 bits"),
     PROP(ScsiDev, block, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
     PROP(ScsiDev, removable, "removable", false, "the medium can be taken out"),
 };
-static const Field fields[] = {
-    FIELD(ScsiDev, attention), FIELD(ScsiDev, write_cache, .reset = 1), FIELD(ScsiDev, stopped), FIELD(ScsiDev, prevented),
-};
-static const DevClass scsi_hd = {
-    .obj = { .name = "scsi-hd", .desc = "SCSI disk", .size = sizeof(ScsiDev), .props = TABLE(props), .init = init },
-    .bus = "SCSI", .state = TABLE(fields), .on_reset = on_reset, .unplug = unplug, .drained = drained, .state_key = state_key,
-    .category = "Storage devices", .hotplug = true,
-};
+static const DevClass scsi_hd = { SCSI_UNIT(ScsiDev, "scsi-hd", "SCSI disk"), .obj.props = TABLE(props) };
 /* clang-format on */
 DEVICE(ScsiDev, scsi_hd);

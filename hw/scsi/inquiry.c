@@ -1,5 +1,5 @@
 /*
- * hw/scsi/inquiry.c - what a disk says of itself: INQUIRY with vital product data, mode pages. Source: SPC-4 sections 6.6, 7.5,
+ * hw/scsi/inquiry.c - what a unit says of itself: INQUIRY with vital product data, mode pages. Source: SPC-4 sections 6.6, 7.5,
  * 7.8; SBC-3 sections 6.4, 6.6.
  */
 #include "hw/scsi/scsi.h"
@@ -73,18 +73,21 @@ static unsigned vpd_provisioning(const ScsiDev *d, uint8_t *o)
 
 static const struct {
     uint8_t code;
+    bool disks; /* only they have it */
     unsigned (*fn)(const ScsiDev *d, uint8_t *o);
 } vpd[] = {
-    { 0x00, vpd_pages }, { 0x80, vpd_serial }, { 0x83, vpd_identification }, { 0xb0, vpd_limits }, { 0xb1, vpd_characteristics },
-    { 0xb2, vpd_provisioning },
+    { 0x00, false, vpd_pages }, { 0x80, false, vpd_serial }, { 0x83, false, vpd_identification }, { 0xb0, true, vpd_limits },
+    { 0xb1, true, vpd_characteristics }, { 0xb2, true, vpd_provisioning },
 };
+
+static bool has_page(const ScsiDev *d, unsigned i) { return (vpd[i].code != 0x80 || *serial(d)) && !(vpd[i].disks && d->kind->type); }
 
 static unsigned vpd_pages(const ScsiDev *d, uint8_t *o)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(vpd); i++)
-        if (vpd[i].code != 0x80 || *serial(d))
+        if (has_page(d, i))
             o[n++] = vpd[i].code;
     return n;
 }
@@ -92,12 +95,13 @@ static unsigned vpd_pages(const ScsiDev *d, uint8_t *o)
 bool scsi_inquiry(ScsiReq *q)
 {
     const ScsiDev *d = q->dev;
-    uint8_t b[256] = { 0, d->removable ? 0x80 : 0, 5 /* SPC-3 */, 0x12 /* HISUP, format 2 */, 31, 0, 0, 2 /* CMDQUE */ };
+    uint8_t b[256] = { d->kind->type, d->removable ? 0x80 : 0, 5 /* SPC-3 */, 0x12 /* HISUP, format 2 */, 31, 0, 0, 2 /* CMDQUE */ };
 
     if (q->cdb[1] & 1) {
         for (unsigned i = 0; i < G_N_ELEMENTS(vpd); i++)
-            if (vpd[i].code == q->cdb[2] && (q->cdb[2] != 0x80 || *serial(d))) {
+            if (vpd[i].code == q->cdb[2] && has_page(d, i)) {
                 memset(b, 0, sizeof(b));
+                b[0] = d->kind->type;
                 b[1] = q->cdb[2];
                 b[3] = (uint8_t)vpd[i].fn(d, b + 4);
                 return scsi_reply(q, b, 4u + b[3], be16_load(q->cdb + 3));
@@ -107,7 +111,7 @@ bool scsi_inquiry(ScsiReq *q)
     if (q->cdb[2])
         return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
     text(b + 8, 8, d->vendor);
-    text(b + 16, 16, d->product);
+    text(b + 16, 16, d->product ? d->product : d->kind->product);
     text(b + 32, 4, d->ver);
     return scsi_reply(q, b, 36, be16_load(q->cdb + 3));
 }

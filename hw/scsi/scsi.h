@@ -39,8 +39,15 @@ typedef struct ScsiBus {
     /* a device came, went, or has something to say (sense code and qualifier: 0x2a09); NULL: the adapter has no way to tell */
     void (*event)(struct ScsiBus *b, ScsiDev *d, int what, unsigned code);
 } ScsiBus;
+typedef struct ScsiKind { /* of unit */
+    uint8_t type; /* peripheral device type */
+    const struct ScsiOp *(*op)(uint8_t code); /* NULL: there is no such command */
+    void (*unit_reset)(ScsiDev *d); /* or NULL */
+    const char *product;
+} ScsiKind;
 struct ScsiDev {
     Dev dev; /* first */
+    const ScsiKind *kind;
     Disk *disk;
     char *serial, *vendor, *product, *ver;
     uint64_t wwn;
@@ -70,13 +77,20 @@ typedef struct ScsiOp {
 enum { OP_ANY_TIME = 1 /* even with a unit attention */, OP_WRITES = 2, OP_MEDIUM = 4 };
 bool scsi_sense(ScsiReq *q, uint8_t key, unsigned code); /* returns false */
 bool scsi_reply(ScsiReq *q, const void *data, size_t have, size_t room); /* what prepare answers with; returns true */
-const ScsiOp *scsi_op(uint8_t code);
+bool scsi_request_sense(ScsiReq *q);
+void scsi_resized(void *o); /* DiskOps */
+bool scsi_init(ScsiDev *d, const ScsiKind *kind, const DiskOps *ops, bool want_write, Error **err); /* takes the disk */
+extern const DevClass scsi_base; /* properties, state and life of all units */
 bool scsi_inquiry(ScsiReq *q);
 bool scsi_mode_sense(ScsiReq *q);
 bool scsi_mode_select(ScsiReq *q);
 void scsi_mode_set(ScsiReq *q);
+/* What a unit of a given class begins with. */
+#define SCSI_UNIT(T, nm, dc)                                                                                            \
+    .obj = { .name = nm, .desc = dc, .size = sizeof(T), .init = init }, .bus = "SCSI", .base = &scsi_base, .category = "Storage devices", \
+    .hotplug = true
 static inline uint64_t scsi_blocks(const ScsiDev *d) { return disk_size(d->disk) / d->block; }
 enum { NOT_READY = 2, MEDIUM_ERROR = 3, ILLEGAL_REQUEST = 5, UNIT_ATTENTION = 6, DATA_PROTECT = 7, MISCOMPARE = 14 };
 enum { INVALID_OPCODE = 0x2000, OUT_OF_RANGE = 0x2100, INVALID_FIELD = 0x2400, NO_SUCH_UNIT = 0x2500, BAD_PARAMETERS = 0x2600,
-       LIST_LENGTH = 0x1a00, WRITE_PROTECTED = 0x2700, NO_MEDIUM = 0x3a00, POWER_ON = 0x2900, CAPACITY_CHANGED = 0x2a09, STOPPED = 0x0402 };
+       LIST_LENGTH = 0x1a00, WRITE_PROTECTED = 0x2700, NO_MEDIUM = 0x3a00, POWER_ON = 0x2900, MEDIUM_CHANGED = 0x2800, CAPACITY_CHANGED = 0x2a09, STOPPED = 0x0402 };
 #endif

@@ -173,6 +173,49 @@ static void test_places(Vm *vm)
     check_eq(be16_load(data + 16), 0x4000 | 300);
 }
 
+static void test_cd(Vm *vm)
+{
+    ScsiBus *b;
+    Disk *disc;
+
+    t_pci(vm);
+    disc = t_disk(vm, "c0", 4, "media=cdrom");
+    dev_plug(vm, NULL, "virtio-scsi-pci", &abort_on_error);
+    dev_plug(vm, NULL, "scsi-cd,drive=c0,bus=scsi.0,scsi-id=3", &abort_on_error);
+    b = (ScsiBus *)(void *)bus_find(vm, "scsi.0");
+    check_eq(ask(vm, b, 0x12, 0, 0, 0, 36), 0);
+    check_eq(data[0] << 8 | data[1], 0x580);
+    check_eq(ask(vm, b, 0x12, 1, 0xb0, 0, 255), 5u << 16 | 0x2400); /* a page of disks */
+    check_eq(ask(vm, b, 0), 6u << 16 | 0x2900);
+    check_eq(ask(vm, b, 0x25), 0);
+    check_eq(be32_load(data) << 12 | be32_load(data + 4), 2047 << 12 | 2048);
+    check_eq(ask(vm, b, 0x28, 0, 0, 0, 0, 9, 0, 0, 2), 0);
+    check_eq(moved, 4096);
+    check_eq(le32_load(data + 2048), 40);
+    check_eq(ask(vm, b, 0x28, 0, 0, 0, 0x08, 0, 0, 0, 1), 5u << 16 | 0x2100);
+    check_eq(ask(vm, b, 0xbe, 0, 0, 0, 0, 9, 0, 0, 2, 0xf8), 0); /* READ CD, raw */
+    check_eq(moved, 2 * 2352);
+    check_eq(be32_load(data + 2352 + 12), 0x00021001); /* 00:02:10, mode 1 */
+    check_eq(le32_load(data + 2352 + 16), 40);
+    check_eq(ask(vm, b, 0x2a, 0, 0, 0, 0, 9, 0, 0, 1), 5u << 16 | 0x2000); /* nothing writes */
+    check_eq(ask(vm, b, 0x1e, 0, 0, 0, 1), 0);
+    check(!disk_eject(disc, false, NULL)); /* locked: the guest is asked */
+    check_eq(ask(vm, b, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), 0);
+    check_eq(data[4] << 8 | data[5], 0x0102);
+    check_eq(ask(vm, b, 0x1b, 0, 0, 0, 2), 5u << 16 | 0x5302);
+    check_eq(ask(vm, b, 0x1e), 0);
+    check_eq(ask(vm, b, 0x1b, 0, 0, 0, 2), 0); /* out */
+    check(disk_tray_open(disc));
+    check_eq(ask(vm, b, 0x00), 2u << 16 | 0x3a02);
+    check_eq(ask(vm, b, 0x1b, 0, 0, 0, 3), 0); /* in again */
+    check_eq(ask(vm, b, 0x00), 6u << 16 | 0x2800);
+    check_eq(ask(vm, b, 0x00), 0);
+    check(disk_eject(disc, false, NULL));
+    check_eq(ask(vm, b, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), 0);
+    check_eq(data[4], 3);
+}
+
+TEST("scsi/cd", test_cd);
 TEST("scsi/identity", test_identity);
 TEST("scsi/data", test_data);
 TEST("scsi/unmap", test_unmap);

@@ -46,6 +46,7 @@ def bios():
         boot('V', '-M', machine, *v, *i, *disks(',bootindex=1', ',bootindex=2'))
         boot('C', '-M', machine, *v, *i, *c, *disks(',bootindex=1', ',bootindex=2'), '-device', 'ide-cd,drive=c,bus=ide.1,bootindex=0')
     boot('V', '-M', 'q35', *v, *i, '-device', 'pcie-root-port,id=rp', '-device', 'virtio-blk-pci,bus=rp,drive=v,bootindex=0', '-device', 'ide-hd,drive=i,bus=ide.0,bootindex=1')
+    boot('C', '-M', 'q35', *i, *c, '-device', 'ide-hd,drive=i,bus=ide.0', '-device', 'virtio-scsi-pci', '-device', 'scsi-cd,drive=c,bootindex=0')
     both = [*i, *c, '-device', 'ide-hd,drive=i,bus=ide.0', '-device', 'ide-cd,drive=c,bus=ide.1']
     boot('I', '-boot', 'order=cd', *both)
     boot('C', '-boot', 'order=dc', *both)
@@ -71,6 +72,7 @@ def uefi():
         boot('A', *fw, *a, *b, '-device', 'virtio-blk-pci,drive=a,bootindex=1', '-device', 'ide-hd,drive=b,bus=ide.0,bootindex=2')
         boot('B', *fw, *a, *b, '-device', 'virtio-blk-pci,drive=a,bootindex=2', '-device', 'ide-hd,drive=b,bus=ide.0,bootindex=1')
     boot('G', *fw, *a, *g, '-boot', 'strict=on', '-device', 'pcie-root-port,id=rp', '-device', 'virtio-blk-pci,drive=g,bus=rp,bootindex=1', '-device', 'virtio-blk-pci,drive=a')
+    boot('A', *fw, *a, '-device', 'virtio-scsi-pci', '-device', 'scsi-cd,drive=a')
     boot('K', '-M', 'pc', '-bios', OVMF, '-kernel', put('k.efi', images.efi_app('K')))
 
 
