@@ -13,8 +13,16 @@ void usb_port_add(UsbBus *b, UsbPort *p, const UsbPortOps *ops, Dev *owner, unsi
     g_ptr_array_add(b->ports, p);
 }
 
+static void let_go(UsbPort *p)
+{
+    if (p->dev)
+        p->dev->port = NULL;
+    p->dev = NULL;
+}
+
 void usb_port_del(UsbPort *p)
 {
+    let_go(p);
     if (p->bus)
         g_ptr_array_remove(p->bus->ports, p);
     p->bus = NULL;
@@ -91,7 +99,7 @@ static char *bus_address(const Bus *bus, const Dev *dev)
 {
     const UsbDev *d = (const UsbDev *)(const void *)dev;
 
-    return g_strdup_printf("addr 0.%u, port %s, speed %s, name %s", d->addr, d->port->path, usb_mbps(d), usb_class(d)->name);
+    return g_strdup_printf("addr 0.%u, port %s, speed %s, name %s", d->addr, d->port ? d->port->path : "", usb_mbps(d), usb_class(d)->name);
 }
 
 static const BusClass bus_class = {
@@ -99,7 +107,17 @@ static const BusClass bus_class = {
     .type = "usb-bus", .plug = bus_plug, .unplug = bus_unplug, .address = bus_address, .hotplug = true,
 };
 
-static void free_ports(void *p) { g_ptr_array_free(p, TRUE); }
+/* The bus goes before some of its devices and hubs. */
+static void free_ports(void *ports)
+{
+    GPtrArray *v = ports;
+
+    for (guint i = 0; i < v->len; i++) {
+        let_go(v->pdata[i]);
+        ((UsbPort *)v->pdata[i])->bus = NULL;
+    }
+    g_ptr_array_free(v, TRUE);
+}
 
 static void count_bus(Bus *b, void *arg)
 {

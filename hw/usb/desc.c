@@ -123,7 +123,7 @@ static bool string(UsbDev *d, unsigned n, Text *o)
         le16_store(more(o, 4, STRING) + 2, LANGUAGE);
         return true;
     }
-    s = n == 1 ? c->maker : n == 2 ? c->name : usb_serial(d, buf);
+    s = n == 1 ? c->maker : n == 2 ? (c->shown ? c->shown : c->name) : usb_serial(d, buf);
     p = more(o, 2 + 2 * (unsigned)MIN(strlen(s), 126), STRING);
     for (unsigned i = 2; i < p[0]; i += 2)
         le16_store(p + i, (uint8_t)s[i / 2 - 1]);

@@ -71,7 +71,7 @@ typedef struct UsbIface {
 typedef struct UsbClass {
     DevClass dev; /* first */
     uint16_t vendor, product, release;
-    const char *maker, *name;
+    const char *maker, *name, *shown; /* shown: to the guest, unless it is the name */
     uint8_t class_id, subclass, protocol[USB_SPEEDS];
     uint8_t speeds;     /* AT_ bits */
     uint8_t attributes; /* of the configuration: SELF_POWERED, REMOTE_WAKEUP */
@@ -136,7 +136,7 @@ struct UsbBus {
 };
 UsbBus *usb_bus_new(Dev *hc, const UsbHost *host);
 void usb_port_add(UsbBus *b, UsbPort *p, const UsbPortOps *ops, Dev *owner, unsigned n, uint8_t speeds, const UsbPort *above);
-void usb_port_del(UsbPort *p); /* its device was unplugged before */
+void usb_port_del(UsbPort *p); /* a device that it still has is on no port then */
 UsbDev *usb_hub_child(const UsbDev *hub, unsigned n); /* at port n (from 1) of a hub, or NULL */
 void usb_bus_reset(UsbDev *d);
 UsbStatus usb_transfer(UsbDev *d, UsbXfer *x);
