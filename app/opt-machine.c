@@ -50,6 +50,25 @@ bool o_machine(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
+bool o_usb(App *a, const Option *o, const char *v, Error **err)
+{
+    opts_set(a->machine, "usb", "on");
+    return true;
+}
+
+bool o_usbdevice(App *a, const Option *o, const char *v, Error **err)
+{
+    static const struct {
+        const char *name, *driver;
+    } rows[] = { { "mouse", "usb-mouse" }, { "tablet", "usb-tablet" }, { "keyboard", "usb-kbd" } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (!strcmp(rows[i].name, v))
+            return o_usb(a, o, v, err) && opt__take(a, "device", rows[i].driver, err);
+    fail(err, "could not add USB device '%s'", v);
+    return error_hint(err, g_str_has_prefix(v, "disk") ? "-drive if=none,id=stick,file=.. -device usb-storage,drive=stick" : "there are mouse, tablet and keyboard");
+}
+
 static void list_accel(const Accel *c, void *arg) { g_string_append_printf(arg, "%-8s %s\n", c->name, c->desc); }
 
 bool o_accel(App *a, const Option *o, const char *v, Error **err)

@@ -3,6 +3,7 @@
  * and OVMF know (Open Firmware's, IEEE 1275 PCI binding). Made at each reset, so that plugged devices are in it.
  */
 #include "hw/fw/acpi-priv.h"
+#include "hw/usb/usb.h"
 #include <stdlib.h>
 
 typedef struct Entry {
@@ -39,11 +40,19 @@ static void pci_path(GString *s, const PciDev *p)
         g_string_append_printf(s, ",%x", p->devfn & 7);
 }
 
-static const Dev *on_pci(const Dev *d)
+/* Up its buses, which are a tree. */
+static const Dev *on_bus(const Dev *d, const char *type)
 {
-    while (d && !(d->bus && !strcmp(d->bus->cls->type, "PCI"))) /* up its buses: a tree */
+    while (d && !(d->bus && !strcmp(d->bus->cls->type, type)))
         d = d->bus ? d->bus->controller : NULL;
     return d;
+}
+
+/* Hub by hub: "2.3" is a device at port 3 of the hub at port 2. */
+static void usb_path(GString *s, const UsbDev *d)
+{
+    for (const char *p = d->port ? d->port->path : NULL; p; p = strchr(p, '.') ? strchr(p, '.') + 1 : NULL)
+        g_string_append_printf(s, "/%s@%lx", strchr(p, '.') ? "hub" : "storage", strtol(p, NULL, 10));
 }
 
 static long number_prop(const Dev *d, const char *name)
@@ -55,7 +64,7 @@ static long number_prop(const Dev *d, const char *name)
 
 static char *path_of(const Dev *d)
 {
-    const Dev *p = on_pci(d);
+    const Dev *p = on_bus(d, "PCI"), *usb = on_bus(d, "usb-bus");
     const char *type = d->bus ? d->bus->cls->type : "", *dot = d->bus ? strrchr(d->bus->obj.name, '.') : NULL;
     GString *s = g_string_new(NULL);
 
@@ -64,7 +73,11 @@ static char *path_of(const Dev *d)
     if (!p)
         return g_string_free(s, TRUE), NULL;
     pci_path(s, PCI(p));
-    if (!strcmp(type, "SCSI"))
+    if (usb)
+        usb_path(s, (const UsbDev *)(const void *)usb);
+    if (usb == d)
+        g_string_append(s, "/channel@0/disk@0,0");
+    else if (!strcmp(type, "SCSI"))
         g_string_append_printf(s, "/channel@0/disk@%lx,%lx", number_prop(d, "scsi-id"), number_prop(d, "lun"));
     else if (!strcmp(type, "nvme-bus") || pci_class(PCI(p))->class_id == 0x010802)
         g_string_append_printf(s, "/namespace@%lx,0", d == p ? 1 : number_prop(d, "nsid"));

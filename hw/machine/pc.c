@@ -440,6 +440,8 @@ static bool choose_smm(Pc *m, Error **err)
     return true;
 }
 
+static bool add_usb(Pc *m, Error **err) { return !m->usb || dev_plug(m->vm, &m->bus->bus, "qemu-xhci,addr=1d", err); }
+
 bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 {
     Pc *m = PC(vm->machine);
@@ -451,7 +453,7 @@ bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
     if (!add_cpus(m, err) || !add_ram(m, err) || !pc_add_firmware(m, err) || !chipset->bridges(m, err) || !add_isa(m, err))
         return false;
     if (!add_vga(m, err) || !chipset->storage(m, err) || !add_floppies(m, err) || !add_serial(m, err) ||
-        !add_parallel(m, err) || !add_control_ports(m, err))
+        !add_parallel(m, err) || !add_control_ports(m, err) || !add_usb(m, err))
         return false;
     cmos(m);
     return add_fw(m, err);
@@ -461,6 +463,7 @@ bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 static const Prop pc_props[] = {
     PROP(Pc, hpet, "hpet", true, "high precision timer"), PROP(Pc, acpi, "acpi", true, "ACPI tables"),
     PROP(Pc, i8042, "i8042", true, "keyboard controller"), PROP(Pc, vmport, "vmport", false, "VMware port"),
+    PROP(Pc, usb, "usb", false, "a USB controller"),
     PROP_AUTO(Pc, smm_prop, "smm", AUTO, "system management mode"), PROP_STR(Pc, pflash[0], "pflash0", NULL, "drive of the firmware's flash chip"),
     PROP_STR(Pc, pflash[1], "pflash1", NULL, "drive of the flash chip below it"), PROP_STR(Pc, memory_backend, "memory-backend", NULL, "object that is the RAM"),
 };

@@ -30,7 +30,7 @@ struct Pc {
     Dev *host, *mch, *pic[2], *ioapic, *lapic0, *isa_bridge, *pm, *rtc, *fdc;
     Irq pin[16], ends[16][ENDS], apic_ends[8][2]; /* apic_ends: IOAPIC pins 16..23: PCI, HPET */
     uint64_t below, above;
-    bool hpet, acpi, i8042, vmport;
+    bool hpet, acpi, i8042, vmport, usb;
     bool firmware;   /* something is at the reset vector */
     bool hpet_on;
     bool acpi_hotplug; /* of PCI devices, by ACPI */

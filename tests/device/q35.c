@@ -2,6 +2,7 @@
  * tests/device/q35.c - the q35 machine as a whole: its map, configuration space both ways, PAM, SMRAM and TSEG, interrupt
  * routes, SMI, soft and hard reset, A20.
  */
+#include "block/disk.h"
 #include "hw/fw/fw.h"
 #include "tests/lib/t.h"
 #include <glib/gstdio.h>
@@ -275,6 +276,7 @@ TEST("q35/a20", gate_a20);
 static void bootorder(Vm *unused)
 {
     Vm *vm = machine("tcg");
+    g_autoptr(Opts) disk = opts_new();
     GBytes *file;
 
     t_backends(vm);
@@ -283,12 +285,19 @@ static void bootorder(Vm *unused)
     dev_plug(vm, bus_find(vm, "pcie.0"), "e1000,addr=3,bootindex=5", &abort_on_error);
     dev_plug(vm, bus_find(vm, "rp"), "virtio-blk-pci,bootindex=1,drive=null0", &abort_on_error);
     dev_plug(vm, bus_find(vm, "ide.3"), "ide-cd,bootindex=0", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "pcie.0"), "qemu-xhci,id=x,addr=4", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "x.0"), "usb-hub,port=2", &abort_on_error);
+    dev_plug(vm, bus_find(vm, "x.0"), "usb-bot,id=bot,port=2.3", &abort_on_error);
+    opts_set(disk, "driver", "null-co");
+    opts_set(disk, "size", "1M");
+    own(&vm->root, disk_new(vm, "usb0", disk, &abort_on_error), (void (*)(void *))disk_free);
+    dev_plug(vm, bus_find(vm, "bot.0"), "scsi-hd,drive=usb0,bootindex=7", &abort_on_error);
     lock_drop(&vm->lock);
     vm_reset(vm, CAUSE_NONE);
     file = fw_cfg_file(fw_cfg_find(vm), "bootorder");
     check_str(g_bytes_get_data(file, NULL),
               "/pci@i0cf8/pci8086,2922@1f,2/drive@3/disk@0\n/pci@i0cf8/pci-bridge@2/scsi@0/disk@0,0\n"
-              "/pci@i0cf8/ethernet@3/ethernet-phy@0");
+              "/pci@i0cf8/ethernet@3/ethernet-phy@0\n/pci@i0cf8/usb@4/hub@2/storage@3/channel@0/disk@0,0");
     check_eq(g_bytes_get_size(file), strlen(g_bytes_get_data(file, NULL)) + 1);
     vm_free(vm);
 }

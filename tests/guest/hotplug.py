@@ -211,4 +211,5 @@ def play(menura, cpus, machine, rest, kernel, initrd, work):
     print(f'ok: {machine}, {cpus} CPUs: entropy, network card, disk')
 
 
-main()
+if __name__ == '__main__':
+    main()
