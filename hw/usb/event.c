@@ -141,6 +141,7 @@ void xhci_event(Xhci *x, unsigned intr, uint64_t param, uint32_t status, uint32_
         guest_error(&x->pci.dev, "an event finds no place in ring %u", intr);
         return;
     }
+    r->told = 0;
     put(x, r, param, status, control & ~(uint32_t)TRB_BEI);
     if (control & TRB_BEI)
         return;
@@ -186,7 +187,6 @@ void xhci_erdp_written(Dev *d, unsigned n, uint64_t old)
     Xhci *x = XHCI(d);
     XhciIntr *r = &x->intr[n];
 
-    r->told = 0;
     if (!(r->erdp & ERDP_EHB)) {
         r->wants |= r->size && (r->erdp & ~15ull) != r->base + (uint64_t)r->at * XHCI_TRB;
         xhci_interrupt(x, n);
