@@ -120,21 +120,27 @@ static Request *prepare(Storage *s)
     return r;
 }
 
+static void abandon(Storage *s, Request *r, uint8_t status)
+{
+    if (status != PASSED) {
+        s->status = status;
+        drop_data(s);
+    }
+    s->flying = false;
+    scsi_end(&r->q);
+    g_free(r);
+}
+
 /* Prepared again after the data came, or after a load. */
 static void execute(Storage *s)
 {
     Request *r = prepare(s);
     uint64_t have = s->data ? s->data->len : 0;
 
-    if (r->q.dev && (r->q.dir == SCSI_NONE || r->q.len == have)) {
+    if (r->q.dev && (r->q.dir == SCSI_NONE || r->q.len == have))
         go(s, r);
-        return;
-    }
-    s->status = r->q.dev ? PHASE_ERROR : FAILED; /* it cannot be what it was */
-    s->flying = false;
-    drop_data(s);
-    scsi_end(&r->q);
-    g_free(r);
+    else
+        abandon(s, r, r->q.dev ? PHASE_ERROR : FAILED); /* it cannot be what it was */
 }
 
 /* The sense data of the command that failed last is asked for by another one. */
@@ -154,7 +160,6 @@ static bool own_command(Storage *s)
 static void begin(Storage *s, bool in)
 {
     Request *r;
-    ScsiDir dir;
     uint64_t len;
 
     s->mode = !s->want ? STATUS : in ? DATA_IN : DATA_OUT;
@@ -164,18 +169,17 @@ static void begin(Storage *s, bool in)
     if (own_command(s))
         return;
     r = prepare(s);
-    dir = r->q.dir;
-    len = r->q.len;
-    scsi_end(&r->q);
-    g_free(r);
-    if (dir != SCSI_NONE && (len > s->want || (dir == SCSI_IN) != in || len > DATA_MAX)) {
-        s->status = PHASE_ERROR;
+    len = r->q.dir == SCSI_NONE ? 0 : r->q.len;
+    if (!r->q.dev || (len && (len > s->want || (r->q.dir == SCSI_IN) != in || len > DATA_MAX))) {
+        abandon(s, r, r->q.dev ? PHASE_ERROR : FAILED);
         return;
     }
-    if (dir != SCSI_NONE)
+    if (len)
         make_room(s, len);
-    if (dir != SCSI_OUT)
-        execute(s);
+    if (r->q.dir == SCSI_OUT)
+        abandon(s, r, PASSED); /* until the data is here */
+    else
+        go(s, r);
 }
 
 /* ---- transfers ---- */
