@@ -1,6 +1,7 @@
 /* block/disk-medium.c - tray, eject, change, resize, and -blockdev nodes as drives. VM lock, VM
  * loop. */
 #include "block/disk-priv.h"
+#include "block/graph.h"
 #include "core/api/block.h"
 #include <errno.h>
 
@@ -169,29 +170,46 @@ bool disk_resize(Disk *d, uint64_t bytes, Error **err)
 static Node *child_named(Vm *vm, Opts *o, const char *key, Error **err)
 {
     g_autofree char *name = NULL;
-    Disk *d;
+    Node *n;
 
     if (!opts_peek(o, key) || (!strcmp(key, "file") && opts_peek(o, "filename")))
         return NULL;
     name = opts_take(o, key);
-    d = vm_lookup(vm, "node", name);
-    if (!d)
+    n = graph_find(vm, name);
+    if (!n)
         fail(err, "cannot find a block node named '%s'", name);
-    return d ? d->node : NULL;
+    return n;
 }
 
 static void release(void *disk) { disk_free(disk); }
 
+Disk *disk__of_node(Vm *vm, Node *n)
+{
+    Disk *d = g_new0(Disk, 1);
+
+    d->vm = vm;
+    d->id = g_strdup(n->name);
+    d->serial = g_strdup("");
+    d->werror = ON_ERROR_ENOSPC;
+    disk__io_init(d);
+    d->node = n;
+    d->readonly = n->readonly;
+    d->unmap = n->unmap;
+    d->detect_zeroes = n->detect_zeroes;
+    vm_register(vm, "node", d->id, d);
+    vm_register(vm, "drive", d->id, own(&vm->root, d, release));
+    return d;
+}
+
 bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
 {
     const char *name = opts_peek(o, "node-name");
-    Node *file, *backing;
+    Node *file, *backing, *n;
     Error *why = NULL;
-    Disk *d;
 
     if (!name)
         return fail(err, "-blockdev needs node-name=");
-    if (vm_lookup(vm, "node", name) || vm_lookup(vm, "drive", name))
+    if (graph_find(vm, name) || vm_lookup(vm, "drive", name))
         return fail(err, "there is a node or drive named '%s' already", name);
     if (!opts_peek(o, "driver"))
         return fail(err, "-blockdev %s needs driver=", name);
@@ -199,23 +217,41 @@ bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
     backing = why ? NULL : child_named(vm, o, "backing", &why);
     if (why)
         return error_pass(err, why);
-    d = g_new0(Disk, 1);
-    d->vm = vm;
+    n = node_open_on(vm->loop, o, false, file, backing, err);
+    return n && disk__of_node(vm, n);
+}
+
+static void put_name(Disk *d, const char *name)
+{
+    g_free(d->id);
     d->id = g_strdup(name);
-    d->serial = g_strdup("");
-    d->werror = ON_ERROR_ENOSPC;
-    disk__io_init(d);
-    d->node = node_open_on(vm->loop, o, false, file, backing, err);
-    if (!d->node) {
-        disk_free(d);
-        return false;
+    vm_register(d->vm, "node", d->id, d);
+    vm_register(d->vm, "drive", d->id, d);
+}
+
+static void drop_name(Disk *d)
+{
+    vm_unregister(d->vm, "node", d->id);
+    vm_unregister(d->vm, "drive", d->id);
+}
+
+void disk__renamed(Disk *d, Node *from, Node *to)
+{
+    Disk *other = to->name ? vm_lookup(d->vm, "node", to->name) : NULL;
+
+    if (vm_lookup(d->vm, "node", d->id) != d || (other && other->attached))
+        return;
+    drop_name(d);
+    if (other) { /* the two change roles */
+        drop_name(other);
+        node_ref(from);
+        node_unref(other->node);
+        other->node = from;
+        put_name(other, from->name);
+    } else {
+        disk__of_node(d->vm, node_ref(from));
     }
-    d->readonly = d->node->readonly;
-    d->unmap = d->node->unmap;
-    d->detect_zeroes = d->node->detect_zeroes;
-    vm_register(vm, "node", d->id, d);
-    vm_register(vm, "drive", d->id, own(&vm->root, d, release));
-    return true;
+    put_name(d, to->name);
 }
 
 bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err)
@@ -224,7 +260,7 @@ bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err)
 
     if (!d)
         return fail(err, "Failed to find node with node-name='%s'", node_name);
-    if (d->attached || d->node->refs > 1)
+    if (d->attached || d->node->refs > 1 || (d->node->claims && d->node->claims->len))
         return fail(err, "Node %s is in use", node_name);
     vm_unregister(vm, "node", node_name);
     disown(&vm->root, d);

@@ -41,4 +41,12 @@ void disk__drain(Disk *d);
 char *disk__qdev(const Disk *d); /* what clients call the device it is in; NULL: in none; caller frees */
 /* Attach's permissions on the present node. */
 bool disk__take_permissions(Disk *d, Error **err);
+/* A job put `to` where d's node `from` was: a -blockdev's drive has its node's name, and `from` stays a node by its own. */
+void disk__renamed(Disk *d, Node *from, Node *to);
+/* qmp-export.c: the exports' nodes are roots of the graph, too. */
+void export__foreach_root(Vm *vm, void (*fn)(Node **root, void *arg), void *arg);
+/* The stored bitmaps of n and of what is below, in memory. Not in a coroutine, or in one of n's loop. */
+bool graph__load_bitmaps(Node *n, Error **err);
+/* A node made by a command (not of a -drive) becomes one of the monitor's: takes over the reference. */
+Disk *disk__of_node(Vm *vm, Node *n);
 #endif

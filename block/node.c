@@ -1,11 +1,11 @@
 /*
  * block/node.c - requests against a node: bounds, splitting to the driver's limits, bounce buffers
- * for what is not aligned, fallbacks for what a driver cannot do; references, drain, permissions.
+ * for what is not aligned, fallbacks for what a driver cannot do; references, drain.
  *
  * Invariants: 1. r->iov of READ and WRITE describes exactly r->len bytes. 2. A driver sees only
  * requests inside n->size (TRUNCATE apart), aligned to limits.align. 3. Unaligned writes hold
  * n->rmw from the read of the block to its write, so two neighbours in one block do not undo each
- * other.
+ * other. 4. A request that came through the gate is in in_flight; jobs' own (BLK_PAST_GATE) too.
  */
 #include "block/dirty.h"
 #include "block/priv.h"
@@ -288,26 +288,121 @@ static CO_FN int past_end(Node *n, BlkReq *r)
     }
 }
 
+static bool changes(const BlkReq *r) { return r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD; }
+
 /* Also after a failure: nobody knows what of it reached the image. */
 static void keep_bitmaps(Node *n, const BlkReq *r)
 {
     if (r->op == BLK_TRUNCATE)
         dirty__resized(n);
-    else if (r->op == BLK_WRITE || r->op == BLK_ZERO || r->op == BLK_DISCARD)
+    else if (changes(r))
         dirty__written(n, r->off, r->len);
+}
+
+/* ---- the gate and the hooks of jobs ---- */
+typedef struct Waiter {
+    Co *co;
+    bool let;
+} Waiter;
+
+/* Where the request goes on to: jobs may have put another node in n's place meanwhile. */
+static CO_FN Node *wait_at_gate(Node *n)
+{
+    while (n->gated) {
+        Waiter w = { co_self(), false };
+
+        g_queue_push_tail(&n->gate, &w);
+        while (!w.let)
+            co_yield();
+        n = n->forward ? n->forward : n;
+    }
+    return n;
+}
+
+CO_FN void node_quiesce(Node *n)
+{
+    n->gated++;
+    while (g_atomic_int_get(&n->in_flight)) {
+        n->quiescer = co_self();
+        co_yield();
+    }
+    n->quiescer = NULL;
+}
+
+void node_release(Node *n)
+{
+    GQueue now = n->gate; /* who waits again is not of this round */
+    Waiter *w;
+
+    if (--n->gated)
+        return;
+    g_queue_init(&n->gate);
+    while ((w = g_queue_pop_head(&now))) {
+        Co *co = w->co;
+
+        w->let = true;
+        co_wake(co);
+    }
+    n->forward = NULL;
+}
+
+void node_hook(Node *n, NodeHook *h)
+{
+    if (!n->hooks)
+        n->hooks = g_ptr_array_new();
+    g_ptr_array_add(n->hooks, h);
+}
+
+void node_unhook(Node *n, NodeHook *h) { g_ptr_array_remove(n->hooks, h); }
+
+static CO_FN int before(Node *n, const BlkReq *r)
+{
+    int ret = 0;
+
+    for (guint i = 0; n->hooks && i < n->hooks->len && !ret; i++) {
+        NodeHook *h = n->hooks->pdata[i];
+
+        ret = h->before ? h->before(h->o, r) : 0;
+    }
+    return ret;
+}
+
+static CO_FN int after(Node *n, const BlkReq *r, int ret)
+{
+    for (guint i = 0; n->hooks && i < n->hooks->len; i++) {
+        NodeHook *h = n->hooks->pdata[i];
+
+        ret = h->after ? h->after(h->o, r, ret) : ret;
+    }
+    return ret;
+}
+
+static CO_FN int perform(Node *n, BlkReq *r)
+{
+    bool hooked = n->hooks && n->hooks->len && changes(r) && !(r->flags & BLK_PAST_GATE);
+    int ret = hooked ? before(n, r) : 0;
+
+    if (ret)
+        return ret;
+    ret = n->grows && r->len && r->off + r->len > n->size ? past_end(n, r) : by_op(n, r);
+    if (n->dirty)
+        keep_bitmaps(n, r);
+    return hooked ? after(n, r, ret) : ret;
 }
 
 CO_FN int blk_submit(Node *n, BlkReq *r)
 {
-    int ret = check(n, r);
+    int ret;
 
+    if (n->gated && !(r->flags & BLK_PAST_GATE))
+        n = wait_at_gate(n);
+    ret = check(n, r);
     if (ret)
         return ret;
     g_atomic_int_inc(&n->in_flight);
-    ret = n->grows && r->len && r->off + r->len > n->size ? past_end(n, r) : by_op(n, r);
-    if (n->dirty)
-        keep_bitmaps(n, r);
-    g_atomic_int_add(&n->in_flight, -1);
+    ret = perform(n, r);
+    if (g_atomic_int_dec_and_test(&n->in_flight) && n->quiescer)
+        co_wake(n->quiescer);
     return ret;
 }
 
@@ -393,32 +488,12 @@ void node_unref(Node *n)
     node_unref(n->file);
     node_unref(n->backing);
     node_unref(n->data);
+    if (n->claims)
+        g_ptr_array_free(n->claims, TRUE);
+    if (n->hooks)
+        g_ptr_array_free(n->hooks, TRUE);
     g_free(n->opaque);
     g_free(n->name);
     g_free(n->filename);
     g_free(n);
-}
-
-/* One parent per node asks; a child gets what its parent asks, a backing file is only read. */
-bool node_permissions(Node *n, unsigned want, unsigned share, Error **err)
-{
-    unsigned read_only_share = PERM_ALL & ~(PERM_WRITE | PERM_RESIZE);
-
-    if (n->force_share)
-        share = PERM_ALL;
-    if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly) {
-        fail(err, "'%s' is read-only", n->filename ? n->filename : n->name);
-        return error_hint(err,
-                          "drop readonly=on, or use snapshot=on to keep what is written apart");
-    }
-    if (n->drv->permissions && !n->drv->permissions(n, NULL, want, share, err))
-        return false;
-    if (!n->drv->permissions && n->file && !node_permissions(n->file, want, share, err))
-        return false;
-    if (!n->drv->permissions && n->backing &&
-        !node_permissions(n->backing, want & PERM_CONSISTENT_READ, share & read_only_share, err))
-        return false;
-    n->perm = want;
-    n->shared = share;
-    return true;
 }

@@ -22,7 +22,8 @@ typedef enum BlkOp {
 } BlkOp;
 enum { BLK_FUA = 1, BLK_NO_FALLBACK = 2, BLK_MAY_UNMAP = 4, BLK_COMPRESS = 8,
        BLK_RESERVE = 16, /* TRUNCATE, ZERO: host blocks are reserved, so that later writes find room */
-       BLK_THIS_LAYER = 32 /* STATUS: do not ask the backing file */ };
+       BLK_THIS_LAYER = 32, /* STATUS: do not ask the backing file */
+       BLK_PAST_GATE = 64   /* a job's own request: not stopped by node_quiesce, and no hook sees it */ };
 enum { /* permissions, QEMU's numbering: the OFD lock bytes are 100 + bit and 200 + bit */
        PERM_CONSISTENT_READ = 1,
        PERM_WRITE = 2,
@@ -79,7 +80,15 @@ struct Node {
     bool probed; /* the format was guessed: raw protects its first sector from becoming another format's */
     const Node *upper; /* while it is opened: whose backing file or child it becomes */
     uint8_t detect_zeroes; /* DETECT_* */
+    bool named;            /* by the user; others are called "#blockNNN" */
     unsigned perm, shared; /* what the parents together ask and allow */
+    unsigned own_want, own_share; /* of these, the one's that calls node_permissions */
+    GPtrArray *claims;     /* of NodeClaim (block/graph.h), the others'; NULL: none */
+    GPtrArray *hooks;      /* of NodeHook; NULL: none */
+    unsigned gated;        /* node_quiesce: new requests wait in `gate` */
+    GQueue gate;
+    Co *quiescer;
+    struct Node *forward;  /* graph_replace: where those that wait go */
     BlkLimits limits;
     gint refs, in_flight;
     void *opaque;
@@ -107,6 +116,17 @@ CO_FN int blk_write(Node *n, uint64_t off, const void *buf, size_t len);
 CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags);
 CO_FN int blk_flush(Node *n);
 CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags);
+/* What jobs hang on a node: before and after each change of its bytes, in the request's coroutine. */
+typedef struct NodeHook {
+    CO_FN int (*before)(void *o, const BlkReq *r); /* -errno: the request fails with it; or NULL */
+    CO_FN int (*after)(void *o, const BlkReq *r, int ret); /* what the request returns; or NULL */
+    void *o;
+} NodeHook;
+void node_hook(Node *n, NodeHook *h);
+void node_unhook(Node *n, NodeHook *h);
+/* New requests wait; returns when none is under way. Nests; one coroutine at a time waits. */
+CO_FN void node_quiesce(Node *n);
+void node_release(Node *n);
 int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */
 /* fn on a thread of the pool; the caller yields meanwhile. */
 CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);

@@ -84,6 +84,7 @@ static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filenam
 
 static Node *node_alloc(Loop *loop, const BlkDriver *drv, bool readonly)
 {
+    static gint serial; /* names only: no two nodes of a process have the same */
     Node *n = g_new0(Node, 1);
 
     n->loop = loop;
@@ -91,7 +92,10 @@ static Node *node_alloc(Loop *loop, const BlkDriver *drv, bool readonly)
     n->readonly = readonly;
     n->refs = 1;
     n->opaque = g_malloc0(MAX(drv->size, 1));
+    n->own_share = PERM_ALL;
+    n->name = g_strdup_printf("#block%03d", g_atomic_int_add(&serial, 1));
     g_queue_init(&n->rmw.waiters);
+    g_queue_init(&n->gate);
     return n;
 }
 
@@ -117,7 +121,11 @@ static bool common(Node *n, Opts *o, Error **err)
 {
     const char *v;
 
-    n->name = g_strdup(opts_get(o, "node-name"));
+    if ((v = opts_get(o, "node-name"))) {
+        g_free(n->name);
+        n->name = g_strdup(v);
+        n->named = true;
+    }
     if ((v = opts_get(o, "discard"))) {
         if (strcmp(v, "ignore") && strcmp(v, "off") && strcmp(v, "unmap") && strcmp(v, "on"))
             return fail(err, "discard=%s: must be ignore or unmap", v);

@@ -165,7 +165,7 @@ static void list_below(const Node *n, BlockDeviceInfoList *l)
     const Node *const children[] = { n->backing, n->file, n->data };
 
     for (size_t i = 0; i < G_N_ELEMENTS(children); i++) {
-        if (!children[i] || children[i]->name)
+        if (!children[i] || children[i]->named)
             continue;
         fill_node(children[i], API_ADD(l));
         list_below(children[i], l);

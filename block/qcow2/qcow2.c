@@ -263,8 +263,9 @@ static CO_FN int qcow2_submit(Node *n, BlkReq *r)
     int ret;
 
     if (r->op == BLK_TRUNCATE) {
+        ret = s->bitmaps->len && !n->readonly && !s->recording ? qcow2__bitmaps_start(s) : 0;
         qcow2__exclusive(s);
-        ret = qcow2__resize(s, r->off, r->flags);
+        ret = ret ? ret : qcow2__resize(s, r->off, r->flags);
         qcow2__exclusive_end(s);
         return ret;
     }
@@ -272,8 +273,6 @@ static CO_FN int qcow2_submit(Node *n, BlkReq *r)
     ret = is_change(r) && s->bitmaps->len && !n->readonly && !s->recording ? qcow2__bitmaps_start(s) : 0;
     if (!ret)
         ret = serve(s, r);
-    if (is_change(r))
-        qcow2__bitmaps_set(s, r->off, r->len);
     qcow2__leave(s);
     return ret;
 }
@@ -336,6 +335,8 @@ static const BlkImageOps image = {
     .check = qcow2__check,
     .snapshots = qcow2__snapshot_list,
     .bitmaps = qcow2__bitmap_list,
+    .bitmaps_load = qcow2__bitmaps_load,
+    .bitmaps_touch = qcow2__bitmaps_touch,
     .snapshot_create = qcow2__snapshot_create,
     .snapshot_apply = qcow2__snapshot_apply,
     .snapshot_delete = qcow2__snapshot_delete,

@@ -100,6 +100,8 @@ CO_FN bool qcow2__bitmaps_read(Qcow2 *s, Error **err);
 CO_FN int qcow2__bitmaps_start(Qcow2 *s); /* before the first change of the guest's bytes */
 void qcow2__bitmaps_set(Qcow2 *s, uint64_t off, uint64_t len);
 CO_FN int qcow2__bitmaps_store(Qcow2 *s);
+CO_FN int qcow2__bitmaps_load(Node *n);
+CO_FN int qcow2__bitmaps_touch(Node *n);
 GPtrArray *qcow2__bitmap_list(const Node *n);
 
 /* header.c */

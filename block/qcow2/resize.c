@@ -90,8 +90,6 @@ CO_FN int qcow2__resize(Qcow2 *s, uint64_t size, unsigned flags)
         return -EACCES;
     if (size % 512 || size > INT64_MAX - GiB)
         return -EINVAL;
-    if (s->bitmaps && s->bitmaps->len)
-        return -ENOTSUP; /* they would have to change their size, too */
     if (s->h.version < 3 && s->snapshots->len)
         return -ENOTSUP; /* its snapshots do not say how large the disk was */
     if (size < old) {

@@ -1,0 +1,118 @@
+/*
+ * block/perm.c - who may do what with a node: the one user of node_permissions (a device, a node above) and further claims
+ * (jobs, exports). What all together want and allow goes down to the files and their locks.
+ */
+#include "block/graph.h"
+
+static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+
+static const char *first_of(unsigned perms)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
+        if (perms & 1u << i)
+            return names[i];
+    return "";
+}
+
+/* One parent per node asks; a child gets what its parent asks, a backing file is only read. */
+static bool apply(Node *n, unsigned want, unsigned share, Error **err)
+{
+    unsigned read_only_share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+
+    if (n->drv->permissions && !n->drv->permissions(n, NULL, want, share, err))
+        return false;
+    if (!n->drv->permissions && n->file && !node_permissions(n->file, want, share, err))
+        return false;
+    if (!n->drv->permissions && n->backing && !node_permissions(n->backing, want & PERM_CONSISTENT_READ, share & read_only_share, err))
+        return false;
+    n->perm = want;
+    n->shared = share;
+    return true;
+}
+
+static bool conflict(const Node *n, const char *who, unsigned perms, Error **err)
+{
+    return fail(err, "Conflicts with use by %s, which does not allow '%s' on %s", who, first_of(perms), n->name);
+}
+
+/* Does a new user (want, share) fit in with the others? `except`: the claim that it replaces. */
+static bool fits(const Node *n, const NodeClaim *except, unsigned want, unsigned share, bool owner, Error **err)
+{
+    if (owner && want & ~n->own_share)
+        return conflict(n, "a block device as 'root'", want & ~n->own_share, err);
+    if (owner && n->own_want & ~share)
+        return conflict(n, "a block device as 'root', whose new companion", n->own_want & ~share, err);
+    for (guint i = 0; n->claims && i < n->claims->len; i++) {
+        const NodeClaim *c = n->claims->pdata[i];
+
+        if (c != except && (want & ~c->share || c->want & ~share))
+            return conflict(n, c->who, want & ~c->share ? want & ~c->share : c->want & ~share, err);
+    }
+    return true;
+}
+
+static bool apply_all(Node *n, Error **err)
+{
+    unsigned want = n->own_want, share = n->own_share;
+
+    for (guint i = 0; n->claims && i < n->claims->len; i++) {
+        const NodeClaim *c = n->claims->pdata[i];
+
+        want |= c->want;
+        share &= c->share;
+    }
+    return apply(n, want, share, err);
+}
+
+bool node_permissions(Node *n, unsigned want, unsigned share, Error **err)
+{
+    unsigned old_want = n->own_want, old_share = n->own_share;
+
+    if (n->force_share)
+        share = PERM_ALL;
+    if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly) {
+        fail(err, "'%s' is read-only", n->filename ? n->filename : n->name);
+        return error_hint(err, "drop readonly=on, or use snapshot=on to keep what is written apart");
+    }
+    if (!fits(n, NULL, want, share, false, err))
+        return false;
+    n->own_want = want;
+    n->own_share = share;
+    if (apply_all(n, err))
+        return true;
+    n->own_want = old_want;
+    n->own_share = old_share;
+    return false;
+}
+
+bool node_claim(NodeClaim *c, Node *n, unsigned want, unsigned share, Error **err)
+{
+    node_unclaim(c);
+    if (n->force_share)
+        share = PERM_ALL;
+    if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly)
+        return fail(err, "Block node is read-only");
+    if (!fits(n, c, want, share, true, err))
+        return false;
+    c->n = n;
+    c->want = want;
+    c->share = share;
+    if (!n->claims)
+        n->claims = g_ptr_array_new();
+    g_ptr_array_add(n->claims, c);
+    if (apply_all(n, err))
+        return true;
+    node_unclaim(c);
+    return false;
+}
+
+void node_unclaim(NodeClaim *c)
+{
+    Node *n = c->n;
+
+    if (!n)
+        return;
+    c->n = NULL;
+    g_ptr_array_remove(n->claims, c);
+    apply_all(n, NULL);
+}
