@@ -84,7 +84,7 @@ static bool sregs_push(KvmCpu *k, Error **err)
     Sregs r = { 0 };
 
     for (unsigned i = 0; i < 6; i++)
-        *seg_at(&r, i) = segment(s->seg[i].sel, seg_base(s, i), s->seg[i].limit, s->seg[i].attr);
+        *seg_at(&r, i) = segment(s->seg[i].sel, seg_base(s, i), s->seg[i].limit, seg_attr(s, i));
     r.one.gdt = (struct kvm_dtable){ .base = s->gdt.base, .limit = (uint16_t)s->gdt.limit };
     r.one.idt = (struct kvm_dtable){ .base = s->idt.base, .limit = (uint16_t)s->idt.limit };
     r.one.ldt = table_segment(&s->ldt);

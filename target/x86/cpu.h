@@ -113,6 +113,11 @@ static inline X86 *x86_of(Cpu *c) { return c->regs; }
 extern const Target target_x86;
 
 static inline uint64_t seg_base(const X86 *s, unsigned n) { return s->env.v[V_SEGBASE + n]; }
+/* A segment's attributes for the outside, which takes the privilege level from SS's DPL: AMD's SYSRET does not set that. */
+static inline uint32_t seg_attr(const X86 *s, unsigned n)
+{
+    return n == SEG_SS ? (s->seg[n].attr & ~(3u << 5)) | (uint32_t)s->cpl << 5 : s->seg[n].attr;
+}
 static inline bool long_mode(const X86 *s) { return s->efer & EFER_LMA; }
 static inline bool code64(const X86 *s) { return long_mode(s) && s->seg[SEG_CS].attr & SA_L; }
 static inline bool vm86(const X86 *s) { return s->eflags & EF_VM; }

@@ -29,10 +29,11 @@ static void save(X86 *s)
 {
     for (unsigned i = 0; i < 6; i++) {
         const X86Seg *g = &s->seg[seg_order[i]];
+        uint32_t a = seg_attr(s, seg_order[i]);
         unsigned at = MAP + i * 16;
 
         put(s, at, 2, g->sel);
-        put(s, at + 2, 2, (g->attr & 0xff) | (g->attr >> 4 & 0xf00));
+        put(s, at + 2, 2, (a & 0xff) | (a >> 4 & 0xf00));
         put(s, at + 4, 4, g->limit);
         put(s, at + 8, 8, seg_base(s, seg_order[i]));
     }

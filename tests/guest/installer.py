@@ -8,57 +8,19 @@ The pictures are those of the X screen, kept in OUT-FOLDER as installer-{start,k
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
+
+from window import Screen, png, words_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OCR = f"{HERE}/../guests/ocr-screen"
 SCREEN = (1280, 1024)
 BOOT_S, REACT_S = 900, 60
 WORDS = ["Select a language", "Choose the language to be used for the installation", "Bulgarian", "Continue"]
 SELECTED = (0x2a, 0x84, 0x7a)  # the theme's colour of a selected row, in the middle of its gradient
 NEAR, ROW_WIDTH = 24, 400
-
-
-def png(path, rows):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    head = struct.pack(">IIBBBBB", len(rows[0]) // 3, len(rows), 8, 2, 0, 0, 0)
-    with open(path, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + r for r in rows)))
-                + chunk(b"IEND", b""))
-
-
-def words_of(rows, folder):
-    png(f"{folder}/ocr.png", rows)
-    return subprocess.run([OCR, "--ocr", f"{folder}/ocr.png"], capture_output=True, text=True).stdout
-
-
-class Screen:
-    """The X server's frame buffer file (-fbdir), in the format of xwd: 25 big-endian words, colours, BGRX pixels."""
-
-    def __init__(self, folder):
-        self.file = f"{folder}/Xvfb_screen0"
-        ends = os.pipe()
-        self.server = subprocess.Popen(["Xvfb", "-displayfd", str(ends[1]), "-screen", "0", "%dx%dx24" % SCREEN, "-nolisten",
-                                        "tcp", "-fbdir", folder], pass_fds=[ends[1]], stderr=subprocess.DEVNULL)
-        os.close(ends[1])
-        self.name = ":" + os.read(ends[0], 16).decode().strip()
-
-    def rows(self):
-        data = open(self.file, "rb").read()
-        head = struct.unpack_from(">25I", data)
-        width, height, stride, at = head[4], head[5], head[12], head[0] + head[19] * 12
-        out = []
-        for y in range(height):
-            line, row = data[at + y * stride:at + y * stride + width * 4], bytearray(width * 3)
-            row[0::3], row[1::3], row[2::3] = line[2::4], line[1::4], line[0::4]
-            out.append(bytes(row))
-        return out
 
 
 def near(pixel):
@@ -100,17 +62,13 @@ def row_text(screen, folder):
     margin = [b"\xff" * 3 * ROW_WIDTH] * 20
     line = [b"".join(b"\0\0\0" if min(row[i:i + 3]) > 170 else b"\xff\xff\xff" for i in range(left * 3, (left + ROW_WIDTH) * 3, 3))
             for row in rows[top + 1:bottom]]
-    return " ".join(words_of(margin + line + margin, folder).split())
-
-
-def x(screen, *command):
-    subprocess.run(["xdotool", *command], env={**os.environ, "DISPLAY": screen.name}, check=True, stdout=subprocess.DEVNULL)
+    return words_of(margin + line + margin, folder)
 
 
 def first_page(screen, run, out, folder):
     until(BOOT_S, "the first page", run, lambda: settled(screen)) or sys.exit("FAIL: no list with a selected row came up")
     png(f"{out}/installer-start.png", screen.rows())
-    text = " ".join(words_of(screen.rows(), folder).split())
+    text = words_of(screen.rows(), folder)
     print("on the screen:", text[:300])
     missing = [w for w in WORDS if w.lower() not in text.lower()]
     if missing:
@@ -126,9 +84,9 @@ def moved(screen, run, before):
 def pointer(screen, run, before):
     """Down by some rows and a click, a few times: a relative mouse needs a click first that takes the pointer."""
     for _ in range(5):  # REACT_S each
-        x(screen, "mousemove_relative", "0", "45")
+        screen.x("mousemove_relative", "0", "45")
         time.sleep(2)
-        x(screen, "click", "1")
+        screen.x("click", "1")
         if now := moved(screen, run, before):
             return now
     return None
@@ -137,8 +95,8 @@ def pointer(screen, run, before):
 def session(screen, run, out, folder):
     first_page(screen, run, out, folder)
     before = selection(screen.rows())
-    x(screen, "mousemove", str(SCREEN[0] // 2), str(before[1]))
-    x(screen, "key", "Down")
+    screen.x("mousemove", str(SCREEN[0] // 2), str(before[1]))
+    screen.x("key", "Down")
     after = moved(screen, run, before) or sys.exit("FAIL: the key Down did not move the selection")
     png(f"{out}/installer-key.png", screen.rows())
     print("key Down:", before, "->", after, row := row_text(screen, folder))
@@ -166,7 +124,7 @@ def main():
         if subprocess.run([f"{HERE}/../../scripts/make-demo", demo]).returncode:
             print("SKIP: the demo cannot be made here (see above)")
             return 77
-        screen = Screen(folder)
+        screen = Screen(folder, *SCREEN)
         env = {**os.environ, "DISPLAY": screen.name, "MENURA": os.path.abspath(menura), "MENURA_DEMO": demo, "SDL_AUDIODRIVER": "dummy"}
         run = subprocess.Popen([script], env=env, stdin=subprocess.DEVNULL, start_new_session=True)
         try:

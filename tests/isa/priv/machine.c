@@ -82,6 +82,10 @@ static void msrs(void)
     expect(try_msr(0x17a, 0), NO_TRAP, "MCG_STATUS");
     for (unsigned i = 0; i < (rdmsr(0x179) & 0xff); i++)
         expect(attempt(r_msr, 0x401 + 4 * i), NO_TRAP, "MCi_STATUS of bank %u", i);
+    for (uint32_t n = 0xc0010000; vendor_amd() && n < 0xc0010008; n++) { /* APM vol. 2 13.2.1: no CPUID bit announces these */
+        expect(try_msr(n, 0), NO_TRAP, "PerfEvtSel, PerfCtr: %x is written", n);
+        expect(attempt(r_msr, n), NO_TRAP, "PerfEvtSel, PerfCtr: %x is read", n);
+    }
     check(rdmsr(0x1b) & 0x100, "APIC_BASE: this is the first processor");
 }
 

@@ -80,6 +80,25 @@ static void from32(void)
     expect(MEM(0x9000), 5, "it was taken");
 }
 
+extern char u_smi[], smi_sysret[];
+extern uint64_t pd[];
+__asm__("smi_sysret: sysretq\n.section .user, \"ax\"\nu_smi: syscall\n mov $0xfee00300, %r8d\n movl $0, 0x10(%r8)\n movl $0x4200, (%r8)\n mov $10000000, %ecx\n"
+        "1: pause\n cmpl $6, 0x9000\n je 2f\n dec %ecx\n jnz 1b\n2: cli\n ret\n.text");
+
+/* AMD: SYSRET leaves the DPL in SS's hidden part as it was, so that is not where the level comes from. */
+static void from_ring3(void)
+{
+    wrmsr(MSR_STAR, (uint64_t)(UCODE32 | 3) << 48 | (uint64_t)KCODE << 32);
+    wrmsr(MSR_LSTAR, (ul)smi_sysret);
+    wrmsr(MSR_SFMASK, F_IF);
+    pd[0] |= 4; /* the counts and the local APIC, for ring 3 */
+    pd[0xfee00000 >> 21] |= 4;
+    wrcr3(rdcr3());
+    expect(user((void (*)(ul))u_smi, 0), GP, "ring 3 after RSM, too: CLI");
+    expect(MEM(0x9000), 6, "it was taken");
+    expect(trap.cs, UCODE64, "CS");
+}
+
 int main(void)
 {
     outb(0x21, 0xff);
@@ -90,5 +109,6 @@ int main(void)
     around();
     moved();
     from32();
+    from_ring3();
     return 0;
 }
