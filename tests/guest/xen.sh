@@ -9,5 +9,5 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 "$here/../guests/expect-serial" --log "$log" --timeout 500 --never '(?s)Panic on CPU.{200}' --never 'Kernel panic' \
   --wait 'Xen version 4' --wait 'GUEST-READY initrd' --send 'cat /sys/hypervisor/type /sys/hypervisor/guest_type' --wait '^xen$' --wait '^PV$' \
-  --send 'dmesg | grep "Xen version"' --wait 'Xen version: 4.*preserve' --send 'udhcpc -q -n -s /bin/udhcpc-script -i eth0; ping -c 2 10.0.2.2' --wait '2 packets received' \
+  --send 'dmesg | grep "Xen version"' --wait 'Xen version: 4.*preserve' --send 'ip link set eth0 up; udhcpc -q -n -s /bin/udhcpc-script -i eth0; ping -c 2 10.0.2.2' --wait '2 packets received' \
   --send selftest --wait 'SELFTEST end ok' -- "$1" -m 512 -display none -cdrom "$dir/xen.iso" -nic user,model=e1000 "${@:2}" || exit 1
