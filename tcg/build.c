@@ -12,7 +12,7 @@ void ir_begin(IrBlock *b, uint64_t pc, uint64_t mode)
 {
     b->pc = pc;
     b->mode = mode;
-    b->bytes = 0;
+    b->before = b->bytes = 0;
     b->crosses = false;
     b->nops = b->ninsns = b->nslots = 0;
     b->next_temp = V_TEMP;

@@ -67,7 +67,7 @@ typedef struct IrBlock {
     uint64_t mode;
     bool rel; /* pcs count from the start of the page; V_PAGE is to be added */
     unsigned nops, ninsns, nslots, next_temp;
-    uint16_t bytes;   /* of guest code, counted in its first page */
+    uint16_t before, bytes; /* of guest code that it was made of, counted in its first page, before pc and from it on */
     bool crosses;     /* its (only) instruction continues on the next page */
     IrOp ops[MAX_OPS];
     uint8_t at[MAX_OPS];   /* guest instruction of an op */

@@ -165,7 +165,7 @@ struct Block { /* the first cache line is what a look-up reads */
     bool dead, crosses;
     bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
     uint8_t ninsns, nslots;
-    uint16_t bytes, nops, nside;
+    uint16_t before, bytes, nops, nside;
     uint32_t host_size; /* 0: no code of its own */
     IrOp *ops; /* lowered */
     uint8_t *at;
@@ -237,11 +237,13 @@ uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left);
 Block *block_get(Env *e, uint64_t pc);
 
 /* target: implemented by target/x86 */
-/* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows).
+/* code: n bytes at pc (n may reach into the next page: then the rest of the first page plus what follows), and `before` bytes
+ * of the same page ahead of them.
  * `page_left`: bytes of them in the first page. one: a single instruction. */
 /* False: the first instruction is not whole in n bytes. */
 /* rel: a block that is good wherever its page is mapped; pc is then the offset in the page. */
-bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, bool rel, IrBlock *out);
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned before, unsigned n, unsigned page_left, bool one, bool rel,
+                      IrBlock *out);
 bool target_can_be_rel(const Env *e); /* in the current mode */
 bool target_segchk(Env *e, uint64_t off, unsigned x); /* false: e->fault set */
 bool target_brind_ok(Env *e, uint64_t pc);            /* a computed target that the jump cache does not know */

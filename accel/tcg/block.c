@@ -8,7 +8,7 @@
 #include "util/shared.h"
 #include <sys/mman.h>
 
-enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512 };
+enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512, BEFORE_MAX = 1024 /* what a backward jump may lead to */ };
 
 static void free_chunk(void *p) { munmap(p, CHUNK); }
 
@@ -296,7 +296,7 @@ static Block *make_block(TcgCpu *t, IrBlock *ir, const uint8_t *code, bool one)
     ir_live(ir, false);
     tcg_log_ops(ir, LOG_OP_OPT);
     interp_lower(&tmp, ir);
-    *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
+    *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .before = ir->before, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
                   .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
     b->ops = tcg_arena(t, tmp.nops * sizeof(IrOp));
     memcpy(b->ops, tmp.ops, tmp.nops * sizeof(IrOp));
@@ -350,7 +350,7 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
     Block **at = bucket(p, b->pa);
 
     b->page = p;
-    tcg_protect(t, p->block, p->off + (b->pa & (PAGE - 1)), MAX(b->bytes, 1));
+    tcg_protect(t, p->block, p->off + (b->pa & (PAGE - 1)) - b->before, b->before + MAX(b->bytes, 1u));
     b->next_in_page = p->first;
     p->first = b;
     b->crosses &= second && second->host;
@@ -367,23 +367,24 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
 static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
 {
     static _Thread_local IrBlock ir;
-    uint8_t code[BYTES_MAX + 16];
-    unsigned left = read_code(t, f, pc, code, BYTES_MAX), n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
+    uint8_t buf[BEFORE_MAX + BYTES_MAX + 16], *code = buf + BEFORE_MAX;
+    unsigned before = f->host ? MIN(pc & (PAGE - 1), BEFORE_MAX) : 0;
+    unsigned left = read_code(t, f, pc - before, code - before, BYTES_MAX + before) - before, n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
     bool one = t->one_shot || !f->host, rel = !one && f->moved && !t->npoints && target_can_be_rel(&t->s->env), global;
     uint64_t pa = f->ram_page * PAGE + (pc & (PAGE - 1));
     CodePage *second = NULL;
     Block *b;
 
-    if (rel && target_translate(&t->s->env, pc & 4095, code, n, left, false, true, &ir)) {
+    if (rel && target_translate(&t->s->env, pc & 4095, code, before, n, left, false, true, &ir)) {
         /* good in every address space that maps the page */
-    } else if (upto < n && target_translate(&t->s->env, pc, code, upto, upto, one, false, &ir)) {
+    } else if (upto < n && target_translate(&t->s->env, pc, code, before, upto, upto, one, false, &ir)) {
         left = n = upto; /* ends before a break point */
-    } else if (!target_translate(&t->s->env, pc, code, n, left, one, false, &ir)) { /* the first instruction goes on in the next page */
+    } else if (!target_translate(&t->s->env, pc, code, before, n, left, one, false, &ir)) { /* the first instruction goes on in the next page */
         second = fetch_page(t, pc + left, &global);
         if (!second)
             return NULL;
         n += read_code(t, second, pc + left, code + left, 15);
-        target_translate(&t->s->env, pc, code, n, left, true, false, &ir);
+        target_translate(&t->s->env, pc, code, before, n, left, true, false, &ir);
     }
     t->one_shot = false;
     b = make_block(t, &ir, code, one);

@@ -466,30 +466,6 @@ static uint64_t shadow_off(Env *e, uint64_t a, uint64_t b, uint64_t c)
     return 0;
 }
 
-/*
- * Flags that some path from pc may read before writing them: a scan of the table's flag columns over the
- * bytes that follow in this page; the block's SMC granules cover them (target_translate counts them).
- */
-static unsigned flags_live_at(const Tr *t, uint64_t pc, uint64_t base, const uint8_t *code, unsigned n, unsigned *reach)
-{
-    unsigned live = 0, open = FALL;
-    Insn in;
-
-    for (unsigned i = 0; i < 8 && open; i++) {
-        uint64_t off = pc - base;
-
-        if (off >= n || x86_decode(code + off, n - (unsigned)off, t->code, &in) != DEC_OK)
-            break;
-        *reach = MAX(*reach, (unsigned)off + in.len);
-        live |= open & x86_insn_reads(&in);
-        open &= ~x86_insn_writes(&in);
-        if (in.row->traits & R_END)
-            break;
-        pc += in.len;
-    }
-    return live | open;
-}
-
 /* Take back what the last instruction emitted: it belongs to the next block. */
 static void cut(IrBlock *b)
 {
@@ -507,11 +483,12 @@ static void end_at(IrBlock *b, uint64_t pc)
 /* 64-bit code: elsewhere EIP and CS.base are baked in. */
 bool target_can_be_rel(const Env *e) { return (e->mode & MODE_CODE) == CODE64 && !(e->mode & (MODE_ONE | MODE_SHADOW)); }
 
-bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsigned page_left, bool one, bool rel, IrBlock *b)
+bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned before, unsigned n, unsigned page_left, bool one, bool rel,
+                      IrBlock *b)
 {
     X86 *s = x86(e);
     Tr t = { .s = s, .b = b, .rel = rel, .mode = e->mode, .code = (CodeSize)(e->mode & MODE_CODE), .cs_base = e->mode >> 32 };
-    unsigned reach = 0;
+    TrScan scan = { pc, code, before, MIN(n, page_left), 0, t.code, 0, 0 };
 
     one |= !!(e->mode & (MODE_ONE | MODE_SHADOW));
     ir_begin(b, pc, e->mode);
@@ -544,11 +521,11 @@ bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned n, unsi
         }
     }
     b->insn_pc[++b->ninsns] = t.next;
-    reach = MIN((unsigned)(t.next - pc), page_left);
     if (!t.polls || one)
         b->ops[0].op = IR_OP(IR_mov, 3, IR_I); /* to nowhere: the liveness pass drops it */
     for (unsigned i = 0; i < b->nslots && !one; i++)
-        b->slot[i].live = (uint8_t)flags_live_at(&t, b->slot[i].pc, pc, code, MIN(n, page_left), &reach);
-    b->bytes = (uint16_t)MIN(reach, page_left);
+        b->slot[i].live = (uint8_t)tr_flags_live_at(&scan, b->slot[i].pc);
+    b->before = (uint16_t)-scan.lo;
+    b->bytes = (uint16_t)MIN((unsigned)MAX(scan.hi, (int64_t)(t.next - pc)), page_left);
     return true;
 }

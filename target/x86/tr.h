@@ -22,6 +22,14 @@ typedef struct Tr {
     Addr addr;
 } Tr;
 #define NOVAL val_reg(V_NONE)
+typedef struct TrScan { /* code of one page around a block at pc: code[-before] to code[n - 1] */
+    uint64_t pc;
+    const uint8_t *code;
+    unsigned before, n, left;
+    CodeSize code_size;
+    int64_t lo, hi; /* what was looked at, from pc */
+} TrScan;
+unsigned tr_flags_live_at(TrScan *s, uint64_t pc);
 void tr_pcmpstr(Tr *t);
 void tr_push(Tr *t); /* every row function is declared by the generated tables */
 extern void (*const x86_row_fn[])(Tr *t);

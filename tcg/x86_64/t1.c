@@ -55,15 +55,22 @@ static void far_exit(T1 *t, uint64_t pc)
     leave_by(t, t->code->find, JIT_LOOKUP);
 }
 
+/* The exit leads into another page, or to an instruction that may reach into one. */
+static bool guarded_exit(const T1 *t, unsigned slot)
+{
+    uint64_t pc = t->b->slot[slot].pc;
+
+    return ((pc ^ t->b->pc) & -(uint64_t)PAGE) || (pc & (PAGE - 1)) > PAGE - 15;
+}
+
 /*
- * A direct exit. Inside a page it is a jump that gets linked. Into another page, or to an instruction that
- * may reach into one, the target must also be in the jump cache of this view, which says that the mapping is
- * what it was.
+ * A direct exit. Inside a page it is a jump that gets linked. Into another page the target must also be in the jump cache
+ * of this view, which says that the mapping is what it was.
  */
 static void direct_exit(T1 *t, unsigned slot)
 {
     const IrExit *x = &t->b->slot[slot];
-    bool guarded = ((x->pc ^ t->b->pc) & -(uint64_t)PAGE) || (x->pc & (PAGE - 1)) > PAGE - 15;
+    bool guarded = guarded_exit(t, slot);
     uint8_t *over;
 
     if (guarded && t->b->rel) {
@@ -74,8 +81,8 @@ static void direct_exit(T1 *t, unsigned slot)
         a_const(&t->a, H11, x->pc & -(uint64_t)PAGE);
         a_store(&t->a, 3, env_slot(V_PAGE), H11);
     }
-    t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | (guarded ? JIT_GUARDED : 0);
     if (guarded) {
+        t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | JIT_GUARDED;
         a_byte(&t->a, 0x41); /* mov r11d, block; 1 is none */
         a_byte(&t->a, 0xb8 | (H11 & 7));
         a_imm(&t->a, 1, 4);
@@ -83,7 +90,7 @@ static void direct_exit(T1 *t, unsigned slot)
         over = a_jump(&t->a, 5, NULL);
         a_patch(over, a_jump(&t->a, 16, NULL) + 4);
     } else {
-        a_jump(&t->a, 16, t->a.p + 5);
+        t->blk->patch[slot] = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
     }
     leave_for(t, JIT_EXIT + slot);
 }
@@ -150,17 +157,26 @@ static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
     leave_for(t, JIT_LOOKUP);
 }
 
+/* With nothing to do but the jump, it is the conditional one that gets linked. */
+static void exit_tail(T1 *t, const Tail *k)
+{
+    if (!k->save && !guarded_exit(t, k->slot)) {
+        t->blk->patch[k->slot] = (uint32_t)(k->jump[0] - t->start);
+        leave_for(t, JIT_EXIT + k->slot);
+        return;
+    }
+    if (k->save)
+        t1_store_ax(&t->a, H9);
+    direct_exit(t, k->slot);
+}
+
 static void emit_tail(T1 *t, Tail *k)
 {
     for (unsigned i = 0; i < 3; i++)
         if (k->jump[i])
             a_patch(k->jump[i], t->a.p);
     switch (k->kind) {
-    case TAIL_EXIT:
-        if (k->save)
-            t1_store_ax(&t->a, H9);
-        direct_exit(t, k->slot);
-        break;
+    case TAIL_EXIT: exit_tail(t, k); break;
     case TAIL_BRIND:
         a_store(&t->a, 3, ENV(pc), k->addr);
         leave_by(t, t->code->find, JIT_BRIND);
@@ -365,7 +381,7 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
 
     if (!(from->patch[slot] & JIT_GUARDED)) {
         if (!to->crosses)
-            a_patch(p + 1, target);
+            a_patch(p, target);
         return;
     }
     if (block != (uintptr_t)to || !memcmp(p + 2, &block, 4))

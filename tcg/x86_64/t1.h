@@ -36,7 +36,7 @@ typedef struct Tail {
     uint64_t konst; /* wide_const: .. the value itself */
 } Tail;
 
-enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first */
+enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first; else it is where its distance lies */
 enum { FREE = -1, LOANED = -2 }; /* owner[] of a host temp register */
 typedef struct T1 {
     Asm a;

@@ -151,8 +151,11 @@ static void load_fused(T1 *t, const IrOp *o, Tail *k, Rm m)
         k->data = x;
         k->fused = n;
     }
-    if (extends(n))
+    if (extends(n)) {
+        t->i++; /* what is read again is that behind the extension */
         t1_put(t, n->d, x, IR_SIZE(n->op));
+        t->i--;
+    }
     t->skip = 1;
 }
 

@@ -97,6 +97,12 @@ static void alu2(T1 *t, const IrOp *o)
         compare(t, o);
         return;
     }
+    if ((k == IR_xor || k == IR_sub) && !(o->op & IR_I) && o->a == o->b && !is_pinned(o->d)) { /* zero */
+        x = t1_grab(t);
+        a_op(&t->a, 0, alu_digit[k] << 3 | 3, MAX(size, 2), x, rm_reg(x));
+        t1_put(t, o->d, x, size);
+        return;
+    }
     if (in_env(t, o) && size != 2) { /* in place in Env */
         alu_b(t, alu_digit[k], size, env_slot(o->d), o);
         return;

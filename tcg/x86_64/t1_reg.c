@@ -219,7 +219,7 @@ void t1_op_done(T1 *t, const IrOp *o)
 
         if (v == LOANED)
             t->owner[r - H9] = FREE;
-        if (is_global(v) && !t1_later(t, (unsigned)v)) {
+        if (is_global(v) && !t->skip && !t1_later(t, (unsigned)v)) { /* skip: what is done already may have made it */
             t->unsaved &= ~bit_of((unsigned)v);
             give_up(t, r);
         }

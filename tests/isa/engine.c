@@ -275,7 +275,7 @@ static bool accepted(uint64_t pc, const uint8_t *code, unsigned n, bool one, boo
     static IrBlock ir;
     unsigned left = MIN(n, PAGE - (unsigned)(pc & (PAGE - 1)));
 
-    if (!target_translate(&cpu->env, pc, code, n, left, one, rel, &ir) && !target_translate(&cpu->env, pc, code, n, left, true, rel, &ir))
+    if (!target_translate(&cpu->env, pc, code, 0, n, left, one, rel, &ir) && !target_translate(&cpu->env, pc, code, 0, n, left, true, rel, &ir))
         return true; /* not whole: no translation */
     if (!ir_verify(&ir, why, size))
         return false;
