@@ -1,25 +1,34 @@
 /*
- * tcg/group.c - which accesses of a block lie near each other: at constant distances from a register's value at the
- * block's entry. One check of the TLB at the entry then serves them all. Only while nothing is called in between
+ * tcg/group.c - which accesses of a block lie near each other: at constant distances from what a register holds at the
+ * start of some instruction. One check of the TLB there then serves them all. Only while nothing is called in between
  * that could change a translation.
  */
 #include "tcg/ir.h"
 #include <string.h>
 
-typedef struct Sym { /* a value as something at the entry, plus a constant */
+typedef struct Sym { /* what a register got at some point, plus a constant */
     bool known;
     uint8_t base; /* a guest register, V_PAGE, or V_NONE: absolute */
+    uint16_t age; /* how often the base got something unknown before */
     int64_t off;
 } Sym;
 
 typedef struct Access {
-    uint16_t op;
+    uint16_t op, first;  /* first: op of its instruction */
     uint8_t base, bytes;
     bool write, aligned, taken;
-    int64_t off;
+    uint8_t reg;         /* holds base + reg_off when its instruction starts; NO_REG: none */
+    uint16_t age;
+    int64_t off, reg_off;
 } Access;
 
-enum { ACCESSES = 64, NEAR = 512, PAGE_SIZE = 4096 };
+typedef struct Walk { /* along the block */
+    Sym s[256];
+    uint16_t age[256], end[16]; /* end: op behind the one that changed the register last */
+    uint16_t first;
+} Walk;
+
+enum { ACCESSES = 64, NEAR = 512, PAGE_SIZE = 4096, NO_REG = 254 };
 
 static bool calls(IrKind k) { return k == IR_call || k == IR_callf || k == IR_cas || k == IR_segchk; }
 
@@ -45,7 +54,7 @@ static bool is_store(const IrOp *o)
     return k == IR_st || k == IR_vst || k == IR_vstn || o->x & (k == IR_fpum ? X_FPU_ST : X_W);
 }
 
-static Sym none(void) { return (Sym){ false, 0, 0 }; }
+static Sym none(void) { return (Sym){ false, 0, 0, 0 }; }
 
 /* What d is after the op. */
 static Sym result(const IrOp *o, const Sym *s)
@@ -56,13 +65,13 @@ static Sym result(const IrOp *o, const Sym *s)
     if (IR_SIZE(o->op) != 3)
         return none();
     if (k == IR_mov && imm)
-        return (Sym){ true, V_NONE, o->imm };
+        return (Sym){ true, V_NONE, s[V_NONE].age, o->imm };
     if (k == IR_mov)
         return s[o->a];
     if (k == IR_lea && o->b == V_NONE && s[o->a].known)
-        return (Sym){ true, s[o->a].base, s[o->a].off + o->imm };
+        return (Sym){ true, s[o->a].base, s[o->a].age, s[o->a].off + o->imm };
     if ((k == IR_add || k == IR_sub) && imm && s[o->a].known)
-        return (Sym){ true, s[o->a].base, k == IR_add ? s[o->a].off + o->imm : s[o->a].off - o->imm };
+        return (Sym){ true, s[o->a].base, s[o->a].age, k == IR_add ? s[o->a].off + o->imm : s[o->a].off - o->imm };
     return none();
 }
 
@@ -71,49 +80,107 @@ static bool is_near(const Sym *s, int64_t imm) /* offsets of a register fit an i
     return s->known && (s->base == V_NONE || (s->off == (int16_t)s->off && imm < 1 << 30 && imm > -(1 << 30)));
 }
 
+/* Nothing is known of v any more: from here on it is a base of its own. */
+static void fresh(Walk *w, unsigned v, unsigned i)
+{
+    w->s[v] = (Sym){ true, (uint8_t)v, ++w->age[v], 0 };
+    if (v < 16)
+        w->end[v] = (uint16_t)(i + 1);
+}
+
+static void all_fresh(Walk *w, unsigned i)
+{
+    for (unsigned v = 0; v < 16; v++)
+        fresh(w, v, i);
+    fresh(w, V_PAGE, i);
+    fresh(w, V_NONE, i);
+}
+
+/* Where the value of v, base + something, is at the start of the instruction. */
+static unsigned holder(const Walk *w, unsigned v)
+{
+    const Sym *s = &w->s[v];
+
+    if (s->base == V_PAGE || s->base == V_NONE)
+        return s->base;
+    if (v < 16 && w->end[v] <= w->first)
+        return v;
+    for (unsigned r = 0; r < 16; r++)
+        if (w->s[r].known && w->s[r].base == s->base && w->s[r].age == s->age && w->end[r] <= w->first)
+            return r;
+    return NO_REG;
+}
+
+static Access access_of(const Walk *w, const IrOp *o, unsigned i)
+{
+    const Sym *s = &w->s[o->a];
+    unsigned reg = holder(w, o->a);
+
+    return (Access){ .op = (uint16_t)i, .first = w->first, .base = s->base, .bytes = (uint8_t)bytes_of(o), .write = is_store(o),
+                     .aligned = o->x & X_ALIGNED, .reg = (uint8_t)reg, .age = s->age, .off = s->off + o->imm,
+                     .reg_off = reg < 16 ? w->s[reg].off : 0 };
+}
+
 static unsigned collect(const IrBlock *b, Access *v)
 {
-    Sym s[256] = { { false } };
+    static _Thread_local Walk walk; /* scratch */
+    Walk *w = &walk;
     unsigned n = 0;
 
-    for (unsigned g = 0; g < 16; g++)
-        s[g] = (Sym){ true, (uint8_t)g, 0 };
-    s[V_PAGE] = (Sym){ true, V_PAGE, 0 };
-    s[V_NONE] = (Sym){ true, V_NONE, 0 };
+    memset(w->age, 0, sizeof(w->age));
+    for (unsigned i = V_TEMP; i < b->next_temp; i++)
+        w->s[i] = none();
+    for (unsigned i = 16; i < V_TEMP; i++)
+        w->s[i] = none();
+    all_fresh(w, 0);
+    memset(w->end, 0, sizeof(w->end));
     for (unsigned i = 0; i < b->nops && n < ACCESSES; i++) {
         const IrOp *o = &b->ops[i];
         IrKind k = IR_KIND(o->op);
         char d = ir_info[k].args[0];
 
-        if (calls(k))
-            break;
-        if (is_access(k) && !(o->x & X_ALIGNED && bytes_of(o) > 16) && o->b == V_NONE && is_near(&s[o->a], o->imm))
-            v[n++] = (Access){ (uint16_t)i, s[o->a].base, (uint8_t)bytes_of(o), is_store(o), o->x & X_ALIGNED, false,
-                               s[o->a].off + o->imm };
-        if (ir_info[k].traits & T_WIDE)
-            s[0] = s[2] = none();
-        if ((d == 'd' || d == 'D') && o->d != V_NONE)
-            s[o->d] = result(o, s);
+        if (!i || b->at[i] != b->at[i - 1] || IR_KIND(o[-1].op) == IR_poll)
+            w->first = (uint16_t)i;
+        if (calls(k)) {
+            all_fresh(w, i);
+            continue;
+        }
+        if (is_access(k) && !(o->x & X_ALIGNED && bytes_of(o) > 16) && o->b == V_NONE && is_near(&w->s[o->a], o->imm))
+            v[n++] = access_of(w, o, i);
+        if (ir_info[k].traits & T_WIDE) {
+            fresh(w, 0, i);
+            fresh(w, 2, i);
+        }
+        if ((d != 'd' && d != 'D') || o->d == V_NONE)
+            continue;
+        w->s[o->d] = result(o, w->s);
+        if (o->d < 16 && !w->s[o->d].known)
+            fresh(w, o->d, i);
+        else if (o->d < 16)
+            w->end[o->d] = (uint16_t)(i + 1);
     }
     return n;
 }
 
-/* The group that begins with access i; it takes what is near. */
+/* The group that begins with access i; it takes what is near. Distances are from v[i].reg when its instruction starts. */
 static bool form(Access *v, unsigned n, unsigned i, IrGroup *g, uint8_t *of, unsigned number)
 {
+    int64_t from = v[i].reg_off;
     unsigned count = 0;
 
-    *g = (IrGroup){ .base = v[i].base, .lo = v[i].off, .hi = v[i].off + v[i].bytes, .align = -1 };
+    if (v[i].reg == NO_REG)
+        return false;
+    *g = (IrGroup){ .base = v[i].reg, .at = v[i].first, .lo = v[i].off - from, .hi = v[i].off - from + v[i].bytes, .align = -1 };
     for (unsigned j = i; j < n; j++) {
-        int64_t lo = MIN(g->lo, v[j].off), hi = MAX(g->hi, v[j].off + v[j].bytes);
-        bool fits = !v[j].aligned || g->align < 0 || ((v[j].off ^ g->align) & 15) == 0;
+        int64_t at = v[j].off - from, lo = MIN(g->lo, at), hi = MAX(g->hi, at + v[j].bytes);
+        bool fits = !v[j].aligned || g->align < 0 || ((at ^ g->align) & 15) == 0;
 
-        if (v[j].taken || v[j].base != g->base || hi - lo > NEAR || !fits)
+        if (v[j].taken || v[j].base != v[i].base || v[j].age != v[i].age || hi - lo > NEAR || !fits)
             continue;
         g->lo = lo;
         g->hi = hi;
         g->write |= v[j].write;
-        g->align = v[j].aligned ? v[j].off & 15 : g->align;
+        g->align = v[j].aligned ? at & 15 : g->align;
         v[j].taken = true;
         of[v[j].op] = (uint8_t)number;
         count++;
@@ -121,8 +188,10 @@ static bool form(Access *v, unsigned n, unsigned i, IrGroup *g, uint8_t *of, uns
     if (count >= 2 && (g->base != V_NONE || ((uint64_t)g->lo ^ (uint64_t)(g->hi - 1)) < PAGE_SIZE))
         return true;
     for (unsigned j = i; j < n; j++)
-        if (of[v[j].op] == number)
+        if (of[v[j].op] == number) {
             of[v[j].op] = 0;
+            v[j].taken = j == i; /* others may still find each other */
+        }
     return false;
 }
 

@@ -429,12 +429,23 @@ void flags_fold(Env *e)
 
 #include "tcg/interp_loop.h"
 
-void interp_run(Env *e) { run_from(e, NULL); }
+void interp_run(Env *e) { run_from(e, NULL, 0); }
 
 void interp_block(Env *e, Block *b)
 {
     e->one_block = true;
-    run_from(e, b);
+    run_from(e, b, 0);
+    e->one_block = false;
+}
+
+void interp_rest(Env *e, Block *b, unsigned insn)
+{
+    unsigned op = 0;
+
+    while (b->at[op] != insn)
+        op++;
+    e->one_block = true;
+    run_from(e, b, op);
     e->one_block = false;
 }
 

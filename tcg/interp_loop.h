@@ -69,7 +69,7 @@ static bool rare_cond(CcKind k, unsigned size, uint64_t res, uint64_t a, uint64_
     return cond_holds(flags_of(&c), cond);
 }
 
-static void run_from(Env *e, Block *blk) /* NULL: look up e->pc */
+static void run_from(Env *e, Block *blk, unsigned op) /* blk NULL: look up e->pc */
 {
     static const void *const label[] = {
 #define OP2(n, t, r, e) LABELS4(n, 0), LABELS4(n, 1), LABELS4(n, 2), LABELS4(n, 3),
@@ -106,7 +106,8 @@ enter:
     env_enter_page(e, pc);
 run:
     e->cur = blk;
-    o = blk->ops;
+    o = blk->ops + op;
+    op = 0;
     DISPATCH();
 
 #define OP2(n, t, r, ex) H2(n, 0, t, r, ex) H2(n, 1, t, r, ex) H2(n, 2, t, r, ex) H2(n, 3, t, r, ex)

@@ -104,10 +104,11 @@ unsigned ir_slot(IrBlock *b, uint64_t pc);
 bool ir_fold(IrKind k, unsigned size, uint64_t a, uint64_t b, uint64_t *out);
 /* live.c: dead flags (unless all_flags), dead temps, last uses; compacts the block */
 void ir_live(IrBlock *b, bool all_flags);
-/* group.c: accesses that one check at the entry serves; of[i]: group of op i, from 1, or 0 */
-enum { IR_GROUPS = 3 };
+/* group.c: accesses that one check serves; of[i]: group of op i, from 1, or 0. Groups come in the order of `at`. */
+enum { IR_GROUPS = 4 };
 typedef struct IrGroup {
-    uint8_t base; /* guest register, its value at the entry; V_NONE: absolute */
+    uint16_t at;  /* the op ahead of which it is checked, the first of an instruction */
+    uint8_t base; /* guest register, its value there, or V_PAGE; V_NONE: absolute */
     bool write;   /* some access stores */
     int64_t lo, hi;
     int align;    /* offset modulo 16 of those that must be aligned, or -1 */

@@ -15,6 +15,7 @@ enum { JIT_EXIT = 0 /* + slot: that exit is not linked */, JIT_BRIND = 8 /* Env.
        JIT_LOOKUP, /* go on at Env.pc, or serve Env.fault */
        JIT_INTERP, /* the interpreter has to run this block: unmasked floating-point exceptions */
        JIT_CAREFUL, /* a group's check failed, nothing has been done: run it some other way */
+       JIT_PART, /* the same in the middle: Env.jit.arg[0] is the instruction, group << 8 */
        JIT_DEAD,   /* a block that is no more: Env.jit.arg[0] - 5 is its entry */
        JIT_REASON = 15 };
 
@@ -37,6 +38,7 @@ void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, bool careful, SidePoint
 void jit_enter(CodeCache *c, Env *e, const uint8_t *host);
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to); /* from's exit goes to `to` from now on */
 void jit_link_careful(CodeCache *c, Block *b); /* b->careful is there */
+void jit_link_part(CodeCache *c, Block *b, unsigned group, const Block *to); /* where that group's failed check goes */
 void jit_kill(CodeCache *c, Block *b); /* whoever enters b finds JIT_DEAD */
 
 /* What generated code calls, implemented by accel/tcg. A false answer: e->fault is set, pc is exact. */

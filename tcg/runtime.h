@@ -179,6 +179,10 @@ struct Block { /* the first cache line is what a look-up reads */
     Block *careful; /* the same without checks of groups; made when they fail often */
     uint8_t failed;
     uint32_t at_careful; /* where it is jumped to */
+    struct {
+        uint32_t at; /* of a group checked in the middle: the same */
+        uint8_t failed;
+    } part[IR_GROUPS];
     uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
 };
 
@@ -217,6 +221,7 @@ static inline void env_note(Env *e, uint64_t pc)
 void interp_lower(Block *blk, const IrBlock *b);
 void interp_run(Env *e); /* until e->fault is set; e->pc is then exact. one_block: or until a block is done */
 void interp_block(Env *e, Block *b); /* this block only */
+void interp_rest(Env *e, Block *b, unsigned insn); /* .. from that instruction on, which begins with an op of its own */
 bool interp_op(Env *e, const IrOp *o); /* one op that is not control, memory, call: for executors without a way of their own */
 void flags_fold(Env *e); /* token -> CC_RAW */
 /* A HelperFn: Vec3Fn fn on Env.vec; how: d, a, b a byte each, imm from bit 32. */

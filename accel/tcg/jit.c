@@ -7,7 +7,7 @@
 #include "accel/tcg/tcg.h"
 #include "tcg/flags.h"
 
-enum { DEFAULT_MIB = 256, LEAST_MIB = 4 };
+enum { DEFAULT_MIB = 256, LEAST_MIB = 4, PATIENCE = 4 /* checks of groups that fail before code without them is made */ };
 
 bool tcg_jit_init(TcgCpu *t, size_t bytes)
 {
@@ -80,8 +80,6 @@ static bool target_ok(Env *e, const Block *from)
  */
 static Block *carefully(TcgCpu *t, Env *e, Block *b)
 {
-    enum { PATIENCE = 4 };
-
     e->pc = block_pc(e, b, b->pc);
     if (!b->careful && b->failed++ >= PATIENCE && !b->dead && !tcg_jit_full(t)) {
         b->careful = tcg_careful(t, b);
@@ -93,6 +91,26 @@ static Block *carefully(TcgCpu *t, Env *e, Block *b)
     if (!b->careful)
         interp_block(e, b);
     return b->careful;
+}
+
+/* The same from an instruction in the middle on: what was checked there serves what follows. */
+static Block *rest(TcgCpu *t, Env *e, Block *b)
+{
+    unsigned insn = e->jit.arg[0] & 0xff, group = (unsigned)(e->jit.arg[0] >> 8) & 0xff;
+    Block *to = NULL;
+
+    e->pc = block_pc(e, b, b->insn_pc[insn]);
+    if (b->part[group].failed < PATIENCE)
+        b->part[group].failed++;
+    else if (!b->dead && !tcg_jit_full(t))
+        to = tcg_careful(t, b);
+    if (e->fault.kind)
+        return NULL;
+    if (to)
+        jit_link_part(&t->code, b, group, to);
+    else
+        interp_rest(e, b, insn);
+    return to;
 }
 
 /* Generated code came back without a fault. False: one was found now. */
@@ -108,6 +126,9 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     case JIT_LOOKUP: return true;
     case JIT_CAREFUL:
         t->next = carefully(t, e, b);
+        return !e->fault.kind;
+    case JIT_PART:
+        t->next = rest(t, e, b);
         return !e->fault.kind;
     case JIT_INTERP:
         e->pc = block_pc(e, b, b->pc);
@@ -201,7 +222,7 @@ void tcg_jit_stats(const TcgCpu *t, GString *out)
                            t->code.used / 1024, t->code.size / 1024);
     g_string_append_printf(out, "  came back: %" PRIu64 " exits not linked, %" PRIu64 " indirect, %" PRIu64 " look-ups, %" PRIu64
                            " dead, %" PRIu64 " to interpret, %" PRIu64 " checks failed; %" PRIu64 " blocks interpreted\n", exits, t->back[JIT_BRIND],
-                           t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->back[JIT_CAREFUL], t->alone);
+                           t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->back[JIT_CAREFUL] + t->back[JIT_PART], t->alone);
 }
 
 size_t tcg_jit_default(void) { return (size_t)DEFAULT_MIB << 20; }

@@ -33,7 +33,7 @@ static void leave_by(T1 *t, const uint8_t *stub, unsigned why)
     a_jump(&t->a, 16, stub);
 }
 
-static void leave_for(T1 *t, unsigned why) { leave_by(t, t->code->exit_link, why); }
+void t1_leave_for(T1 *t, unsigned why) { leave_by(t, t->code->exit_link, why); }
 
 void t1_here_and_now(T1 *t, unsigned r, uint64_t pc)
 {
@@ -92,7 +92,7 @@ static void direct_exit(T1 *t, unsigned slot)
     } else {
         t->blk->patch[slot] = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
     }
-    leave_for(t, JIT_EXIT + slot);
+    t1_leave_for(t, JIT_EXIT + slot);
 }
 
 static void cond_exit(T1 *t, unsigned slot, unsigned cond)
@@ -154,7 +154,7 @@ static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
     a_imm(&t->a, 0, 4);
     t1_here_and_now(t, H9, pc);
     a_store(&t->a, 3, ENV(pc), H9);
-    leave_for(t, JIT_LOOKUP);
+    t1_leave_for(t, JIT_LOOKUP);
 }
 
 /* With nothing to do but the jump, it is the conditional one that gets linked. */
@@ -162,7 +162,7 @@ static void exit_tail(T1 *t, const Tail *k)
 {
     if (!k->save && !guarded_exit(t, k->slot)) {
         t->blk->patch[k->slot] = (uint32_t)(k->jump[0] - t->start);
-        leave_for(t, JIT_EXIT + k->slot);
+        t1_leave_for(t, JIT_EXIT + k->slot);
         return;
     }
     if (k->save)
@@ -314,27 +314,15 @@ static void emit_ops(T1 *t, const IrBlock *b)
         t1_vectors_live(t, true);
     if (t->last_fpu)
         t1_fpu_live(t, true);
-    t1_check_groups(t);
     for (; t->i < b->nops; t->i++) {
         if (t->skip) {
             t->skip--;
             t1_op_done(t, &b->ops[t->i]);
             continue;
         }
+        t1_check_groups(t);
         emit_op(t, &b->ops[t->i]);
     }
-}
-
-/* Where failed checks go: to C, later to the careful block. */
-static void emit_careful(T1 *t)
-{
-    if (!t->ncareful)
-        return;
-    for (unsigned i = 0; i < t->ncareful; i++)
-        a_patch(t->careful[i], t->a.p);
-    t->blk->at_careful = (uint32_t)(t->a.p - t->start);
-    a_jump(&t->a, 16, t->a.p + 5);
-    leave_for(t, JIT_CAREFUL);
 }
 
 void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoint *side, unsigned *nside)
@@ -360,14 +348,14 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->last_vector = t1_last_vector(b);
     t->last_fpu = t1_last_fpu(b);
     t->wide = t1_writes_upper(b);
-    t->ncareful = 0;
+    t->nchecked = 0;
     t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
     t->unsaved = 0;
     t1_find_later(t, b);
     emit_ops(t, b);
     for (unsigned i = 0; i < t->ntails; i++)
         emit_tail(t, &t->tail[i]);
-    emit_careful(t);
+    t1_group_exits(t);
     blk->host = c->rx + c->used;
     blk->host_size = (uint32_t)(t->a.p - t->start);
     c->used += (blk->host_size + 15u) & ~15u;
@@ -394,6 +382,11 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
 void jit_link_careful(CodeCache *c, Block *b)
 {
     a_patch(c->rw + (b->host - c->rx) + b->at_careful + 1, c->rw + (b->careful->host - c->rx));
+}
+
+void jit_link_part(CodeCache *c, Block *b, unsigned group, const Block *to)
+{
+    a_patch(c->rw + (b->host - c->rx) + b->part[group].at, c->rw + (to->host - c->rx));
 }
 
 void jit_kill(CodeCache *c, Block *b)

@@ -38,6 +38,11 @@ typedef struct Tail {
 
 enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first; else it is where its distance lies */
 enum { FREE = -1, LOANED = -2 }; /* owner[] of a host temp register */
+typedef struct GroupExit { /* of a group's check: where it jumps when it fails */
+    uint8_t *jump[2];
+    uint8_t njumps;
+    bool entry; /* nothing of the block is done before it */
+} GroupExit;
 typedef struct T1 {
     Asm a;
     CodeCache *code;
@@ -61,8 +66,8 @@ typedef struct T1 {
     IrGroup group[IR_GROUPS];
     unsigned ngroups;
     uint8_t group_of[MAX_OPS];
-    uint8_t *careful[2 * IR_GROUPS]; /* jumps of failed checks */
-    unsigned ncareful;
+    GroupExit part[IR_GROUPS];
+    unsigned nchecked; /* groups whose check is emitted */
     Tail tail[2 * MAX_OPS]; /* an op has two at most */
     unsigned ntails, nside;
     SidePoint *side;
@@ -88,6 +93,7 @@ void t1_save_flags(T1 *t);
 void t1_need_flags(T1 *t);
 /* t1.c */
 void t1_set32(T1 *t, Rm m, uint32_t v);
+void t1_leave_for(T1 *t, unsigned why); /* JIT_* */
 void t1_here_and_now(T1 *t, unsigned r, uint64_t pc); /* pc of the block, as it is here and now, to r */
 Tail *t1_tail(T1 *t, TailKind kind);
 void t1_call(T1 *t, const uint8_t *stub, unsigned insn); /* with its side point */
@@ -103,7 +109,8 @@ int64_t t1_imm(const IrOp *o, unsigned size);
 bool t1_in_place(const T1 *t, const IrOp *o); /* o, a load, begins a change of memory that one instruction makes */
 void t1_change(T1 *t, const IrOp *o, Rm m); /* which o, the middle one of three ops, says */
 bool t1_grouped(T1 *t, const IrOp *o, Rm *m); /* checked at the entry: where it is */
-void t1_check_groups(T1 *t);
+void t1_check_groups(T1 *t);         /* ahead of op t->i */
+void t1_group_exits(T1 *t);
 void t1_mem_tail(T1 *t, Tail *k);
 void t1_data_tail(T1 *t, Tail *k);
 void t1_cas_tail(T1 *t, Tail *k);

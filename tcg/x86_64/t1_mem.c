@@ -78,38 +78,83 @@ Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigne
     return rm_idx(x, va, 0, 0);
 }
 
-/* ---- groups: one check at the entry, the addends kept in Env */
+/* ---- groups: one check, the addend in a register or in Env */
+static bool at_entry(const T1 *t, const IrGroup *g) { return g->at == (IR_KIND(t->b->ops[0].op) == IR_poll); }
+
+static void failed(T1 *t, unsigned n, unsigned cond) /* here, by that condition */
+{
+    GroupExit *x = &t->part[n];
+
+    x->jump[x->njumps++] = a_jump(&t->a, cond, NULL);
+}
+
+static void check_group(T1 *t, unsigned n)
+{
+    const IrGroup *g = &t->group[n];
+    int64_t side = g->write ? VIEW(w) : VIEW(r);
+    unsigned x = t1_grab(t), y = t1_grab(t);
+
+    if (g->base == V_NONE)
+        a_const(&t->a, x, (uint64_t)g->lo);
+    else
+        a_op(&t->a, 0, 0x8d, 3, x, rm_mem(t1_use(t, g->base), g->lo));
+    if (g->align >= 0) {
+        a_op(&t->a, 0, 0x8d, 2, y, rm_mem(x, (g->align - g->lo) & 15));
+        a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(y));
+        a_imm(&t->a, 15, 1);
+        failed(t, n, 5);
+    }
+    a_rorx(&t->a, 3, y, x, 8);
+    a_alu_imm(&t->a, 4, 2, rm_reg(y), (TLB_N - 1) * 16);
+    a_op(&t->a, 0, 0x33, 3, x, rm_idx(H15, y, 0, side));
+    a_alu_imm(&t->a, 7, 3, rm_reg(x), PAGE - (g->hi - g->lo));
+    failed(t, n, 7);
+    a_mov(&t->a, 3, y, rm_idx(H15, y, 0, side + 8));
+    t1_cache(t, V_GROUP + n, y);
+    t->owner[x - H9] = FREE;
+    for (unsigned r = 0; r < 3; r++)
+        if (t->owner[r] == LOANED)
+            t->owner[r] = FREE;
+    t->locked = 0;
+}
+
+/* Those whose first access belongs to the instruction that begins with this op. */
 void t1_check_groups(T1 *t)
 {
-    for (unsigned i = 0; i < t->ngroups; i++) {
-        const IrGroup *g = &t->group[i];
-        int64_t side = g->write ? VIEW(w) : VIEW(r);
-        unsigned x = t1_grab(t), y = t1_grab(t);
+    for (; t->nchecked < t->ngroups && t->group[t->nchecked].at <= t->i; t->nchecked++) {
+        GroupExit *x = &t->part[t->nchecked];
 
-        if (g->base == V_NONE) {
-            a_const(&t->a, x, (uint64_t)g->lo);
-        } else {
-            Rm base = is_pinned(g->base) ? rm_reg((unsigned)t1_pin[g->base]) : env_slot(g->base);
+        g_assert(t->group[t->nchecked].at == t->i);
+        x->entry = at_entry(t, &t->group[t->nchecked]);
+        x->njumps = 0;
+        if (!x->entry && t->b->live[t->i - 1])
+            t1_save_flags(t);
+        t->ef_ok = false;
+        check_group(t, t->nchecked);
+    }
+}
 
-            if (base.mem)
-                a_mov(&t->a, 3, x, base);
-            a_op(&t->a, 0, 0x8d, 3, x, rm_mem(base.mem ? x : base.reg, g->lo));
-        }
-        if (g->align >= 0) {
-            a_op(&t->a, 0, 0x8d, 2, y, rm_mem(x, (g->align - g->lo) & 15));
-            a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(y));
-            a_imm(&t->a, 15, 1);
-            t->careful[t->ncareful++] = a_jump(&t->a, 5, NULL);
-        }
-        a_rorx(&t->a, 3, y, x, 8);
-        a_alu_imm(&t->a, 4, 2, rm_reg(y), (TLB_N - 1) * 16);
-        a_op(&t->a, 0, 0x33, 3, x, rm_idx(H15, y, 0, side));
-        a_alu_imm(&t->a, 7, 3, rm_reg(x), PAGE - (g->hi - g->lo));
-        t->careful[t->ncareful++] = a_jump(&t->a, 7, NULL);
-        a_mov(&t->a, 3, y, rm_idx(H15, y, 0, side + 8));
-        t1_cache(t, V_GROUP + i, y);
-        t->owner[x - H9] = FREE;
-        t->locked = 0;
+/* Where failed checks go: to C, later to a block that checks each access: the careful twin, or one from that instruction on. */
+void t1_group_exits(T1 *t)
+{
+    bool entry = false;
+
+    for (unsigned i = 0; i < t->nchecked; i++)
+        for (unsigned j = 0; j < t->part[i].njumps && t->part[i].entry; j++, entry = true)
+            a_patch(t->part[i].jump[j], t->a.p);
+    if (entry) {
+        t->blk->at_careful = (uint32_t)(t->a.p - t->start);
+        a_jump(&t->a, 16, t->a.p + 5);
+        t1_leave_for(t, JIT_CAREFUL);
+    }
+    for (unsigned i = 0; i < t->nchecked; i++) {
+        if (t->part[i].entry)
+            continue;
+        for (unsigned j = 0; j < t->part[i].njumps; j++)
+            a_patch(t->part[i].jump[j], t->a.p);
+        t->blk->part[i].at = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
+        t1_set32(t, ENV(jit.arg[0]), t->b->at[t->group[i].at] | i << 8);
+        t1_leave_for(t, JIT_PART);
     }
 }
 
