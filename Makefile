@@ -1,5 +1,5 @@
 # Menura: `make run` boots a machine, `make check` tests; both install what they need first.
-.PHONY: all deps deps-run run check check-full soak-oracle install
+.PHONY: all deps deps-run run check check-full soak-oracle soak-boots install
 all: build/build.ninja
 	ninja -C build
 deps-run:
@@ -18,5 +18,8 @@ check-full: deps all
 # random instruction sequences for SECONDS (600), on from where docs/internals/oracle-log.md ends
 soak-oracle: all
 	@scripts/soak-oracle $(SECONDS)
+# the stress kernel in stress mode, BOOTS (1000) times, on from where docs/internals/soak-log.md ends
+soak-boots: all
+	@scripts/soak-boots $(BOOTS)
 install: all
 	meson install -C build

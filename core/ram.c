@@ -134,6 +134,8 @@ void ram_mark_dirty(RamBlock *b, uint64_t off, uint64_t len)
 
     if (!len || !in_range(off, len, b->max_size))
         return;
+    /* What was written is there before the bits are looked at. Who clears one looks at memory after that. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint64_t page = off / PAGE; page <= (off + len - 1) / PAGE; page++) {
         unsigned long m = 1ul << (page % BITS);
 

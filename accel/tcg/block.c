@@ -157,9 +157,17 @@ void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu 
 
         if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(from, to - from)))
             continue;
-        __atomic_store_n(&v->granule[page], 0, __ATOMIC_RELAXED);
-        drop_everywhere(v, page, self);
-        __atomic_fetch_or(&b->dirty[DIRTY_CODE][at / 4096 / 64], 1ul << (at / 4096 % 64), __ATOMIC_RELAXED);
+        /*
+         * Whoever finds the page writable, or without code here, finds its own request as well, or it could write over code
+         * that it still runs. One that has dropped its blocks and made new ones meanwhile is asked again.
+         */
+        do {
+            drop_everywhere(v, page, self);
+            __atomic_store_n(&v->granule[page], 0, __ATOMIC_SEQ_CST);
+            if (v->vm->ncpus > 1)
+                drop_everywhere(v, page, self);
+            __atomic_fetch_or(&b->dirty[DIRTY_CODE][at / 4096 / 64], 1ul << (at / 4096 % 64), __ATOMIC_SEQ_CST);
+        } while (__atomic_load_n(&v->granule[page], __ATOMIC_SEQ_CST));
     }
 }
 
@@ -167,10 +175,19 @@ bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len)
 {
     TcgVm *v = tcg_vm(t->cpu->vm);
     uint64_t page = (b->ram_addr + off) / 4096;
-    const Block *cur = tcg_running(t);
-    bool own;
+    const Block *cur;
+    bool own, hit = page < v->npages && __atomic_load_n(&v->granule[page], __ATOMIC_SEQ_CST) & granules(off, len);
 
-    if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(off, len)))
+    bool asked = t->in_block && cpu_requests(t->cpu) & REQ_CODE; /* looked at after the granules: tcg_code_written() */
+
+    if (LIKELY(!hit && !asked))
+        return true;
+    cur = tcg_running(t);
+    if (asked && cur) { /* first that, then this instruction */
+        t->s->env.fault = (Fault){ FAULT_AGAIN, 0, 0 };
+        return false;
+    }
+    if (!hit)
         return true;
     own = cur && !cur->dead && cur->ninsns > 1 && (cur->pa / 4096 == page || (cur->crosses && cur->pa2 == page));
     tcg_code_written(v, b, off, len, t);
@@ -210,18 +227,27 @@ void tcg_ask_strip(Cpu *c, const uint8_t *host)
     cpu_request(c, REQ_STRIP);
 }
 
+/*
+ * From the return on every store to these bytes is told. A store that came before it may have been missed, so whoever
+ * calls compares the bytes after it. A vCPU that finds the page protected must not go on while another, which did that,
+ * still waits for a third to lose the page from its writable side.
+ */
 void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
 {
     TcgVm *v = tcg_vm(t->cpu->vm);
     uint64_t page = (b->ram_addr + off) / 4096, bit = 1ull << (off / 4096 % 64);
+    bool was;
 
     if (page >= v->npages)
         return;
     __atomic_fetch_or(&v->granule[page], granules(off, bytes), __ATOMIC_SEQ_CST);
-    if (!(__atomic_fetch_and(&b->dirty[DIRTY_CODE][off / 4096 / 64], ~bit, __ATOMIC_SEQ_CST) & bit))
-        return;
-    tcg_strip(t, b->host + (off & -(uint64_t)PAGE)); /* nobody may have it writable from now on */
-    strip_others(t, b->host + (off & -(uint64_t)PAGE));
+    __atomic_fetch_add(&v->protecting, 1, __ATOMIC_SEQ_CST);
+    was = __atomic_fetch_and(&b->dirty[DIRTY_CODE][off / 4096 / 64], ~bit, __ATOMIC_SEQ_CST) & bit;
+    if (was)
+        tcg_strip(t, b->host + (off & -(uint64_t)PAGE)); /* nobody may have it writable from now on */
+    if (was || __atomic_load_n(&v->protecting, __ATOMIC_SEQ_CST) > 1)
+        strip_others(t, b->host + (off & -(uint64_t)PAGE));
+    __atomic_fetch_sub(&v->protecting, 1, __ATOMIC_SEQ_CST);
 }
 
 /* What is known of a page of RAM, which is mapped at vpage now. */
@@ -364,6 +390,19 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
     *at = b;
 }
 
+/* Is memory still what b was made of? Asked when every store to it is told. */
+static bool still(TcgCpu *t, const CodePage *f, const CodePage *second, const Block *b, uint64_t pc, const uint8_t *code)
+{
+    uint8_t now[BYTES_MAX + 16];
+    unsigned n;
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    n = read_code(t, f, pc, now, b->bytes);
+    if (n < b->bytes && second)
+        n += read_code(t, second, pc + n, now + n, b->bytes - n);
+    return !memcmp(now, code, MIN(n, b->bytes));
+}
+
 static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
 {
     static _Thread_local IrBlock ir;
@@ -389,11 +428,16 @@ static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
     t->one_shot = false;
     b = make_block(t, &ir, code, one);
     b->pa = pa;
-    if (one)
+    if (one) {
         b->dead = true; /* runs once; never found again */
-    else
-        publish(t, b, f, second);
-    return b;
+        return b;
+    }
+    publish(t, b, f, second);
+    if (LIKELY(still(t, f, second, b, pc, code)))
+        return b;
+    drop(t, b); /* another vCPU or a device wrote it meanwhile */
+    t->one_shot = true;
+    return translate(t, f, pc);
 }
 
 Block *tcg_careful(TcgCpu *t, const Block *b)

@@ -13,6 +13,9 @@ typedef struct Place {
     bool writable;
 } Place;
 
+/* Another vCPU took code from a page, before it made the page writable: what we have of it must go before we write there. */
+static bool code_pending(const TcgCpu *t) { return UNLIKELY(cpu_requests(t->cpu) & REQ_CODE); }
+
 static bool all_dirty(const RamBlock *b, uint64_t off)
 {
     return ram_is_dirty(b, DIRTY_DISPLAY, off) && ram_is_dirty(b, DIRTY_MIGRATE, off) && ram_is_dirty(b, DIRTY_CODE, off);
@@ -70,21 +73,30 @@ static bool place(Env *e, uint64_t va, bool write, Place *p)
         return true;
     if (p->host && !write)
         tcg_fill(s->tcg, false, va, p->host, &w);
-    else if (p->host && p->writable && all_dirty(p->block, p->off))
+    else if (p->host && p->writable && all_dirty(p->block, p->off) && !code_pending(s->tcg))
         tcg_fill(s->tcg, true, va, p->host, &w);
     return true;
 }
+
+/* RAM was written: another vCPU may have translated what was there, since it was looked at before the store. */
+static void written(const Place *p, unsigned n)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!all_dirty(p->block, p->off))
+        ram_mark_dirty(p->block, p->off, n);
+}
+
+static bool may_be_code(const TcgCpu *t, const Place *p) { return !ram_is_dirty(p->block, DIRTY_CODE, p->off) || code_pending(t); }
 
 static bool store_part(Env *e, const Place *p, uint64_t pa, unsigned n, const void *in)
 {
     X86 *s = x86(e);
 
     if (p->host && p->writable) {
-        if (!ram_is_dirty(p->block, DIRTY_CODE, p->off) && !tcg_code_store(s->tcg, p->block, p->off, n))
+        if (may_be_code(s->tcg, p) && !tcg_code_store(s->tcg, p->block, p->off, n))
             return false;
         shared_copy(p->host, in, n);
-        if (!all_dirty(p->block, p->off))
-            ram_mark_dirty(p->block, p->off, n);
+        written(p, n);
         return true;
     }
     as_write(e->cpu->mem[s->smm], pa, in, n, (MemAttrs){ .secure = s->smm });
@@ -149,7 +161,7 @@ bool mem_load(Env *e, uint64_t va, unsigned n, void *out, bool for_write)
         return false;
     if (UNLIKELY(x86(e)->tcg->nwatches) && !tcg_watch(x86(e)->tcg, va, n, for_write))
         return false;
-    if (for_write && p[0].host && p[0].writable && !ram_is_dirty(p[0].block, DIRTY_CODE, p[0].off) &&
+    if (for_write && p[0].host && p[0].writable && may_be_code(x86(e)->tcg, &p[0]) &&
         !tcg_code_store(x86(e)->tcg, p[0].block, p[0].off, first))
         return false;
     load_part(e, &p[0], first, out);
@@ -190,7 +202,7 @@ static bool cas_host(void *host, unsigned n, void *old, const void *new)
     }
 }
 
-/* 16 bytes, across pages, or I/O: under one lock of the VM's software CPU, which the rare plain accesses to the
+/* 16 bytes, not aligned, or I/O: under one lock of the VM's software CPU, which the rare plain accesses to the
  * same bytes do not take; guests use these only against each other. */
 static bool cas_locked(Env *e, uint64_t va, unsigned n, void *old, const void *new, bool *ok)
 {
@@ -210,19 +222,35 @@ static bool cas_locked(Env *e, uint64_t va, unsigned n, void *old, const void *n
     return done;
 }
 
+/* Aligned, but not in the TLB: RAM is still compared and swapped in one piece, whatever page it is. */
+static bool cas_missed(Env *e, uint64_t va, unsigned n, void *old, const void *new, bool *ok)
+{
+    TcgCpu *t = x86(e)->tcg;
+    Place p;
+
+    if (!place(e, va, true, &p))
+        return false;
+    if (!p.host || !p.writable)
+        return cas_locked(e, va, n, old, new, ok);
+    if (UNLIKELY(t->nwatches) && !tcg_watch(t, va, n, true))
+        return false;
+    if (may_be_code(t, &p) && !tcg_code_store(t, p.block, p.off, n))
+        return false;
+    *ok = cas_host(p.host, n, old, new);
+    written(&p, n);
+    return true;
+}
+
 bool mem_cas(Env *e, uint64_t va, unsigned n, void *old, const void *new_, bool *ok)
 {
-    uint8_t *p = tlb_hit(e->view->w, va, n);
+    uint8_t *p;
 
-    if (UNLIKELY(!p && n <= 8)) {
-        uint64_t v; /* fills the TLB if it can be filled; serves SMC */
-
-        if (!mem_load(e, va, n, &v, true))
-            return false;
-        p = tlb_hit(e->view->w, va, n);
-    }
-    if (UNLIKELY(!p || n > 8 || va & (n - 1)))
+    va = wrapped(e, va);
+    if (UNLIKELY(n > 8 || va & (n - 1)))
         return cas_locked(e, va, n, old, new_, ok);
+    p = tlb_hit(e->view->w, va, n);
+    if (UNLIKELY(!p))
+        return cas_missed(e, va, n, old, new_, ok);
     *ok = cas_host(p, n, old, new_);
     return true;
 }
@@ -241,5 +269,5 @@ uint8_t *mem_page(Env *e, uint64_t va, bool write, unsigned *left)
         return NULL; /* like I/O: one access at a time */
     if (!write)
         return at.host;
-    return at.writable && all_dirty(at.block, at.off) ? at.host : NULL;
+    return at.writable && all_dirty(at.block, at.off) && !code_pending(x86(e)->tcg) ? at.host : NULL;
 }
