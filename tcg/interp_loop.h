@@ -206,7 +206,7 @@ jump: {
             blk = to;
             goto run;
         }
-        if (LIKELY(e->view->jc[l->jc].blk == to)) {
+        if (LIKELY(e->view->jc_blk[l->jc] == to)) {
             env_enter_page(e, x->pc);
             blk = to;
             goto run;

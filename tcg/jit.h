@@ -27,13 +27,15 @@ typedef struct SidePoint { /* a return address: of which guest instruction */
 typedef struct CodeCache {
     uint8_t *rw, *rx; /* the same memory twice; code is written through rw only */
     size_t size, used, stubs; /* stubs: what a flush keeps */
+    size_t top, cold, cold_end; /* from the end down to top lie pieces for code that rarely runs; the last is filled from cold to cold_end */
     const uint8_t *enter, *exit_link, *find, *find_exit, *leave, *no_code, *dead, *call, *op, *live, *live_entry, *fpu, *fpu_entry, *slow[16];
     Env *env;
 } CodeCache;
 
 bool jit_usable(const char **why);  /* this host has what the emitter needs */
 void jit_stubs(CodeCache *c);       /* at the start of an empty cache */
-enum { JIT_ROOM = 192 << 10 };      /* what one block may need at most */
+enum { JIT_ROOM = 192 << 10 };      /* what one block may need at most, in either place */
+size_t jit_cold_piece(const CodeCache *c); /* bytes; the last ends with the cache, the others ahead of it */
 void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, bool careful, SidePoint *side, unsigned *nside); /* JIT_ROOM is free */
 void jit_enter(CodeCache *c, Env *e, const uint8_t *host);
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to); /* from's exit goes to `to` from now on */

@@ -51,7 +51,7 @@ typedef struct TlbEnt {
  */
 typedef struct JcEnt {
     uint64_t tag;
-    Block *blk;
+    const uint8_t *host; /* where generated code goes at once: Block.host; NULL: empty, or there is no such code */
 } JcEnt;
 enum { JC_KEY_SHIFT = 58, JC_MODES = 64 };
 /*
@@ -84,6 +84,7 @@ typedef struct Fills { /* what is in a table of a view: a flush costs O(entries 
 typedef struct View { /* one per address space and privilege class */
     TlbEnt r[TLB_N], w[TLB_N];
     JcEnt jc[JC_N];
+    Block *jc_blk[JC_N]; /* NULL: empty */
     CpEnt cp[CP_N];
     Fills fills[FILL_TABLES];
     uint64_t cp_gone[CP_GONE / 64]; /* by cp_gone_bit(): pages that another took the place of in cp, their blocks may be in jc */
@@ -99,14 +100,14 @@ static inline uint8_t *tlb_hit(const TlbEnt *side, uint64_t va, unsigned bytes)
 }
 static inline unsigned cp_slot(uint64_t vpage) { return (unsigned)vpage & (CP_N - 1); }
 static inline unsigned cp_gone_bit(uint64_t vpage) { return (unsigned)(vpage ^ vpage >> 10 ^ vpage >> 20) & (CP_GONE - 1); }
-/* Bits 6..11 of the sum are pc's own and 58..63, the others 12..20 and 0..8. */
-static inline unsigned jc_slot(uint64_t pc) { return (unsigned)((pc ^ (pc << 12 | pc >> 52)) >> 6) & (JC_N - 1); }
+/* Bits 4..11 of the sum are pc's own and 56..63, the others 12..18 and 0..6. An entry has 16 bytes: generated code shifts nothing. */
+static inline unsigned jc_slot(uint64_t pc) { return (unsigned)((pc ^ (pc << 12 | pc >> 52)) >> 4) & (JC_N - 1); }
 /* The tag of an empty slot: the slot of no pc with it, in any mode. */
-static inline uint64_t jc_none(unsigned slot) { return slot < 64; }
-/* Of the 64 slots from 64 * i: those that a pc in va's page can have. They agree in bits 6..8 of the pc. */
+static inline uint64_t jc_none(unsigned slot) { return slot < 256; }
+/* Of the 64 slots from 64 * i: those that a pc in va's page can have. They agree in bits 4..6 of the pc. */
 static inline uint64_t jc_page_slots(uint64_t va, unsigned i)
 {
-    unsigned bits = (i ^ (unsigned)(va >> 12)) >> 6 ^ (unsigned)(va >> 58);
+    unsigned bits = i >> 6 ^ (unsigned)(va >> 16) ^ (unsigned)(va >> 56);
 
     return 0x0101010101010101ull << (bits & 7);
 }
@@ -167,6 +168,8 @@ struct Block { /* the first cache line is what a look-up reads */
     uint8_t ninsns, nslots;
     uint16_t before, bytes, nops, nside;
     uint32_t host_size; /* 0: no code of its own */
+    uint8_t *cold;      /* tails; cold_size 0: none */
+    uint32_t cold_size;
     IrOp *ops; /* lowered */
     uint8_t *at;
     uint64_t *insn_pc;
@@ -191,9 +194,9 @@ static inline uint64_t jc_pc(const JcEnt *j) { return (uint64_t)((int64_t)(j->ta
 /* The block the jump cache names for pc in the current mode, or NULL. */
 static inline Block *jc_find(const Env *e, uint64_t pc)
 {
-    const JcEnt *j = &e->view->jc[jc_slot(pc)];
+    unsigned k = jc_slot(pc);
 
-    return LIKELY(j->tag == (pc ^ e->jc_key)) && !j->blk->dead ? j->blk : NULL;
+    return LIKELY(e->view->jc[k].tag == (pc ^ e->jc_key)) && !e->view->jc_blk[k]->dead ? e->view->jc_blk[k] : NULL;
 }
 /* A pc of this block as it is here and now: pcs of a rel block count from V_PAGE. */
 static inline uint64_t block_pc(const Env *e, const Block *b, uint64_t pc) { return b->rel ? pc + e->v[V_PAGE] : pc; }

@@ -14,6 +14,8 @@ bool tcg_jit_init(TcgCpu *t, size_t bytes)
     if (!tcg_code_alloc(&t->code, MAX(bytes, (size_t)LEAST_MIB << 20)))
         return false;
     t->by_host = g_ptr_array_new();
+    t->by_cold = g_ptr_array_new();
+    t->pieces = g_array_new(FALSE, FALSE, sizeof(guint));
     jit_stubs(&t->code);
     return t->jit = true;
 }
@@ -21,8 +23,11 @@ bool tcg_jit_init(TcgCpu *t, size_t bytes)
 void tcg_jit_free(TcgCpu *t)
 {
     tcg_code_free(&t->code);
-    if (t->by_host)
-        g_ptr_array_free(t->by_host, TRUE);
+    if (!t->by_host)
+        return;
+    g_ptr_array_free(t->by_host, TRUE);
+    g_ptr_array_free(t->by_cold, TRUE);
+    g_array_free(t->pieces, TRUE);
 }
 
 void tcg_jit_flush(TcgCpu *t)
@@ -30,10 +35,13 @@ void tcg_jit_flush(TcgCpu *t)
     if (!t->jit)
         return;
     t->code.used = t->code.stubs;
+    t->code.top = t->code.cold = t->code.cold_end = t->code.size;
     g_ptr_array_set_size(t->by_host, 0);
+    g_ptr_array_set_size(t->by_cold, 0);
+    g_array_set_size(t->pieces, 0);
 }
 
-bool tcg_jit_full(const TcgCpu *t) { return t->jit && t->code.size - t->code.used < JIT_ROOM; }
+bool tcg_jit_full(const TcgCpu *t) { return t->jit && t->code.top - t->code.used < JIT_ROOM + jit_cold_piece(&t->code); }
 
 /* Code for a block, unless it is one that runs alone. */
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
@@ -52,7 +60,11 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
     memcpy(b->side, side, n * sizeof(SidePoint));
     b->nside = (uint16_t)n;
     g_ptr_array_add(t->by_host, b);
-    t->host_bytes += b->host_size;
+    if (b->cold_size && (t->code.size - t->code.top) / jit_cold_piece(&t->code) > t->pieces->len)
+        g_array_append_val(t->pieces, t->by_cold->len);
+    if (b->cold_size)
+        g_ptr_array_add(t->by_cold, b);
+    t->host_bytes += b->host_size + b->cold_size;
     t->guest_bytes += (uint64_t)(ir->insn_pc[ir->ninsns] - ir->pc);
 }
 
@@ -219,7 +231,7 @@ void tcg_jit_stats(const TcgCpu *t, GString *out)
         exits += t->back[i];
     g_string_append_printf(out, "  compiled: %" PRIu64 " bytes of code for %" PRIu64 " guest bytes (%.1f each) since the start, %zu of %zu"
                            " KiB in use\n", t->host_bytes, t->guest_bytes, (double)t->host_bytes / (double)MAX(t->guest_bytes, 1),
-                           t->code.used / 1024, t->code.size / 1024);
+                           (t->code.used + t->code.size - t->code.top) / 1024, t->code.size / 1024);
     g_string_append_printf(out, "  came back: %" PRIu64 " exits not linked, %" PRIu64 " indirect, %" PRIu64 " look-ups, %" PRIu64
                            " dead, %" PRIu64 " to interpret, %" PRIu64 " checks failed; %" PRIu64 " blocks interpreted\n", exits, t->back[JIT_BRIND],
                            t->back[JIT_LOOKUP], t->back[JIT_DEAD], t->back[JIT_INTERP], t->back[JIT_CAREFUL] + t->back[JIT_PART], t->alone);

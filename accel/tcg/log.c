@@ -34,6 +34,8 @@ void tcg_log_host(const Block *b)
         return;
     out = g_string_new(NULL);
     x86_disas_host((uintptr_t)b->host, b->host, b->host_size, out);
+    g_string_append_printf(out, "tails: %u bytes\n", b->cold_size);
+    x86_disas_host((uintptr_t)b->cold, b->cold, b->cold_size, out);
     log_print("OUT: %u bytes for %#" PRIx64 "\n%s\n", b->host_size, b->pc, out->str);
     g_string_free(out, TRUE);
 }

@@ -68,7 +68,9 @@ typedef struct TcgCpu {
     bool jit;          /* blocks get code, */
     bool careful;      /* .. this one without checks of groups */
     CodeCache code;
-    GPtrArray *by_host; /* blocks with code, in the order of their addresses */
+    GPtrArray *by_host; /* blocks with code, in the order of their addresses; */
+    GPtrArray *by_cold; /* .. those with tails, as they were made; */
+    GArray *pieces;     /* .. for each piece of memory for tails: guint, where in by_cold it begins */
     uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */
     Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
     Rng stress;        /* 0: off */

@@ -1,26 +1,38 @@
 /*
  * accel/tcg/unwind.c - from a return address in generated code to the guest instruction: blocks lie in the code
- * cache in the order they were made, each has a table of its calls (SidePoint).
+ * cache in the order they were made, their tails elsewhere in pieces; each has a table of its calls (SidePoint).
  */
 #include "accel/tcg/tcg.h"
 #include "tcg/flags.h"
 
-/* The block whose code holds this address. */
-Block *tcg_block_at(const TcgCpu *t, const uint8_t *host)
+/* Of v[lo..hi - 1], in the order of their addresses, the last that begins at host or before. */
+static Block *last_before(const GPtrArray *v, guint lo, guint hi, const uint8_t *host, bool cold)
 {
-    guint lo = 0, hi = t->by_host->len;
-
-    g_assert(hi);
+    g_assert(hi > lo);
     while (hi - lo > 1) {
         guint mid = (lo + hi) / 2;
-        const Block *b = t->by_host->pdata[mid];
+        const Block *b = v->pdata[mid];
 
-        if (b->host <= host)
+        if ((cold ? b->cold : b->host) <= host)
             lo = mid;
         else
             hi = mid;
     }
-    return t->by_host->pdata[lo];
+    return v->pdata[lo];
+}
+
+/* The block whose code, or tails, hold this address. */
+Block *tcg_block_at(const TcgCpu *t, const uint8_t *host)
+{
+    const CodeCache *c = &t->code;
+    guint piece, from, to;
+
+    if (host < c->rx + c->top)
+        return last_before(t->by_host, 0, t->by_host->len, host, false);
+    piece = (guint)((size_t)(c->rx + c->size - 1 - host) / jit_cold_piece(c));
+    from = g_array_index(t->pieces, guint, piece);
+    to = piece + 1 < t->pieces->len ? g_array_index(t->pieces, guint, piece + 1) : t->by_cold->len;
+    return last_before(t->by_cold, from, to, host, true);
 }
 
 /* Generated code calls C with the stack pointer at Env: its return address is the word below. */

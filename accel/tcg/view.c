@@ -20,7 +20,10 @@ static void clear_entry(View *w, unsigned table, unsigned k)
     switch (table) {
     case FILL_R: w->r[k] = (TlbEnt){ tlb_none(k), 0 }; break;
     case FILL_W: w->w[k] = (TlbEnt){ tlb_none(k), 0 }; break;
-    case FILL_JC: w->jc[k] = (JcEnt){ jc_none(k), NULL }; break;
+    case FILL_JC:
+        w->jc[k] = (JcEnt){ jc_none(k), NULL };
+        w->jc_blk[k] = NULL;
+        break;
     default: w->cp[k] = (CpEnt){ .vpage = ~0ull }; break;
     }
 }
@@ -334,8 +337,9 @@ static void drop_code_range(View *w, uint64_t va, uint64_t len)
 
     for (unsigned i = 0; i < f->n; i++) {
         const JcEnt *j = &w->jc[f->used[i]];
+        const Block *b = w->jc_blk[f->used[i]];
 
-        if (j->blk && (jc_pc(j) - va < len || (j->blk->crosses && (jc_pc(j) | (PAGE - 1)) + 1 - va < len)))
+        if (b && (jc_pc(j) - va < len || (b->crosses && (jc_pc(j) | (PAGE - 1)) + 1 - va < len)))
             clear_entry(w, FILL_JC, f->used[i]);
     }
     for (uint64_t at = va; at - va < len; at += PAGE)
@@ -356,13 +360,13 @@ static void drop_code_page(View *w, uint64_t va)
         for (uint64_t left = f->listed[i] & jc_page_slots(va, i); left; left &= left - 1) {
             unsigned k = i * 64 + (unsigned)__builtin_ctzll(left);
 
-            if (w->jc[k].blk && jc_pc(&w->jc[k]) - va < PAGE)
+            if (w->jc_blk[k] && jc_pc(&w->jc[k]) - va < PAGE)
                 clear_entry(w, FILL_JC, k);
         }
     for (uint64_t pc = va - 15; pc != va; pc++) {
-        const JcEnt *j = &w->jc[jc_slot(pc)];
+        const Block *b = w->jc_blk[jc_slot(pc)];
 
-        if (j->blk && jc_pc(j) == pc && j->blk->crosses)
+        if (b && jc_pc(&w->jc[jc_slot(pc)]) == pc && b->crosses)
             clear_entry(w, FILL_JC, jc_slot(pc));
     }
 }
@@ -518,7 +522,8 @@ void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
     View *w = t->s->env.view;
     unsigned k = jc_slot(pc);
 
-    w->jc[k] = (JcEnt){ pc ^ t->s->env.jc_key, b };
+    w->jc[k] = (JcEnt){ pc ^ t->s->env.jc_key, b->host };
+    w->jc_blk[k] = b;
     filled(w, FILL_JC, k, global && !b->crosses);
     tlb_put_bit(t->bloom, bloom_bit(pc >> 12), true);
     if (b->crosses)
@@ -527,10 +532,11 @@ void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
 
 void tcg_jc_drop(TcgCpu *t, uint64_t pc)
 {
-    const JcEnt *j = &t->s->env.view->jc[jc_slot(pc)];
+    View *w = t->s->env.view;
+    unsigned k = jc_slot(pc);
 
-    if (j->blk && jc_pc(j) == pc)
-        clear_entry(t->s->env.view, FILL_JC, jc_slot(pc));
+    if (w->jc_blk[k] && jc_pc(&w->jc[k]) == pc)
+        clear_entry(w, FILL_JC, k);
 }
 
 void tcg_modes_forget(TcgCpu *t)

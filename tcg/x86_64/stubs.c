@@ -246,7 +246,7 @@ static void hash_jump_cache(Asm *a) /* r10 = jc_slot(r9) */
 {
     a_rorx(a, 3, H10, H9, 52);
     a_op(a, 0, 0x33, 3, H10, rm_reg(H9));
-    shift(a, 5, 2, H10, 6);
+    shift(a, 5, 2, H10, 4);
     a_alu_imm(a, 4, 2, rm_reg(H10), JC_N - 1);
 }
 
@@ -320,15 +320,17 @@ static void put_and_enter(Asm *a)
     a_patch(global, a->p);
     a_op(a, 0, 0x0fab, 3, H10, rm_mem(H15, VIEW(fills[FILL_JC].global))); /* bts */
     a_patch(done, a->p);
+    a_store(a, 3, rm_idx(H15, H10, 3, VIEW(jc_blk)), H11);
+    a_mov(a, 3, H11, rm_mem(H11, offsetof(Block, host)));
     shift(a, 4, 2, H10, 4);
-    a_store(a, 3, rm_idx(H15, H10, 0, VIEW(jc[0].blk)), H11);
+    a_store(a, 3, rm_idx(H15, H10, 0, VIEW(jc[0].host)), H11);
     a_mov(a, 3, H9, ENV(pc));
     a_op(a, 0, 0x33, 3, H9, ENV(jc_key));
     a_store(a, 3, rm_idx(H15, H10, 0, VIEW(jc[0].tag)), H9);
     a_mov(a, 3, H9, ENV(pc));
     a_alu_imm(a, 4, 3, rm_reg(H9), -(int64_t)PAGE);
     a_store(a, 3, env_slot(V_PAGE), H9);
-    a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    a_op(a, 0, 0xff, 2, 4, rm_reg(H11));
 }
 
 /*
@@ -383,7 +385,7 @@ static void make_leave(Asm *a, const uint8_t *exit, const uint8_t *find)
     asked = a_jump(a, 5, NULL);
     a_mov(a, 3, H9, ENV(pc));
     miss = t1_jc_probe(a, H9, H10);
-    a_op(a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    a_op(a, 0, 0xff, 2, 4, rm_reg(H11));
     a_patch(asked, a->p);
     a_const(a, H11, JIT_LOOKUP);
     a_jump(a, 16, exit);
@@ -411,9 +413,7 @@ void jit_stubs(CodeCache *c)
     make_find(&a, c);
     c->leave = a.p;
     make_leave(&a, c->exit_link, c->find);
-    c->no_code = rx(c, a.p); /* r11: a block that the interpreter runs */
-    a_mov(&a, 3, H9, rm_mem(H11, offsetof(Block, pc)));
-    a_store(&a, 3, ENV(pc), H9);
+    c->no_code = rx(c, a.p); /* a block that the interpreter runs: only changes of the mode lead there, and they set the pc */
     a_const(&a, H11, JIT_LOOKUP);
     a_jump(&a, 16, c->exit_link);
     c->dead = rx(c, a.p);
@@ -436,6 +436,7 @@ void jit_stubs(CodeCache *c)
         a_imm(&a, i, 4);
         a_jump(&a, 16, slow);
     }
+    c->top = c->cold = c->cold_end = c->size;
     c->stubs = c->used = ((size_t)(a.p - c->rw) + 63) & ~(size_t)63;
 }
 

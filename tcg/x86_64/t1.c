@@ -49,7 +49,7 @@ static void far_exit(T1 *t, uint64_t pc)
 
     t1_here_and_now(t, H9, pc);
     miss = t1_jc_probe(&t->a, H9, H10);
-    a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    a_op(&t->a, 0, 0xff, 2, 4, rm_reg(H11));
     a_patch(miss, t->a.p);
     a_store(&t->a, 3, ENV(pc), H9);
     leave_by(t, t->code->find, JIT_LOOKUP);
@@ -83,16 +83,30 @@ static void direct_exit(T1 *t, unsigned slot)
     }
     if (guarded) {
         t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | JIT_GUARDED;
-        a_byte(&t->a, 0x41); /* mov r11d, block; 1 is none */
+        a_byte(&t->a, 0x41); /* mov r11d, its code; 1 is none */
         a_byte(&t->a, 0xb8 | (H11 & 7));
         a_imm(&t->a, 1, 4);
-        a_op(&t->a, 0, 0x3b, 3, H11, rm_mem(H15, VIEW(jc[jc_slot(x->pc)].blk)));
+        a_op(&t->a, 0, 0x3b, 3, H11, rm_mem(H15, VIEW(jc[jc_slot(x->pc)].host)));
         over = a_jump(&t->a, 5, NULL);
         a_patch(over, a_jump(&t->a, 16, NULL) + 4);
     } else {
         t->blk->patch[slot] = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
     }
     t1_leave_for(t, JIT_EXIT + slot);
+}
+
+/* At the end of the block; until it is linked it goes by a tail. */
+static void last_exit(T1 *t, unsigned slot)
+{
+    Tail *k;
+
+    if (guarded_exit(t, slot)) {
+        direct_exit(t, slot);
+        return;
+    }
+    k = t1_tail(t, TAIL_JUMP);
+    k->slot = slot;
+    k->jump[0] = a_jump(&t->a, 16, NULL);
 }
 
 static void cond_exit(T1 *t, unsigned slot, unsigned cond)
@@ -104,15 +118,13 @@ static void cond_exit(T1 *t, unsigned slot, unsigned cond)
     k->save = t->b->slot[slot].live && !t->env_ok;
 }
 
-/* The block the jump cache names for the pc in r: to r11; its page to V_PAGE. y is lost. Answers the jump of a miss. */
+/* The code that the jump cache names for the pc in r: to r11; its page to V_PAGE. y is lost. Answers the jump of a miss. */
 uint8_t *t1_jc_probe(Asm *a, unsigned r, unsigned y)
 {
     uint8_t *miss;
 
     a_rorx(a, 3, H11, r, 52); /* jc_slot(), 16 bytes each */
     a_op(a, 0, 0x33, 3, H11, rm_reg(r));
-    a_op(a, 0, 0xc1, 2, 5, rm_reg(H11));
-    a_imm(a, 2, 1);
     a_alu_imm(a, 4, 2, rm_reg(H11), (JC_N - 1) << 4);
     a_mov(a, 3, y, ENV(jc_key));
     a_op(a, 0, 0x33, 3, y, rm_reg(r));
@@ -121,7 +133,7 @@ uint8_t *t1_jc_probe(Asm *a, unsigned r, unsigned y)
     a_mov(a, 3, y, rm_reg(r));
     a_alu_imm(a, 4, 3, rm_reg(y), -(int64_t)PAGE);
     a_store(a, 3, env_slot(V_PAGE), y);
-    a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].blk)));
+    a_mov(a, 3, H11, rm_idx(H15, H11, 0, VIEW(jc[0].host)));
     return miss;
 }
 
@@ -135,7 +147,7 @@ static void indirect(T1 *t, const IrOp *o)
         a_mov(&t->a, 3, r = H10, rm_reg(H11));
     k->jump[0] = t1_jc_probe(&t->a, r, r == H9 ? H10 : H9);
     k->addr = r;
-    a_op(&t->a, 0, 0xff, 2, 4, rm_mem(H11, offsetof(Block, host)));
+    a_op(&t->a, 0, 0xff, 2, 4, rm_reg(H11));
 }
 
 static void poll(T1 *t)
@@ -176,7 +188,8 @@ static void emit_tail(T1 *t, Tail *k)
         if (k->jump[i])
             a_patch(k->jump[i], t->a.p);
     switch (k->kind) {
-    case TAIL_EXIT: exit_tail(t, k); break;
+    case TAIL_EXIT:
+    case TAIL_JUMP: exit_tail(t, k); break;
     case TAIL_BRIND:
         a_store(&t->a, 3, ENV(pc), k->addr);
         leave_by(t, t->code->find, JIT_BRIND);
@@ -253,7 +266,7 @@ static void control_op(T1 *t, const IrOp *o)
     case IR_jump:
         if (b->slot[o->c].live)
             t1_save_flags(t);
-        direct_exit(t, o->c);
+        last_exit(t, o->c);
         break;
     case IR_brind: indirect(t, o); break;
     case IR_leave: leave(t, o); break;
@@ -325,6 +338,28 @@ static void emit_ops(T1 *t, const IrBlock *b)
     }
 }
 
+size_t jit_cold_piece(const CodeCache *c) { return MAX(512u << 10, MIN(2u << 20, c->size / 32 & -(size_t)4096)); }
+
+/* What rarely runs lies elsewhere, so that what runs lies close together. */
+static void emit_cold(T1 *t)
+{
+    CodeCache *c = t->code;
+    uint8_t *from;
+
+    if (c->cold_end - c->cold < JIT_ROOM) {
+        c->cold_end = c->top;
+        c->cold = c->top -= jit_cold_piece(c);
+    }
+    from = c->rw + c->cold;
+    t->a = (Asm){ from, c->rw + c->cold_end };
+    for (unsigned i = 0; i < t->ntails; i++)
+        emit_tail(t, &t->tail[i]);
+    t1_group_exits(t);
+    t->blk->cold = c->rx + c->cold;
+    t->blk->cold_size = (uint32_t)(t->a.p - from);
+    c->cold += t->blk->cold_size;
+}
+
 void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoint *side, unsigned *nside)
 {
     static _Thread_local T1 state; /* scratch, nothing kept between blocks */
@@ -337,7 +372,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->env_ok = true;
     t->locked = t->ntails = t->nside = 0;
     t->side = side;
-    t->a = (Asm){ c->rw + c->used, c->rw + c->size };
+    t->a = (Asm){ c->rw + c->used, c->rw + c->top };
     t->start = t->a.p;
     memset(t->reg, -1, sizeof(t->reg));
     memset(t->is_const, 0, sizeof(t->is_const));
@@ -353,18 +388,16 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->unsaved = 0;
     t1_find_later(t, b);
     emit_ops(t, b);
-    for (unsigned i = 0; i < t->ntails; i++)
-        emit_tail(t, &t->tail[i]);
-    t1_group_exits(t);
     blk->host = c->rx + c->used;
     blk->host_size = (uint32_t)(t->a.p - t->start);
     c->used += (blk->host_size + 15u) & ~15u;
+    emit_cold(t);
     *nside = t->nside;
 }
 
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
 {
-    uint32_t at = from->patch[slot] & ~JIT_GUARDED, block = (uint32_t)(uintptr_t)to;
+    uint32_t at = from->patch[slot] & ~JIT_GUARDED, host = (uint32_t)(uintptr_t)to->host;
     uint8_t *p = c->rw + (from->host - c->rx) + at, *target = c->rw + (to->host - c->rx);
 
     if (!(from->patch[slot] & JIT_GUARDED)) {
@@ -372,9 +405,9 @@ void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
             a_patch(p, target);
         return;
     }
-    if (block != (uintptr_t)to || !memcmp(p + 2, &block, 4))
-        return; /* blocks lie above 4 GiB: not reached by a 32-bit compare; or it is linked to this one */
-    memcpy(p + 2, &block, 4);
+    if (host != (uintptr_t)to->host || !memcmp(p + 2, &host, 4))
+        return; /* code lies above 4 GiB: not reached by a 32-bit compare; or it is linked to this one */
+    memcpy(p + 2, &host, 4);
     a_patch(p + 6 + 7 + 6 + 1, target);
     a_patch(p + 6 + 7 + 6 + 5 + 6 + 1, c->find_exit); /* the view's jump cache does not name it: the page may be known */
 }

@@ -24,7 +24,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_CAS, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_JUMP, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_CAS, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;

@@ -144,7 +144,7 @@ unsigned engine_host_bytes(uint64_t pc)
         const Block *b = v->pdata[i];
 
         if (b->pc == pc && !b->dead)
-            return b->host_size;
+            return b->host_size + b->cold_size;
     }
     return 0;
 }
