@@ -21,6 +21,7 @@ typedef struct Asid { /* an address space whose translations are kept */
 typedef struct TcgCpu {
     Cpu *cpu;
     X86 *s;
+    void *views; /* memory of: */
     View *view; /* [ASIDS + 1][VIEWS]; the last group is the kernel's view of all of them, while `shared` */
     Asid asid[ASIDS];
     unsigned now, kind;   /* which of them, and which of its views */

@@ -6,6 +6,9 @@
  * entry is there only while its view maps the pc to that block, a code page while the view maps it there, executable.
  */
 #include "accel/tcg/tcg.h"
+#include <sys/mman.h>
+
+enum { HUGE = 2 << 20, GROUPS = ASIDS + 1 };
 
 static bool in_smm(const TcgCpu *t, unsigned asid) { return t->asid[asid].pcid >> 12; }
 
@@ -40,9 +43,16 @@ static void make_ready(View *w)
 
 bool tcg_views_init(TcgCpu *t)
 {
-    t->view = g_try_malloc0_n((ASIDS + 1) * VIEWS, sizeof(View)); /* pages of zeroes until an address space is used */
-    if (!t->view)
+    size_t n = align_up(GROUPS * VIEWS * sizeof(View), HUGE);
+
+    /* Pages of zeroes until an address space is used; large ones, because generated code looks at all of a view at random. */
+    t->views = mmap(NULL, n + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (t->views == MAP_FAILED) {
+        t->views = NULL;
         return false;
+    }
+    t->view = (View *)align_up((uintptr_t)t->views, HUGE);
+    madvise(t->view, n, MADV_HUGEPAGE); /* a hint: it may fail */
     t->shared = true;
     for (unsigned k = 0; k < VIEWS; k++)
         t->view[ASIDS * VIEWS + k].shared = true;
@@ -53,7 +63,11 @@ bool tcg_views_init(TcgCpu *t)
     return true;
 }
 
-void tcg_views_free(TcgCpu *t) { g_free(t->view); }
+void tcg_views_free(TcgCpu *t)
+{
+    if (t->views)
+        munmap(t->views, align_up(GROUPS * VIEWS * sizeof(View), HUGE) + HUGE);
+}
 
 void tcg_set_view(X86 *s, unsigned kind)
 {
@@ -132,8 +146,6 @@ static unsigned drop_loose(View *w)
 }
 
 /* ---- dropping ---- */
-enum { GROUPS = ASIDS + 1 };
-
 /* The views of a group that have been used. */
 static View *next_view(const TcgCpu *t, unsigned *i)
 {
