@@ -89,9 +89,14 @@ static uint64_t append(Vm *vm, Place *p, uint64_t base, unsigned n, uint64_t par
     return at;
 }
 
-XEvent x_command(Vm *vm, uint64_t param, uint32_t status, uint32_t control)
+void x_append_command(Vm *vm, uint64_t param, uint32_t status, uint32_t control)
 {
     append(vm, &commands, X_CMD, X_RING_N, param, status, control);
+}
+
+XEvent x_command(Vm *vm, uint64_t param, uint32_t status, uint32_t control)
+{
+    x_append_command(vm, param, status, control);
     t_st(vm, X_DB, 4, 0);
     return x_wait(vm, 33);
 }
@@ -123,17 +128,35 @@ static void input(Vm *vm, uint32_t drop, uint32_t add)
     t_st(vm, X_INPUT + 4, 4, add);
 }
 
-static void ep_context(Vm *vm, unsigned slot, unsigned dci, unsigned type, unsigned packet, unsigned interval)
+void x_forget_ring(Vm *vm, unsigned slot, unsigned dci)
 {
-    uint64_t c = X_INPUT + 32 * (dci + 1), ring;
+    uint64_t ring;
 
     x_ring_at(slot, dci, &ring);
     for (unsigned i = 0; i < X_RING_N; i++)
         trb(vm, ring + 16 * i, 0, 0, 0);
     rings[slot][dci] = (Place){ 0, true };
+}
+
+static void ep_context(Vm *vm, unsigned slot, unsigned dci, unsigned type, unsigned packet, unsigned interval)
+{
+    uint64_t c = X_INPUT + 32 * (dci + 1), ring;
+
+    x_forget_ring(vm, slot, dci);
+    x_ring_at(slot, dci, &ring);
     t_st(vm, c, 4, interval << 16);
     t_st(vm, c + 4, 4, 3 << 1 | type << 3 | packet << 16);
     t_st(vm, c + 8, 8, ring | 1);
+}
+
+void x_input(Vm *vm, uint32_t drop, uint32_t add, unsigned slot, unsigned port, uint32_t route)
+{
+    input(vm, drop, add);
+    t_st(vm, X_INPUT + 32, 4, route | 3 << 20 | 4u << 27);
+    t_st(vm, X_INPUT + 36, 4, port << 16);
+    ep_context(vm, slot, 1, 4, 64, 0);
+    ep_context(vm, slot, 3, slot % 2 ? 6 : 7, 64, 3);
+    ep_context(vm, slot, 4, 2, 64, 0);
 }
 
 unsigned x_attach(Vm *vm, unsigned port, uint32_t route)

@@ -16,6 +16,9 @@ void x_rings(Vm *vm);                      /* sets it up again after a reset of 
 bool x_event(Vm *vm, XEvent *e);           /* the next event, if there is one */
 XEvent x_wait(Vm *vm, unsigned type);      /* the next of that type, within some seconds of the loop; others are passed over */
 XEvent x_command(Vm *vm, uint64_t param, uint32_t status, uint32_t control); /* its completion */
+void x_append_command(Vm *vm, uint64_t param, uint32_t status, uint32_t control); /* without doorbell */
+void x_input(Vm *vm, uint32_t drop, uint32_t add, unsigned slot, unsigned port, uint32_t route); /* an input context with three endpoints */
+void x_forget_ring(Vm *vm, unsigned slot, unsigned dci); /* begins again at its start */
 void x_ring_at(unsigned slot, unsigned dci, uint64_t *at);
 uint64_t x_put(Vm *vm, unsigned slot, unsigned dci, uint64_t param, uint32_t status, uint32_t control); /* a TRB on a transfer ring; its address */
 void x_bell(Vm *vm, unsigned slot, unsigned dci);
