@@ -91,7 +91,7 @@ static void tell(Pc *m, FwPlatform *p)
     p->isa_devfn = LPC_DEVFN;
 }
 
-static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1", smi_to_all };
+static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1", smi_to_all, "qemu-xhci,addr=1d" };
 
 static bool init(Vm *vm, Error **err) { return pc_init(vm, &chipset, err); }
 

@@ -440,7 +440,7 @@ static bool choose_smm(Pc *m, Error **err)
     return true;
 }
 
-static bool add_usb(Pc *m, Error **err) { return !m->usb || dev_plug(m->vm, &m->bus->bus, "qemu-xhci,addr=1d", err); }
+static bool add_usb(Pc *m, Error **err) { return !m->usb || dev_plug(m->vm, &m->bus->bus, m->chipset->usb, err); }
 
 bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 {

@@ -41,6 +41,21 @@ UsbDev *usb_hub_child(const UsbDev *hub, unsigned n)
     return NULL;
 }
 
+UsbDev *usb_by_address(const UsbBus *b, uint8_t addr, const Dev *hc)
+{
+    for (guint i = 0; i < b->ports->len; i++) {
+        const UsbPort *p = b->ports->pdata[i], *root = p;
+
+        if (!p->dev || p->dev->addr != addr)
+            continue;
+        while (root->depth) /* up its hubs */
+            root = USB(root->owner)->port;
+        if (root->owner == hc && root->live)
+            return p->dev;
+    }
+    return NULL;
+}
+
 static const char *speed_name(unsigned speeds)
 {
     static const char *const names[] = { "low", "full", "high", "super" };
@@ -185,6 +200,7 @@ void usb_bus_reset(UsbDev *d)
         d->addr = d->config = d->features = 0;
         memset(d->alt, 0, sizeof(d->alt));
         d->halted = 0;
+        d->stage = 0;
         if (usb_class(d)->configured)
             usb_class(d)->configured(d);
     }
@@ -220,7 +236,7 @@ static bool check(const Dev *dev, Error **err)
 {
     const UsbDev *d = (const UsbDev *)(const void *)dev;
 
-    return (d->addr < 128 && d->config < 2) || fail(err, "an address or configuration that no host can have set");
+    return (d->addr < 128 && d->config < 2 && d->pos <= d->ctl_len) || fail(err, "an address or configuration that no host can have set");
 }
 
 /* clang-format off */
@@ -229,7 +245,8 @@ static const Prop props[] = {
     PROP_STR(UsbDev, serial, "serial", NULL, "what the guest reads as its serial number"),
 };
 static const Field fields[] = {
-    FIELD(UsbDev, addr), FIELD(UsbDev, config), FIELD(UsbDev, features), BYTES(UsbDev, alt), FIELD(UsbDev, halted),
+    FIELD(UsbDev, addr), FIELD(UsbDev, config), FIELD(UsbDev, features), BYTES(UsbDev, alt), FIELD(UsbDev, halted), BYTES(UsbDev, setup),
+    FIELD(UsbDev, stage), FIELD(UsbDev, asked), FIELD(UsbDev, pos), BUF(UsbDev, ctl, ctl_len, 4096),
     TRANSIENT(UsbDev, port, "wiring", .keep = true), TRANSIENT(UsbDev, speeds, "of the class", .keep = true),
     TRANSIENT(UsbDev, speed, "wiring", .keep = true),
 };

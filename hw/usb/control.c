@@ -12,6 +12,11 @@ static uint64_t move(UsbXfer *x, uint8_t *buf, uint64_t n, bool in)
     uint64_t at = x->done, moved = 0;
 
     n = MIN(n, x->len - x->done);
+    if (x->buf) {
+        memcpy(in ? x->buf + x->done : buf, in ? buf : x->buf + x->done, n);
+        x->done += n;
+        return n;
+    }
     for (unsigned i = 0; i < x->nseg && moved < n; i++) { /* bounded: the controller's segments */
         const UsbSeg *s = &x->seg[i];
         uint64_t k;
@@ -234,6 +239,85 @@ UsbStatus usb_transfer(UsbDev *d, UsbXfer *x)
     WITH_DEV(&d->dev)
         s = x->ep & 15 ? data(d, x) : control(d, x);
     return s;
+}
+
+/* ---- control transfers by stages: USB 2.0 section 8.5.3 ---- */
+enum { IDLE, IN_DATA, OUT_DATA, NO_DATA /* or all of it is here: the status stage asks for the request */, IN_STATUS, STALLED, CTL_MAX = 4096 };
+
+static UsbStatus ctl_run(UsbDev *d)
+{
+    UsbXfer x = { .buf = d->ctl, .len = d->ctl_len, .again = d->asked };
+    UsbStatus s;
+
+    memcpy(x.setup, d->setup, sizeof(d->setup));
+    s = usb_transfer(d, &x);
+    d->asked = s == USB_NAK;
+    if (s == USB_OK && d->setup[0] & USB_IN)
+        d->ctl_len = (uint32_t)x.done;
+    if (s != USB_OK && s != USB_NAK)
+        d->stage = STALLED;
+    return s;
+}
+
+static UsbStatus ctl_setup(UsbDev *d, UsbXfer *x)
+{
+    uint16_t len;
+
+    if (usb_get(x, d->setup, 8) != 8)
+        return USB_GONE;
+    len = le16_load(d->setup + 6);
+    d->pos = 0;
+    d->asked = false;
+    d->ctl_len = MIN(len, CTL_MAX);
+    g_free(d->ctl);
+    d->ctl = g_malloc0(MAX(d->ctl_len, 1));
+    d->stage = len > CTL_MAX ? STALLED : !len ? NO_DATA : d->setup[0] & USB_IN ? IN_DATA : OUT_DATA;
+    if (d->stage == IN_DATA)
+        ctl_run(d); /* STALL and NAK are said by the data stage */
+    return USB_OK;
+}
+
+static UsbStatus ctl_in(UsbDev *d, UsbXfer *x)
+{
+    UsbStatus s;
+
+    if (d->stage == IN_DATA) {
+        if (d->asked && (s = ctl_run(d)) != USB_OK)
+            return s;
+        d->pos += (uint32_t)usb_put(x, d->ctl + d->pos, d->ctl_len - d->pos);
+        return USB_OK;
+    }
+    if (d->stage == OUT_DATA || d->stage == NO_DATA) {
+        s = ctl_run(d);
+        if (s == USB_OK)
+            d->stage = IDLE;
+        return s;
+    }
+    return USB_STALL;
+}
+
+static UsbStatus ctl_out(UsbDev *d, UsbXfer *x)
+{
+    if (d->stage == OUT_DATA && d->pos < d->ctl_len) {
+        d->pos += (uint32_t)usb_get(x, d->ctl + d->pos, d->ctl_len - d->pos);
+        return USB_OK;
+    }
+    if (d->stage != IN_DATA)
+        return USB_STALL;
+    d->stage = IDLE;
+    return USB_OK;
+}
+
+UsbStatus usb_token(UsbDev *d, UsbPid pid, UsbXfer *x)
+{
+    UsbStatus s;
+
+    if (x->ep & 15)
+        return usb_transfer(d, x);
+    x->done = 0;
+    x->fault = false;
+    s = pid == USB_PID_SETUP ? ctl_setup(d, x) : pid == USB_PID_IN ? ctl_in(d, x) : ctl_out(d, x);
+    return x->fault ? USB_GONE : s;
 }
 
 void usb_cancel(UsbDev *d, uint8_t ep)

@@ -33,6 +33,7 @@ typedef struct UsbXfer {
     Dev *hc;           /* whose DMA it is */
     const UsbSeg *seg; /* `len` bytes in all */
     unsigned nseg;
+    uint8_t *buf;      /* instead of them: memory of ours */
     uint64_t len, done; /* done: moved by the device */
     uint8_t ep;         /* number, USB_IN; 0: control */
     bool again;         /* it was answered USB_NAK before */
@@ -99,6 +100,12 @@ struct UsbDev {
     uint8_t addr, config, features /* as GET_STATUS returns them, bit 0 aside */;
     uint8_t alt[USB_IFACES];
     uint32_t halted; /* endpoints OUT 0..15, IN 16..31 */
+    /* a control transfer that comes token by token */
+    uint8_t setup[8], stage;
+    bool asked;   /* it was answered USB_NAK */
+    uint32_t pos; /* of the data */
+    uint8_t *ctl;
+    uint32_t ctl_len;
 };
 #define USB(d) ((UsbDev *)(void *)(d))
 #define USB_DEVICE(T, n, d)                                                                        \
@@ -123,6 +130,7 @@ struct UsbPort {
     UsbDev *dev;
     unsigned n; /* the owner's number */
     uint8_t speeds, depth;
+    bool live;           /* root ports of controllers that go by address: what is behind it hears its tokens */
     char path[USB_PATH]; /* "2.3" */
 };
 typedef struct UsbHost {
@@ -141,6 +149,10 @@ UsbDev *usb_hub_child(const UsbDev *hub, unsigned n); /* at port n (from 1) of a
 void usb_bus_reset(UsbDev *d);
 UsbStatus usb_transfer(UsbDev *d, UsbXfer *x);
 void usb_cancel(UsbDev *d, uint8_t ep);
+/* For controllers whose software makes control transfers of stages: as usb_transfer, for endpoint 0 too. */
+typedef enum UsbPid { USB_PID_OUT, USB_PID_IN, USB_PID_SETUP } UsbPid;
+UsbStatus usb_token(UsbDev *d, UsbPid pid, UsbXfer *x);
+UsbDev *usb_by_address(const UsbBus *b, uint8_t addr, const Dev *hc); /* below root ports of hc that `live` allows; NULL */
 UsbStatus usb_set_address(UsbDev *d, uint8_t addr); /* for controllers that send the request themselves */
 const char *usb_mbps(const UsbDev *d); /* "1.5", "12", .. */
 
