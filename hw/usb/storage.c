@@ -151,7 +151,8 @@ static bool own_command(Storage *s)
         return false;
     }
     make_room(s, MIN(s->cdb[4], SCSI_SENSE));
-    memcpy(s->data->data, s->sense, s->data->len);
+    if (s->data->len)
+        memcpy(s->data->data, s->sense, s->data->len);
     s->has_sense = false;
     return true;
 }
