@@ -91,7 +91,14 @@ static void tell(Pc *m, FwPlatform *p)
     p->isa_devfn = LPC_DEVFN;
 }
 
-static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1", smi_to_all, "qemu-xhci,addr=1d" };
+static const char *const usb[] = {
+    "ich9-usb-ehci1,addr=1d.7,multifunction=on",
+    "ich9-usb-uhci1,addr=1d.0,multifunction=on,masterbus=usb-bus.0,firstport=0",
+    "ich9-usb-uhci2,addr=1d.1,multifunction=on,masterbus=usb-bus.0,firstport=2",
+    "ich9-usb-uhci3,addr=1d.2,multifunction=on,masterbus=usb-bus.0,firstport=4",
+    NULL,
+};
+static const PcChipset chipset = { low_ram, bridges, storage, tell, 0xff0104, "VGA,addr=1", smi_to_all, usb };
 
 static bool init(Vm *vm, Error **err) { return pc_init(vm, &chipset, err); }
 

@@ -440,7 +440,13 @@ static bool choose_smm(Pc *m, Error **err)
     return true;
 }
 
-static bool add_usb(Pc *m, Error **err) { return !m->usb || dev_plug(m->vm, &m->bus->bus, m->chipset->usb, err); }
+static bool add_usb(Pc *m, Error **err)
+{
+    for (const char *const *text = m->chipset->usb; m->usb && *text; text++)
+        if (!dev_plug(m->vm, &m->bus->bus, *text, err))
+            return false;
+    return true;
+}
 
 bool pc_init(Vm *vm, const PcChipset *chipset, Error **err)
 {

@@ -18,7 +18,7 @@ typedef struct PcChipset {
     uint32_t hpet_lines;                         /* interrupt lines that HPET timers may use */
     const char *vga;                             /* where the default screen goes */
     bool (*smi_to_all)(const Pc *m);             /* NULL: SMIs go to the CPU that asked */
-    const char *usb;                             /* what -machine usb=on adds */
+    const char *const *usb;                      /* what -machine usb=on adds; NULL at the end */
     bool fdc;                                    /* a floppy controller even without a drive */
 } PcChipset;
 struct Pc {

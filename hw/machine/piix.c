@@ -66,7 +66,8 @@ static void tell(Pc *m, FwPlatform *p)
     p->isa_devfn = 0x08;
 }
 
-static const PcChipset chipset = { low_ram, bridges, storage, tell, 0x4, "VGA,addr=2", .usb = "piix3-usb-uhci,addr=1.2", .fdc = true };
+static const char *const usb[] = { "piix3-usb-uhci,addr=1.2", NULL };
+static const PcChipset chipset = { low_ram, bridges, storage, tell, 0x4, "VGA,addr=2", .usb = usb, .fdc = true };
 
 static bool init(Vm *vm, Error **err) { return pc_init(vm, &chipset, err); }
 

@@ -50,7 +50,7 @@ UsbDev *usb_by_address(const UsbBus *b, uint8_t addr, const Dev *hc)
             continue;
         while (root->depth) /* up its hubs */
             root = USB(root->owner)->port;
-        if (root->owner == hc && root->live)
+        if ((root->routed ? root->routed : root->owner) == hc && root->live)
             return p->dev;
     }
     return NULL;

@@ -23,7 +23,10 @@ typedef struct Uhci {
     uint8_t sof;
     uint32_t base, bandwidth;
     int64_t due; /* CLOCK_VM: the next frame */
-    UsbBus *bus;
+    uint32_t firstport;
+    char *masterbus;
+    UsbBus *bus;          /* its own, or that of the controller whose companion it is */
+    UsbPort *root[PORTS]; /* its own, or the other's */
     Timer frame;
     UsbPort uport[PORTS];
 } Uhci;
@@ -155,9 +158,25 @@ static void frame(Dev *d)
 }
 
 /* ---- ports ---- */
+static UsbDev *at_port(const Uhci *u, unsigned i)
+{
+    const UsbPort *p = u->root[i];
+
+    return p && (p->routed ? p->routed : p->owner) == &u->pci.dev ? p->dev : NULL;
+}
+
+/* Tokens go through. */
+static void set_live(Uhci *u, unsigned i)
+{
+    UsbPort *p = u->root[i];
+
+    if (p && (p->routed ? p->routed : p->owner) == &u->pci.dev)
+        p->live = u->port[i] & PED && !(u->port[i] & SUSPEND);
+}
+
 static void look(Uhci *u, unsigned i)
 {
-    const UsbDev *d = u->uport[i].dev;
+    const UsbDev *d = at_port(u, i);
     uint16_t was = u->port[i], now = (uint16_t)(was & ~(CCS | LOW));
 
     now |= d ? CCS | (d->speed == USB_LOW ? LOW : 0) : 0;
@@ -166,12 +185,12 @@ static void look(Uhci *u, unsigned i)
     if (d || was & CCS)
         now |= CSC;
     u->port[i] = now;
-    u->uport[i].live = now & PED && !(now & SUSPEND);
+    set_live(u, i);
 }
 
 static void resume(Uhci *u)
 {
-    if (u->cmd & CMD_EGSM || !(u->cmd & CMD_RS))
+    if (u->cmd & CMD_EGSM)
         u->sts |= STS_RESUME;
 }
 
@@ -202,7 +221,7 @@ static void portsc_w(Dev *d, unsigned n, uint64_t val, unsigned lanes)
 {
     Uhci *u = UHCI(d);
     uint16_t v = (uint16_t)val, was = u->port[n];
-    UsbDev *dev = u->uport[n].dev;
+    UsbDev *dev = at_port(u, n);
 
     if (lanes != 3)
         return;
@@ -216,7 +235,7 @@ static void portsc_w(Dev *d, unsigned n, uint64_t val, unsigned lanes)
         was = (uint16_t)((was & ~PED) | (v & PED));
     }
     u->port[n] = was;
-    u->uport[n].live = was & PED && !(was & SUSPEND);
+    set_live(u, n);
 }
 
 /* ---- registers ---- */
@@ -224,8 +243,8 @@ static void reset_devices(Uhci *u)
 {
     for (unsigned i = 0; i < PORTS; i++) {
         u->port[i] = 0;
-        if (u->uport[i].dev)
-            usb_bus_reset(u->uport[i].dev);
+        if (at_port(u, i))
+            usb_bus_reset(at_port(u, i));
         look(u, i);
     }
 }
@@ -271,6 +290,33 @@ static bool intx(const Dev *d)
 }
 
 /* ---- life ---- */
+static void leave(Uhci *u)
+{
+    Dev *master = u->masterbus && u->bus ? u->bus->bus.controller : NULL;
+
+    if (master && master->life == LIFE_LIVE)
+        u->bus->host->companion_gone(master, &u->pci.dev);
+    memset(u->root, 0, sizeof(u->root));
+}
+
+/* As a companion its ports are those of another controller, which lends them. */
+static bool join(Uhci *u, Error **err)
+{
+    Bus *b = bus_find(dev_vm(&u->pci.dev), u->masterbus);
+
+    if (!b || strcmp(b->cls->type, "usb-bus") || !((UsbBus *)(void *)b)->host->companion)
+        return fail(err, "masterbus=%s: there is no such bus of a controller that has companions", u->masterbus);
+    u->bus = (UsbBus *)(void *)b;
+    for (unsigned i = 0; i < PORTS; i++) {
+        u->root[i] = u->bus->host->companion(b->controller, u->firstport + i, &u->pci.dev, &port_ops, i + 1);
+        if (!u->root[i]) {
+            leave(u);
+            return fail(err, "firstport=%u: port %u of bus %s is not there, or has a companion", u->firstport, u->firstport + i, u->masterbus);
+        }
+    }
+    return true;
+}
+
 static bool init(Obj *o, Error **err)
 {
     Uhci *u = UHCI(o);
@@ -279,11 +325,17 @@ static bool init(Obj *o, Error **err)
     c[0x60] = 0x10; /* USB 1.0 */
     le16_store(c + 0xc0, 0x2000);
     le16_store(u->pci.wmask + 0xc0, 0x20bf);
+    if (u->masterbus)
+        return join(u, err);
     u->bus = usb_bus_new(&u->pci.dev, &host);
-    for (unsigned n = 1; n <= PORTS; n++)
-        usb_port_add(u->bus, &u->uport[n - 1], &port_ops, &u->pci.dev, n, AT_LOW | AT_FULL, NULL);
+    for (unsigned n = 1; n <= PORTS; n++) {
+        u->root[n - 1] = &u->uport[n - 1];
+        usb_port_add(u->bus, u->root[n - 1], &port_ops, &u->pci.dev, n, AT_LOW | AT_FULL, NULL);
+    }
     return true;
 }
+
+static void unplug(Dev *d) { leave(UHCI(d)); }
 
 static void on_reset(Dev *d) { host_reset(UHCI(d)); }
 
@@ -292,7 +344,7 @@ static void loaded(Dev *d)
     Uhci *u = UHCI(d);
 
     for (unsigned i = 0; i < PORTS; i++)
-        u->uport[i].live = u->port[i] & PED && !(u->port[i] & SUSPEND);
+        set_live(u, i);
 }
 
 /* clang-format off */
@@ -308,18 +360,25 @@ static const Reg regs[] = {
 static const Bank bank = { "uhci", 32, TABLE(regs), .quiet = true };
 static const Field fields[] = {
     ARRAY_FIELD(Uhci, port), FIELD(Uhci, due), TIMER(Uhci, frame, frame, CLOCK_VM, MISSED_DROP),
-    TRANSIENT(Uhci, bus, "wiring", .keep = true), TRANSIENT(Uhci, uport, "wiring", .keep = true),
+    TRANSIENT(Uhci, bus, "wiring", .keep = true), TRANSIENT(Uhci, root, "wiring", .keep = true), TRANSIENT(Uhci, uport, "wiring", .keep = true),
 };
-static const Prop props[] = { PROP(Uhci, bandwidth, "bandwidth", 1280, "bytes of a frame") };
+static const Prop props[] = {
+    PROP(Uhci, bandwidth, "bandwidth", 1280, "bytes of a frame"),
+    PROP_STR(Uhci, masterbus, "masterbus", NULL, "the bus of an EHCI controller whose companion it is"),
+    PROP(Uhci, firstport, "firstport", 0, "the first of its ports there, from 0"),
+};
 static const Out outs[] = { { "intx", intx } };
-#define UHCI_CLASS(c, nm, dsc, prod, rev, pin)                                                                            \
+#define UHCI_CLASS(c, nm, dsc, prod, rev, pin, hot)                                                                            \
     static const PciClass c = {                                                                                           \
         PCI_DEVICE(Uhci, nm, dsc), .dev.category = "USB devices", .dev.obj.init = init, .dev.obj.props = TABLE(props),     \
-        .dev.state = TABLE(fields), .dev.outs = outs, .dev.nouts = 1, .dev.on_reset = on_reset, .dev.loaded = loaded,      \
-        .dev.hotplug = true, .vendor = 0x8086, .device = (prod), .class_id = 0x0c0300, .revision = (rev), .irq_pin = (pin), \
+        .dev.state = TABLE(fields), .dev.outs = outs, .dev.nouts = 1, .dev.on_reset = on_reset, .dev.loaded = loaded, .dev.unplug = unplug, \
+        .dev.hotplug = (hot), .vendor = 0x8086, .device = (prod), .class_id = 0x0c0300, .revision = (rev), .irq_pin = (pin), \
         .bar[4] = { .size = 32, .bank = &bank, .flags = BAR_IO },                                                          \
     };                                                                                                                    \
     DEVICE_OF(Uhci, c, &c.dev)
-UHCI_CLASS(piix3_uhci, "piix3-usb-uhci", "USB 1 controller (UHCI) of the PIIX3", 0x7020, 1, 4);
-UHCI_CLASS(piix4_uhci, "piix4-usb-uhci", "USB 1 controller (UHCI) of the PIIX4", 0x7112, 1, 4);
+UHCI_CLASS(piix3_uhci, "piix3-usb-uhci", "USB 1 controller (UHCI) of the PIIX3", 0x7020, 1, 4, true);
+UHCI_CLASS(piix4_uhci, "piix4-usb-uhci", "USB 1 controller (UHCI) of the PIIX4", 0x7112, 1, 4, true);
+UHCI_CLASS(ich9_uhci1, "ich9-usb-uhci1", "USB 1 controller (UHCI) of the ICH9", 0x2934, 3, 1, false);
+UHCI_CLASS(ich9_uhci2, "ich9-usb-uhci2", "USB 1 controller (UHCI) of the ICH9, the second", 0x2935, 3, 2, false);
+UHCI_CLASS(ich9_uhci3, "ich9-usb-uhci3", "USB 1 controller (UHCI) of the ICH9, the third", 0x2936, 3, 3, false);
 /* clang-format on */

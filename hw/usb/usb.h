@@ -126,7 +126,8 @@ typedef struct UsbPortOps {
 struct UsbPort {
     UsbBus *bus;
     const UsbPortOps *ops;
-    Dev *owner; /* controller or hub */
+    Dev *owner;  /* controller or hub */
+    Dev *routed; /* the companion controller that sees it now, or NULL */
     UsbDev *dev;
     unsigned n; /* the owner's number */
     uint8_t speeds, depth;
@@ -136,6 +137,10 @@ struct UsbPort {
 typedef struct UsbHost {
     void (*ready)(Dev *hc, UsbDev *d, uint8_t ep);
     void (*gone)(Dev *hc); /* some device left the bus; what was brought to it will not be answered */
+    /* Of controllers that have companions for the lower speeds; NULL: none. Port i (from 0) may be routed to `other`, which knows
+     * it as its port n. NULL: it cannot. */
+    UsbPort *(*companion)(Dev *hc, unsigned i, Dev *other, const UsbPortOps *ops, unsigned n);
+    void (*companion_gone)(Dev *hc, Dev *other);
 } UsbHost;
 struct UsbBus {
     Bus bus; /* first */
