@@ -45,18 +45,18 @@ static void rx_delayed(Dev *d)
     E(d)->rx_late = 0;
 }
 
-void e1000__rdtr_w(Dev *d, uint64_t old)
+/* FPD, the top bit of a delay: do not wait any more. */
+static void flush(Dev *d, uint32_t *delay, Timer *t, void (*fire)(Dev *d))
 {
-    E1000 *s = E(d);
-
-    if (s->rdtr & 1u << 31) { /* FPD: do not wait any more */
-        s->rdtr &= 0xffff;
-        if (timer_pending(&s->rx_delay)) {
-            timer_del(&s->rx_delay);
-            rx_delayed(d);
-        }
+    if (*delay >> 31 && timer_pending(t)) {
+        timer_del(t);
+        fire(d);
     }
+    *delay &= 0xffff;
 }
+
+void e1000__rdtr_w(Dev *d, uint64_t old) { flush(d, &E(d)->rdtr, &E(d)->rx_delay, rx_delayed); }
+void e1000__tidv_w(Dev *d, uint64_t old) { flush(d, &E(d)->tidv, &E(d)->tx_delay, tx_delayed); }
 
 /* ---- counters ---- */
 void e1000__count(E1000 *s, unsigned packets, unsigned octets, size_t bytes)

@@ -94,6 +94,7 @@ void e1000__count(E1000 *s, unsigned packets, unsigned octets, size_t bytes); /*
 uint64_t e1000__status(const Dev *d);
 void e1000__ctrl_w(Dev *d, uint64_t old);
 void e1000__rdtr_w(Dev *d, uint64_t old);
+void e1000__tidv_w(Dev *d, uint64_t old);
 void e1000__ics_w(Dev *d, uint64_t val, unsigned lanes);
 void e1000__transmit_w(Dev *d, uint64_t old);
 void e1000__receive_w(Dev *d, uint64_t old);
@@ -134,7 +135,8 @@ static inline uint64_t e1000__slot(const E1000Ring *q, size_t bytes)
     E1000_PLAIN("AIFS", 0x0458, ait),                                                                                       \
     E1000_RING(E1000, "R", "", 0x2800, rx, e1000__receive_w), E1000_RING(E1000, "T", "", 0x3800, tx, e1000__transmit_w),    \
     { "RDTR",   0x2820, REG(E1000, rdtr), .rw = 0x8000ffff, .write = e1000__rdtr_w }, E1000_PLAIN("RADV", 0x282c, radv),    \
-    E1000_PLAIN("RSRPD", 0x2c00, rsrpd), E1000_PLAIN("TIDV", 0x3820, tidv), E1000_PLAIN("TADV", 0x382c, tadv),              \
+    E1000_PLAIN("RSRPD", 0x2c00, rsrpd),                                                                                       \
+    { "TIDV", 0x3820, REG(E1000, tidv), .rw = 0x8000ffff, .write = e1000__tidv_w }, E1000_PLAIN("TADV", 0x382c, tadv),              \
     E1000_PLAIN("TXDCTL", 0x3828, tx.dctl),                                                                                 \
     { "statistics", 0x4000, REGS(E1000, stats, STATISTICS, 4), .rc = UINT32_MAX },                                          \
     { "MTA",    0x5200, REGS(E1000, mta, MTA_WORDS, 4), .rw = UINT32_MAX, .doc = "hash of multicast addresses" },           \

@@ -37,7 +37,7 @@ static void tell_vector(E82574 *s, unsigned n)
     nic->icr &= ~(c & s->eiac);
     nic->ims &= ~(c & s->eiac);
     if (s->ctrl_ext & CTRL_EXT_EIAME)
-        nic->ims &= ~s->iam;
+        nic->ims &= ~(c & s->iam);
     if (causes_of(s, n) & nic->icr & nic->ims)
         s->sent |= (uint8_t)(1 << n);
     if (!s->eitr[n])

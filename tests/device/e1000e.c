@@ -5,7 +5,7 @@
 enum { BAR = 0xe0000000, MSIX = 0xe0100000, RING = 0x10000, BUF = 0x20000, TX_RING = 0x30000, TX_BUF = 0x40000, SLOTS = 8 };
 enum { CTRL = 0, STATUS = 8, EERD = 0x14, CTRL_EXT = 0x18, MDIC = 0x20, ICR = 0xc0, ICS = 0xc8, IMS = 0xd0, IMC = 0xd8, EIAC = 0xdc, IAM = 0xe0,
        IVAR = 0xe4, EITR = 0xe8, RCTL = 0x100, TCTL = 0x400, PSRCTL = 0x2170, RDBAL = 0x2800, RDLEN = 0x2808, RDH = 0x2810, RDT = 0x2818,
-       TDBAL = 0x3800, TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818, QUEUE1 = 0x100, RXCSUM = 0x5000, RFCTL = 0x5008, MRQC = 0x5818,
+       TDBAL = 0x3800, TDLEN = 0x3808, TDH = 0x3810, TDT = 0x3818, TIDV = 0x3820, QUEUE1 = 0x100, RXCSUM = 0x5000, RFCTL = 0x5008, MRQC = 0x5818,
        SWSM = 0x5b50, RETA = 0x5c00, RSSRK = 0x5c80, SYSTIM = 0xb600, TIMINCA = 0xb608 };
 static const uint8_t me[6] = { 0x52, 0x54, 0, 0xaa, 0xbb, 0xcc };
 
@@ -119,6 +119,23 @@ static void test_send(Vm *vm)
     check_eq(wire.n, 2);
     check_eq(wire.last[1][20], 0x40);
     check_eq(rd(vm, TDH) + rd(vm, TDH + QUEUE1), 2);
+    wr(vm, IMS, 1);
+    wr(vm, TIDV, 8); /* 8 us; a write with FPD ends them */
+    rd(vm, ICR);
+    t_st(vm, TX_RING + 16, 8, TX_BUF);
+    t_st(vm, TX_RING + 24, 4, 70 | 0x89u << 24);
+    wr(vm, TDT, 2);
+    check(!t_pci_irqs());
+    t_step(vm, 9 * US);
+    check(t_pci_irqs());
+    rd(vm, ICR);
+    t_st(vm, TX_RING + 32, 8, TX_BUF);
+    t_st(vm, TX_RING + 40, 4, 70 | 0x89u << 24);
+    wr(vm, TDT, 3);
+    check(!t_pci_irqs());
+    wr(vm, TIDV, 1u << 31 | 8);
+    check(t_pci_irqs());
+    check_eq(rd(vm, TIDV), 8);
 }
 
 /* TCP from 66.9.149.187 port 2794 to 161.142.100.80 port 1766, as in the hash's published test vectors. */
@@ -227,6 +244,17 @@ static void test_vectors(Vm *vm)
     net_set_link(net_find(vm, "card"), false);
     check_eq(messages[4], 1);
     check_eq(rd(vm, ICR) & 0x81000004, 0x80000004);
+    wr(vm, IAM, UINT32_MAX);
+    wr(vm, CTRL_EXT, 1 << 24); /* a vector masks its own causes, and no others */
+    wr(vm, EIAC, 0);
+    wr(vm, IMC, 0x1f << 20);
+    wr(vm, IMS, 1 << 24 | 1 << 21);
+    check_eq(messages[4], 1);
+    wr(vm, ICS, 1 << 24);
+    check_eq(messages[4], 2);
+    check_eq(rd(vm, IMS) >> 20 & 31, 2);
+    wr(vm, CTRL_EXT, 0);
+    wr(vm, EIAC, 0x1f << 20);
     wr(vm, EITR, 1000); /* 256 us */
     wr(vm, IMS, 1 << 20);
     wr(vm, ICS, 1 << 20);
