@@ -123,9 +123,9 @@ static bool count_of(Opts *o, const char *key, unsigned *out, Error **err)
 }
 
 /* What is not given follows from the rest: cores first, as QEMU does since 6.2. 0: not given. */
-static bool fill_topology(VmConfig *c, unsigned dies, unsigned clusters, Error **err)
+static bool fill_topology(VmConfig *c, Error **err)
 {
-    unsigned rest = dies * clusters, all;
+    unsigned rest = c->dies * c->modules, all;
 
     if (!c->cores) {
         c->sockets = MAX(c->sockets, 1);
@@ -137,11 +137,10 @@ static bool fill_topology(VmConfig *c, unsigned dies, unsigned clusters, Error *
     } else if (!c->threads) {
         c->threads = c->max_cpus / (c->sockets * rest * c->cores);
     }
-    c->dies = dies;
     all = c->sockets * rest * c->cores * c->threads;
     if (all != c->max_cpus)
-        return fail(err, "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (%u) * dies (%u) * clusters (%u) * "
-                         "cores (%u) * threads (%u) != maxcpus (%u)", c->sockets, dies, clusters, c->cores, c->threads, c->max_cpus);
+        return fail(err, "Invalid CPU topology: product of the hierarchy must match maxcpus: sockets (%u) * dies (%u) * modules (%u) * "
+                         "cores (%u) * threads (%u) != maxcpus (%u)", c->sockets, c->dies, c->modules, c->cores, c->threads, c->max_cpus);
     return c->cpus <= c->max_cpus || fail(err, "Invalid CPU topology: maxcpus must be equal to or greater than smp");
 }
 
@@ -149,18 +148,28 @@ bool o_smp(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = opts_parse_any(v, "cpus", err);
     VmConfig *c = &a->vm->cfg;
-    unsigned dies = 1, clusters = 1;
+    unsigned none[3] = { 1, 1, 1 };
+    static const char *const not_here[] = { "drawers", "books", "clusters" }; /* levels that PCs do not have */
 
     c->cpus = c->max_cpus = c->sockets = c->cores = c->threads = 0;
-    if (!p || !count_of(p, "sockets", &c->sockets, err) || !count_of(p, "dies", &dies, err) || !count_of(p, "clusters", &clusters, err) ||
+    c->dies = c->modules = 1;
+    if (!p || !count_of(p, "sockets", &c->sockets, err) || !count_of(p, "dies", &c->dies, err) || !count_of(p, "modules", &c->modules, err) ||
         !count_of(p, "cores", &c->cores, err) || !count_of(p, "threads", &c->threads, err) || !count_of(p, "cpus", &c->cpus, err) ||
-        !count_of(p, "maxcpus", &c->max_cpus, err) || !opts_all_used(p, "-smp", err))
+        !count_of(p, "maxcpus", &c->max_cpus, err))
+        return false;
+    for (unsigned i = 0; i < G_N_ELEMENTS(not_here); i++) {
+        if (!count_of(p, not_here[i], &none[i], err))
+            return false;
+        if (none[i] > 1)
+            return fail(err, "%s > 1 not supported by this machine's CPU topology", not_here[i]);
+    }
+    if (!opts_all_used(p, "-smp", err))
         return false;
     if (!c->max_cpus)
-        c->max_cpus = c->cpus ? c->cpus : MAX(c->sockets, 1) * dies * clusters * MAX(c->cores, 1) * MAX(c->threads, 1);
+        c->max_cpus = c->cpus ? c->cpus : MAX(c->sockets, 1) * c->dies * c->modules * MAX(c->cores, 1) * MAX(c->threads, 1);
     if (!c->cpus)
         c->cpus = c->max_cpus;
-    return fill_topology(c, dies, clusters, err);
+    return fill_topology(c, err);
 }
 
 bool o_memory(App *a, const Option *o, const char *v, Error **err)

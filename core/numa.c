@@ -1,5 +1,6 @@
 /* core/numa.c - see numa.h. What firmware and the guest's ACPI tables say of it is in hw/fw. */
 #include "core/numa.h"
+#include "core/topology.h"
 #include "core/memdev.h"
 
 static void numa_free(void *p)
@@ -97,14 +98,15 @@ static bool distance_option(Numa *n, Opts *o, Error **err)
 /* By its place in the topology: -smp comes before it on the command line. */
 static bool cpu_option(const VmConfig *c, Numa *n, Opts *o, Error **err)
 {
-    unsigned threads = MAX(c->threads, 1), cores = MAX(c->cores, 1), dies = MAX(c->dies, 1), node, socket, die, core, thread;
-    uint64_t all = 1;
+    unsigned threads = MAX(c->threads, 1), cores = MAX(c->cores, 1), dies = MAX(c->dies, 1), modules = MAX(c->modules, 1), node, all;
+    CpuPlace p;
 
-    if (!number(o, "node-id", NUMA_NODES - 1, UINT64_MAX, &node, err) || !number(o, "socket-id", NUMA_CPUS - 1, UINT64_MAX, &socket, err) ||
-        !number(o, "die-id", dies - 1, 0, &die, err) || !number(o, "core-id", cores - 1, opts_peek(o, "core-id") || cores == 1 ? 0 : cores, &core, NULL) ||
-        !number(o, "thread-id", threads - 1, opts_peek(o, "thread-id") || threads == 1 ? 0 : threads, &thread, NULL))
+    if (!number(o, "node-id", NUMA_NODES - 1, UINT64_MAX, &node, err) || !number(o, "socket-id", NUMA_CPUS - 1, UINT64_MAX, &p.socket, err) ||
+        !number(o, "die-id", dies - 1, 0, &p.die, err) || !number(o, "module-id", modules - 1, 0, &p.module, err) ||
+        !number(o, "core-id", cores - 1, opts_peek(o, "core-id") || cores == 1 ? 0 : cores, &p.core, NULL) ||
+        !number(o, "thread-id", threads - 1, opts_peek(o, "thread-id") || threads == 1 ? 0 : threads, &p.thread, NULL))
         return *err || fail(err, "socket-id=, core-id= and thread-id= name one CPU of the topology");
-    all = ((socket * dies + die) * (uint64_t)cores + core) * threads + thread;
+    all = cpu_index_of(c, p); /* each number is below 256 */
     if (all >= MAX(c->max_cpus, c->cpus) || all >= NUMA_CPUS)
         return fail(err, "there is no such CPU");
     n->cpu[all] = (int)node;
@@ -131,7 +133,7 @@ bool numa_option(Vm *vm, Opts *o, Error **err)
 /* Nobody said which: by sockets, as QEMU spreads them. */
 static void spread_cpus(const VmConfig *c, Numa *n)
 {
-    unsigned socket = MAX(c->threads, 1) * MAX(c->cores, 1) * MAX(c->dies, 1);
+    unsigned socket = cpus_per_socket(c);
     bool said = false;
 
     for (unsigned i = 0; i < NUMA_CPUS; i++)

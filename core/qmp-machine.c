@@ -1,4 +1,6 @@
 /* core/qmp-machine.c - the monitor's commands about the machine, its CPUs and memory (schema/machine.json). */
+#include "core/numa.h"
+#include "core/topology.h"
 #include "core/api/machine.h"
 #include "core/machine.h"
 #include <errno.h>
@@ -77,20 +79,23 @@ bool qmp_query_current_machine(Vm *vm, CurrentMachineParams *ret, Error **err)
 }
 
 /* ---- CPUs ---- */
-/* The topology that -smp gives: threads fastest, then cores, dies, sockets. */
-static CpuInstanceProperties place_of(const Vm *vm, unsigned index)
+/* The topology that -smp gives, and the node when there are any. */
+static CpuInstanceProperties place_of(Vm *vm, unsigned index)
 {
-    unsigned threads = MAX(vm->cfg.threads, 1), cores = MAX(vm->cfg.cores, 1), dies = MAX(vm->cfg.dies, 1);
-    CpuInstanceProperties p = { .has_socket_id = true, .has_core_id = true, .has_thread_id = true, .has_die_id = dies > 1 };
+    CpuPlace at = cpu_place(&vm->cfg, index);
+    CpuInstanceProperties p = { .has_socket_id = true, .has_core_id = true, .has_thread_id = true, .has_die_id = vm->cfg.dies > 1,
+                                .has_module_id = vm->cfg.modules > 1, .has_node_id = numa_of(vm) };
 
-    p.thread_id = index % threads;
-    p.core_id = index / threads % cores;
-    p.die_id = index / threads / cores % dies;
-    p.socket_id = index / threads / cores / dies;
+    p.thread_id = at.thread;
+    p.core_id = at.core;
+    p.module_id = at.module;
+    p.die_id = at.die;
+    p.socket_id = at.socket;
+    p.node_id = numa_node_of(vm, index);
     return p;
 }
 
-static CpuInstanceProperties *place_copy(const Vm *vm, unsigned index)
+static CpuInstanceProperties *place_copy(Vm *vm, unsigned index)
 {
     CpuInstanceProperties *p = g_new(CpuInstanceProperties, 1);
 
@@ -119,13 +124,13 @@ bool qmp_query_hotpluggable_cpus(Vm *vm, HotpluggableCPUList *ret, Error **err)
 {
     if (!vm->ncpus)
         return fail(err, "machine does not support hot-plugging CPUs");
-    for (unsigned i = vm->ncpus; i-- > 0;) {
+    for (unsigned i = MAX(vm->cfg.max_cpus, vm->ncpus); i-- > 0;) {
         HotpluggableCPU *c = API_ADD(ret);
 
-        c->type = g_strdup(vm->cpus[i]->obj.cls->name);
+        c->type = g_strdup(vm->cpus[0]->obj.cls->name);
         c->vcpus_count = 1;
         c->props = place_of(vm, i);
-        c->qom_path = obj_path(&vm->cpus[i]->obj);
+        c->qom_path = i < vm->ncpus ? obj_path(&vm->cpus[i]->obj) : NULL;
     }
     return true;
 }
@@ -224,7 +229,19 @@ void hmp_info_cpus(Hmp *h)
 
 void hmp_info_iothreads(Hmp *h) {}
 void hmp_info_memory_devices(Hmp *h) {}
-void hmp_info_numa(Hmp *h) { g_string_append(h->out, "0 nodes\n"); }
+void hmp_info_numa(Hmp *h)
+{
+    const Numa *n = numa_of(h->vm);
+
+    g_string_append_printf(h->out, "%u nodes\n", n ? n->n : 0);
+    for (unsigned node = 0; n && node < n->n; node++) {
+        g_string_append_printf(h->out, "node %u cpus:", node);
+        for (unsigned i = 0; i < h->vm->ncpus; i++)
+            if (numa_node_of(h->vm, i) == (int)node)
+                g_string_append_printf(h->out, " %u", i);
+        g_string_append_printf(h->out, "\nnode %u size: %" PRIu64 " MB\nnode %u plugged: 0 MB\n", node, n->node[node].size / MiB, node);
+    }
+}
 
 void hmp_info_hotpluggable_cpus(Hmp *h)
 {
@@ -238,9 +255,14 @@ void hmp_info_hotpluggable_cpus(Hmp *h)
         g_string_append_printf(h->out, "  type: \"%s\"\n  vcpus_count: \"%" PRId64 "\"\n", l.v[i].type, l.v[i].vcpus_count);
         if (l.v[i].qom_path)
             g_string_append_printf(h->out, "  qom_path: \"%s\"\n", l.v[i].qom_path);
-        g_string_append_printf(h->out, "  CPUInstance Properties:\n    socket-id: \"%" PRId64 "\"\n", p->socket_id);
+        g_string_append(h->out, "  CPUInstance Properties:\n");
+        if (p->has_node_id)
+            g_string_append_printf(h->out, "    node-id: \"%" PRId64 "\"\n", p->node_id);
+        g_string_append_printf(h->out, "    socket-id: \"%" PRId64 "\"\n", p->socket_id);
         if (p->has_die_id)
             g_string_append_printf(h->out, "    die-id: \"%" PRId64 "\"\n", p->die_id);
+        if (p->has_module_id)
+            g_string_append_printf(h->out, "    module-id: \"%" PRId64 "\"\n", p->module_id);
         g_string_append_printf(h->out, "    core-id: \"%" PRId64 "\"\n    thread-id: \"%" PRId64 "\"\n", p->core_id, p->thread_id);
     }
     api_clear(&api_HotpluggableCPUList, &l);

@@ -34,7 +34,7 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     uint64_t ram_size, ram_max;
     unsigned ram_slots;
     char *ram_backend;               /* -machine memory-backend= */
-    unsigned cpus, max_cpus, sockets, dies, cores, threads;
+    unsigned cpus, max_cpus, sockets, dies, modules, cores, threads; /* topology.h */
     char *cpu_model;                 /* -cpu text or NULL */
     char *machine_opts_left;         /* internal */
     char *kernel, *initrd, *append, *dtb, *bios;

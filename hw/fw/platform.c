@@ -2,6 +2,7 @@
  * hw/fw/platform.c - everything firmware asks fw_cfg for: sizes, CPUs, boot order, memory map, tables, files of
  * the command line. The names and keys are those that SeaBIOS, OVMF and Linux read.
  */
+#include "core/topology.h"
 #include "core/machine.h"
 #include "hw/fw/acpi-priv.h"
 
@@ -90,15 +91,15 @@ static void add_numbers(const FwPlatform *p)
 {
     const VmConfig *c = &p->vm->cfg;
     FwCfg *f = p->fw_cfg;
-    unsigned cpus = MAX(c->cpus, 1), most = MAX(c->max_cpus, cpus);
+    unsigned cpus = MAX(c->cpus, 1), ids = cpu_apic_id(c, MAX(c->max_cpus, cpus) - 1) + 1;
     static const uint8_t sleep_states[6] = { 128, 0, 0, 129, 128 | 2, 128 };
 
     fw_cfg_set(f, FW_CFG_UUID, c->uuid, 16);
     fw_cfg_set_int(f, FW_CFG_RAM_SIZE, 8, p->below_4g + p->above_4g);
     fw_cfg_set_int(f, FW_CFG_NOGRAPHIC, 2, c->nographic);
     fw_cfg_set_int(f, FW_CFG_NB_CPUS, 2, cpus);
-    fw_cfg_set_int(f, FW_CFG_MAX_CPUS, 2, most);
-    fw__add_numa(p, most);
+    fw_cfg_set_int(f, FW_CFG_MAX_CPUS, 2, ids); /* APIC ids are below it */
+    fw__add_numa(p, ids);
     fw_cfg_set_int(f, FW_CFG_BOOT_MENU, 2, c->boot_menu);
     fw_cfg_set_int(f, FW_CFG_BOOT_DEVICE, 2, c->boot_order ? (uint8_t)c->boot_order[0] : 'c');
     fw_cfg_set_int(f, FW_CFG_IRQ0_OVERRIDE, 4, p->irq0_override);

@@ -2,6 +2,7 @@
  * hw/fw/smbios.c - SMBIOS 2.8 structures (DSP0134): BIOS, system, board, chassis, processors, memory. Texts come
  * from -smbios type=N,key=value; -smbios file= is left out.
  */
+#include "core/topology.h"
 #include "core/machine.h"
 #include "hw/fw/fw.h"
 
@@ -183,7 +184,7 @@ static void chassis(Build *b)
 static void processor(Build *b, unsigned socket)
 {
     const VmConfig *c = &b->p->vm->cfg;
-    unsigned cores = MAX(c->cores, 1), threads = MAX(c->threads, 1);
+    unsigned threads = MAX(c->threads, 1), cores = cpus_per_socket(c) / threads;
     g_autofree char *name = g_strdup_printf("CPU %u", socket);
 
     begin(b, 4, 0x400 + socket);

@@ -2,6 +2,7 @@
  * hw/fw/srat.c - what lies near to what: SRAT (ACPI 6.4, 5.2.16) and SLIT (5.2.17), and the same for firmware that asks fw_cfg.
  */
 #include "core/numa.h"
+#include "core/topology.h"
 #include "hw/fw/acpi-priv.h"
 
 enum { ENABLED = 1, HOLE_FROM = 640 * KiB, HOLE_TO = MiB };
@@ -81,16 +82,17 @@ void fw__slit(GByteArray *t, const FwPlatform *p)
 }
 
 /* Nodes, then the node of each possible CPU, then the bytes of each node. */
-void fw__add_numa(const FwPlatform *p, unsigned cpus)
+void fw__add_numa(const FwPlatform *p, unsigned ids)
 {
     const Numa *n = numa_of(p->vm);
-    unsigned nodes = n ? n->n : 0, len = 8 * (1 + cpus + nodes);
+    unsigned nodes = n ? n->n : 0, len = 8 * (1 + ids + nodes);
     g_autofree uint8_t *v = g_malloc0(len);
 
     le64_store(v, nodes);
-    for (unsigned i = 0; i < cpus; i++)
-        le64_store(v + 8 * (1 + i), (uint64_t)numa_node_of(p->vm, i));
+    for (unsigned i = 0; i < MAX(p->vm->cfg.max_cpus, p->vm->ncpus); i++) /* by APIC id */
+        if (cpu_apic_id(&p->vm->cfg, i) < ids)
+            le64_store(v + 8 * (1 + cpu_apic_id(&p->vm->cfg, i)), (uint64_t)numa_node_of(p->vm, i));
     for (unsigned i = 0; i < nodes; i++)
-        le64_store(v + 8 * (1 + cpus + i), n->node[i].size);
+        le64_store(v + 8 * (1 + ids + i), n->node[i].size);
     fw_cfg_set(p->fw_cfg, FW_CFG_NUMA, v, len);
 }

@@ -7,6 +7,7 @@
  */
 #include "block/disk.h"
 #include "chr/chr.h"
+#include "core/topology.h"
 #include "core/memdev.h"
 #include "core/numa.h"
 #include "hw/block/fdc.h"
@@ -108,7 +109,7 @@ static bool add_cpus(Pc *m, Error **err)
     Vm *vm = m->vm;
 
     for (unsigned i = 0; i < MAX(vm->cfg.cpus, 1); i++) {
-        Cpu *c = cpu_new(vm, vm->cfg.cpu_model, i, err);
+        Cpu *c = cpu_new(vm, vm->cfg.cpu_model, cpu_apic_id(&vm->cfg, i), err);
         Dev *l = c ? lapic_new(c, err) : NULL;
 
         if (!l)

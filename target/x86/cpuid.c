@@ -2,10 +2,11 @@
  * target/x86/cpuid.c - the leaves of CPUID from what was chosen (models.c), or from the processor under us.
  * Source: Intel SDM vol. 2A (CPUID), AMD APM vol. 3 appendix E.
  */
+#include "core/topology.h"
 #include "target/x86/fpu.h"
 #include "target/x86/models.h"
 
-enum { MAX_LEAVES = 200 };
+enum { MAX_LEAVES = 200, CMP_LEGACY = 2 /* several CPUs in a socket, if HTT says so */ };
 
 static void put(X86 *s, uint32_t leaf, uint32_t sub, bool by_sub, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
@@ -69,13 +70,75 @@ static void put_xsave(X86 *s, Cpu *cpu, const X86Choice *c)
             put(s, 0xd, i, true, part[i][0], part[i][1], part[i][2], 0);
 }
 
-static void put_topology(X86 *s, Cpu *cpu)
-{
-    uint32_t n = MAX(cpu->vm->cfg.max_cpus, 1u), shift = n > 1 ? 32u - (uint32_t)__builtin_clz(n - 1) : 0;
+/* ---- topology: leaf B knows threads and cores; leaf 1F of Intel's modules and dies too ---- */
+enum { LEVEL_SMT = 1, LEVEL_CORE, LEVEL_MODULE, LEVEL_DIE = 5 };
 
-    put(s, 0xb, 0, true, 0, 1, 0x100, cpu->apic_id);
-    put(s, 0xb, 1, true, shift, n, 0x201, cpu->apic_id);
-    put(s, 0xb, 2, true, 0, 0, 2, cpu->apic_id);
+static void put_levels(X86 *s, Cpu *cpu, uint32_t leaf)
+{
+    const VmConfig *c = &cpu->vm->cfg;
+    CpuBits b = cpu_bits(c);
+    const struct {
+        bool there;
+        unsigned level, shift, cpus; /* bits of the APIC id up to the next level; CPUs in one of it */
+    } all[] = {
+        { true, LEVEL_SMT, b.core, MAX(c->threads, 1) },
+        { true, LEVEL_CORE, leaf == 0xb ? b.socket : b.module, leaf == 0xb ? cpus_per_socket(c) : MAX(c->threads, 1) * MAX(c->cores, 1) },
+        { leaf == 0x1f && c->modules > 1, LEVEL_MODULE, b.die, cpus_per_die(c) },
+        { leaf == 0x1f && c->dies > 1, LEVEL_DIE, b.socket, cpus_per_socket(c) },
+    };
+    uint32_t n = 0;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(all); i++)
+        if (all[i].there) {
+            put(s, leaf, n, true, all[i].shift, all[i].cpus, all[i].level << 8 | n, cpu->apic_id);
+            n++;
+        }
+    put(s, leaf, n, true, 0, 0, n, cpu->apic_id);
+}
+
+static bool many_levels(const Cpu *cpu) { return cpu->vm->cfg.dies > 1 || cpu->vm->cfg.modules > 1; }
+
+static void put_topology(X86 *s, Cpu *cpu, uint32_t level)
+{
+    if (level >= 0xb)
+        put_levels(s, cpu, 0xb);
+    if (level >= 0x1f)
+        put_levels(s, cpu, 0x1f);
+}
+
+/* EBX of leaf 1: APIC id, CPUs of the socket when there are several, CLFLUSH line in 8 bytes. */
+static uint32_t leaf1_b(const Cpu *cpu, uint32_t line)
+{
+    uint32_t n = cpus_per_socket(&cpu->vm->cfg);
+
+    return cpu->apic_id << 24 | (n > 1 ? MIN(n, 255u) << 16 : 0) | (line & 0xff00);
+}
+
+/* Who shares a cache, by its level: threads of a core, or all of a die. In leaf 4 also how many cores there may be. */
+static uint32_t cache_sharing(const Cpu *cpu, uint32_t leaf, uint32_t a)
+{
+    CpuBits b = cpu_bits(&cpu->vm->cfg);
+    uint32_t shared = (1u << ((a >> 5 & 7) < 3 ? b.core : b.die)) - 1, cores = (1u << (b.socket - b.core)) - 1;
+
+    if (!(a & 31)) /* no more caches */
+        return a;
+    return (a & 0x3fff) | (shared & 0xfff) << 14 | (leaf == 4 ? MIN(cores, 63u) << 26 : 0);
+}
+
+/* ECX of 80000008: CPUs of the socket, and the bits of the APIC id that are theirs. */
+static uint32_t socket_size(const Cpu *cpu)
+{
+    uint32_t n = cpus_per_socket(&cpu->vm->cfg);
+
+    return n > 1 ? MIN(cpu_bits(&cpu->vm->cfg).socket, 15u) << 12 | MIN(n - 1, 255u) : 0;
+}
+
+static void put_8000001e(X86 *s, const Cpu *cpu)
+{
+    const VmConfig *c = &cpu->vm->cfg;
+    CpuPlace p = cpu_place(c, cpu->index);
+
+    put(s, 0x8000001e, 0, false, cpu->apic_id, (MAX(c->threads, 1) - 1) << 8 | (p.core & 0xff), p.socket & 0xff, 0);
 }
 
 static void put_subleaves(X86 *s, Cpu *cpu, uint32_t leaf, uint32_t n)
@@ -86,8 +149,8 @@ static void put_subleaves(X86 *s, Cpu *cpu, uint32_t leaf, uint32_t n)
         cpu->accel->cpuid(cpu->vm, leaf, sub, out);
         if (sub && !(out[0] | out[1] | out[2] | out[3]))
             break;
-        if (leaf == 4 || leaf == 0x8000001d) /* one thread a core; a cache is of one core but the last level */
-            out[0] = (out[0] & 0x3fff) | (leaf == 4 ? (cpu->vm->cfg.max_cpus - 1) << 26 : 0);
+        if (leaf == 4 || leaf == 0x8000001d)
+            out[0] = cache_sharing(cpu, leaf, out[0]);
         put(s, leaf, sub, true, out[0], out[1], out[2], out[3]);
     }
 }
@@ -95,12 +158,12 @@ static void put_subleaves(X86 *s, Cpu *cpu, uint32_t leaf, uint32_t n)
 static void put_host_leaf(X86 *s, Cpu *cpu, const X86Choice *c, uint32_t leaf)
 {
     const uint32_t *w = c->words;
-    uint32_t o[4], smp = cpu->vm->cfg.max_cpus;
+    uint32_t o[4], smp = cpus_per_socket(&cpu->vm->cfg);
 
     cpu->accel->cpuid(cpu->vm, leaf, 0, o);
     switch (leaf) {
     case 1:
-        put(s, 1, 0, false, o[0], cpu->apic_id << 24 | MIN(smp, 255u) << 16 | (o[1] & 0xff00), w[W_1C], w[W_1D] | (smp > 1 ? 1u << 28 : 0));
+        put(s, 1, 0, false, o[0], leaf1_b(cpu, o[1]), w[W_1C], w[W_1D] | (smp > 1 ? 1u << 28 : 0));
         return;
     case 4:
     case 0x8000001d: put_subleaves(s, cpu, leaf, 8); return;
@@ -126,9 +189,11 @@ static void put_host_leaf(X86 *s, Cpu *cpu, const X86Choice *c, uint32_t leaf)
     case 0x18:
     case 0x1d:
     case 0x1e: put_subleaves(s, cpu, leaf, 8); return;
-    case 0x80000001: put(s, leaf, 0, false, o[0], o[1], w[W_81C] & ~(1u << 22 | 1u << 23 | 1u << 24 | 1u << 28), w[W_81D]); return;
-    case 0x80000008: put(s, leaf, 0, false, o[0], o[1], (o[2] & ~0xf0ffu) | (smp - 1), o[3]); return;
-    case 0x8000001e: put(s, leaf, 0, false, cpu->apic_id, cpu->apic_id, 0, 0); return;
+    case 0x80000001:
+        put(s, leaf, 0, false, o[0], o[1], (w[W_81C] & ~(CMP_LEGACY | 1u << 23 | 1u << 24 | 1u << 28)) | (s->vendor_amd && smp > 1 ? CMP_LEGACY : 0), w[W_81D]);
+        return;
+    case 0x80000008: put(s, leaf, 0, false, o[0], o[1], (o[2] & ~0xf0ffu) | socket_size(cpu), o[3]); return;
+    case 0x8000001e: put_8000001e(s, cpu); return;
     default: put(s, leaf, 0, false, o[0], o[1], o[2], o[3]);
     }
 }
@@ -144,8 +209,7 @@ static void fill_host(X86 *s, Cpu *cpu, const X86Choice *c)
     put(s, 0, 0, false, level, o[1], o[2], o[3]);
     for (uint32_t leaf = 1; leaf <= level; leaf++)
         put_host_leaf(s, cpu, c, leaf);
-    if (level >= 0xb)
-        put_topology(s, cpu);
+    put_topology(s, cpu, level);
     if (level >= 0xd && c->words[W_1C] >> 26 & 1)
         put_xsave(s, cpu, c);
     put_hypervisor(s, cpu, c);
@@ -167,38 +231,64 @@ static void put_leaf_7(X86 *s, const uint32_t *w)
         put(s, 7, 2, true, 0, 0, 0, w[W_7D2]);
 }
 
+/* 32 KiB of data and of code, and a second level, of each core; a last level of each die. */
+static void put_intel_caches(X86 *s, Cpu *cpu)
+{
+    static const uint32_t caches[][4] = {
+        { 0x121, 0x1c0003f, 0x3f, 1 }, { 0x122, 0x1c0003f, 0x3f, 1 }, { 0x143, 0x3c0003f, 0xfff, 1 }, { 0x163, 0x3c0003f, 0x3fff, 6 },
+    };
+
+    put(s, 2, 0, false, 1, 0, 0x4d, 0x2c307d);
+    for (unsigned i = 0; i < G_N_ELEMENTS(caches); i++)
+        put(s, 4, i, true, cache_sharing(cpu, 4, caches[i][0]), caches[i][1], caches[i][2], caches[i][3]);
+}
+
+static void put_amd_caches(X86 *s, Cpu *cpu)
+{
+    static const uint32_t caches[][4] = {
+        { 0x121, 0x1c0003f, 0x3f, 1 }, { 0x122, 0x1c0003f, 0x3f, 1 }, { 0x43, 0x1c0003f, 0x3ff, 0 }, { 0x163, 0x3c0003f, 0x3fff, 2 },
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(caches); i++)
+        put(s, 0x8000001d, i, true, cache_sharing(cpu, 0x8000001d, caches[i][0]), caches[i][1], caches[i][2], caches[i][3]);
+    put_8000001e(s, cpu);
+}
+
 static void fill_leaves(X86 *s, Cpu *cpu, const X86Choice *c)
 {
     const uint32_t *w = c->words;
-    uint32_t fam = MIN(c->family, 15u), ext = c->family - fam, smp = cpu->vm->cfg.max_cpus;
+    uint32_t fam = MIN(c->family, 15u), ext = c->family - fam, smp = cpus_per_socket(&cpu->vm->cfg);
     uint32_t sig = ext << 20 | (c->model >> 4) << 16 | fam << 8 | (c->model & 15u) << 4 | c->stepping;
     uint32_t level = MAX(c->level, w[W_D1A] || w[W_1C] >> 26 & 1 ? 0xdu : w[W_7B] ? 7u : c->level);
     const char *v = c->vendor;
+    bool amd = !memcmp(v, "AuthenticAMD", 12);
 
+    if (many_levels(cpu) && !amd)
+        level = MAX(level, 0x1fu);
     s->cpuid = g_new0(X86Cpuid, MAX_LEAVES);
     put(s, 0, 0, false, level, word_of(v), word_of(v + 8), word_of(v + 4));
-    put(s, 1, 0, false, sig, cpu->apic_id << 24 | MIN(smp, 255u) << 16 | 8 << 8, w[W_1C],
-        w[W_1D] | (smp > 1 ? 1u << 28 : 0));
-    put(s, 2, 0, false, 1, 0, 0x4d, 0x2c307d);
-    put(s, 4, 0, true, 0x121 | (smp - 1) << 26, 0x1c0003f, 0x3f, 1);
-    put(s, 4, 1, true, 0x122 | (smp - 1) << 26, 0x1c0003f, 0x3f, 1);
-    put(s, 4, 2, true, 0x143 | (smp - 1) << 26, 0x3c0003f, 0xfff, 1);
+    put(s, 1, 0, false, sig, leaf1_b(cpu, 8 << 8), w[W_1C], w[W_1D] | (smp > 1 ? 1u << 28 : 0));
+    if (!amd)
+        put_intel_caches(s, cpu);
     put(s, 5, 0, false, 0, 0, 3, 0);
     put(s, 6, 0, false, w[W_6A], 0, 0, 0);
     if (level >= 7)
         put_leaf_7(s, w);
+    put_topology(s, cpu, level);
     if (level >= 0xd && w[W_1C] >> 26 & 1)
         put_xsave(s, cpu, c);
     put_hypervisor(s, cpu, c);
     put(s, 0x80000000, 0, false, c->xlevel, word_of(v), word_of(v + 8), word_of(v + 4));
-    put(s, 0x80000001, 0, false, sig, 0, w[W_81C], w[W_81D]);
+    put(s, 0x80000001, 0, false, sig, 0, w[W_81C] | (amd && smp > 1 ? CMP_LEGACY : 0), w[W_81D]);
     put_brand(s, c->brand);
     put(s, 0x80000005, 0, false, 0x1ff01ff, 0x1ff01ff, 0x40020140, 0x40020140);
     put(s, 0x80000006, 0, false, 0, 0x42004200, 0x2008140, 0x808140);
     put(s, 0x80000007, 0, false, 0, w[W_87B], 0, w[W_87D]);
-    put(s, 0x80000008, 0, false, (w[W_7C] >> 16 & 1 ? 57u : 48u) << 8 | s->phys_bits, w[W_88B], smp - 1, 0);
+    put(s, 0x80000008, 0, false, (w[W_7C] >> 16 & 1 ? 57u : 48u) << 8 | s->phys_bits, w[W_88B], socket_size(cpu), 0);
     if (w[W_81C] >> 2 & 1)
         put(s, 0x8000000a, 0, false, 1, 16, 0, w[W_8AD]); /* revision, address space identifiers */
+    if (amd && c->xlevel >= 0x8000001e)
+        put_amd_caches(s, cpu);
     if (w[W_821A])
         put(s, 0x80000021, 0, false, w[W_821A], 0, 0, 0);
 }
