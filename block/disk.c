@@ -248,6 +248,7 @@ void disk_detach(Disk *d)
 }
 
 /* ---- facts ---- */
+bool disk_in_use(const Disk *d) { return d->attached; }
 bool disk_present(const Disk *d) { return d->node; }
 uint64_t disk_size(const Disk *d) { return d->node ? d->node->size : 0; }
 bool disk_readonly(const Disk *d)

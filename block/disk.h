@@ -31,6 +31,7 @@ void disk_cancel_all(
 unsigned disk_in_flight(const Disk *d);
 /* Something of it still moves: requests in flight other than those that the error policy stopped. After vm_stop it
  * becomes false by itself, soon (unless a throttle makes them wait). */
+bool disk_in_use(const Disk *d); /* a device has it */
 bool disk_busy(const Disk *d);
 bool disk_present(const Disk *d);  /* has a medium */
 uint64_t disk_size(const Disk *d); /* bytes; 0 without medium */

@@ -129,6 +129,24 @@ static bool file_permissions(Node *n, Node *parent, unsigned want, unsigned shar
     return true;
 }
 
+/* Another descriptor of the same file; the locks move with it. */
+static CO_FN bool file_set_readonly(Node *n, bool readonly, Error **err)
+{
+    File *f = n->opaque;
+    unsigned want = f->want, unshared = f->unshared;
+    int fd = open_fd(n->filename, (readonly ? O_RDONLY : O_RDWR) | (n->direct ? O_DIRECT : 0)), old = f->fd;
+
+    if (fd < 0)
+        return describe_open_error(n->filename, -fd, readonly, err);
+    close(old); /* its locks would refuse ours */
+    f->fd = fd;
+    f->want = f->unshared = 0;
+    n->readonly = readonly;
+    if (readonly)
+        want &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+    return file_permissions(n, NULL, want, PERM_ALL & ~unshared, err);
+}
+
 /* ---- requests ---- */
 typedef struct Job {
     File *f;
@@ -295,6 +313,7 @@ const BlkDriver block__file = {
     .submit = file_submit,
     .limits = file_limits,
     .permissions = file_permissions,
+    .set_readonly = file_set_readonly,
 };
 BLK_DRIVER(block__file);
 static const BlkDriver host_device = {
@@ -306,6 +325,7 @@ static const BlkDriver host_device = {
     .submit = file_submit,
     .limits = file_limits,
     .permissions = file_permissions,
+    .set_readonly = file_set_readonly,
 };
 BLK_DRIVER(host_device);
 static const BlkDriver host_cdrom = {

@@ -151,19 +151,17 @@ static void note_user(const char *id, void *p, void *arg)
         g_ptr_array_add(u->disks, d);
 }
 
-/* The new node's permissions before the old one's go. */
 static bool move_disk(Disk *d, const Replace *r, Error **err)
 {
-    Node *old = d->node;
-
+    if (d->attached)
+        node_permissions(r->from, 0, PERM_ALL, NULL);
     d->node = r->to;
     if (d->attached && !disk__take_permissions(d, err)) {
-        d->node = old;
+        d->node = r->from;
+        disk__take_permissions(d, NULL);
         return false;
     }
     node_ref(r->to);
-    if (d->attached)
-        node_permissions(r->from, 0, PERM_ALL, NULL);
     node_unref(r->from);
     d->snapshot = false;
     d->readonly = r->to->readonly;
@@ -183,6 +181,7 @@ bool graph_replace(Vm *vm, Node *from, Node *to, Error **err)
     for (guint i = 0; i < disks->len && ok; i++)
         ok = move_disk(disks->pdata[i], &r, err);
     if (ok) {
+        node__move_claims(from, to);
         export__foreach_root(vm, replace_export, &r);
         graph_foreach_root(vm, replace_in, &r);
         from->forward = to;

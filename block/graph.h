@@ -25,7 +25,11 @@ typedef struct NodeClaim {
     Node *n; /* NULL: not made */
     unsigned want, share;
     const char *who; /* "block device 'x'", for the text of a conflict; borrowed */
+    bool moves; /* graph_replace takes it along: it is a root's */
 } NodeClaim;
 bool node_claim(NodeClaim *c, Node *n, unsigned want, unsigned share, Error **err);
 void node_unclaim(NodeClaim *c);
+void node__move_claims(Node *from, Node *to);
+/* What a node above lets others do with its backing file. */
+unsigned node__backing_share(unsigned share);
 #endif

@@ -323,10 +323,9 @@ CO_FN void node_quiesce(Node *n)
 {
     n->gated++;
     while (g_atomic_int_get(&n->in_flight)) {
-        n->quiescer = co_self();
+        g_queue_push_tail(&n->quiescers, co_self());
         co_yield();
     }
-    n->quiescer = NULL;
 }
 
 void node_release(Node *n)
@@ -344,6 +343,20 @@ void node_release(Node *n)
         co_wake(co);
     }
     n->forward = NULL;
+}
+
+CO_FN bool node_set_readonly(Node *n, bool readonly, Error **err)
+{
+    if (n->readonly == readonly)
+        return true;
+    if (n->drv->set_readonly)
+        return n->drv->set_readonly(n, readonly, err);
+    if (n->drv->protocol || n->drv->image || !n->file)
+        return fail(err, "driver '%s' cannot change whether it writes", n->drv->name);
+    if (!node_set_readonly(n->file, readonly, err))
+        return false;
+    n->readonly = readonly;
+    return true;
 }
 
 void node_hook(Node *n, NodeHook *h)
@@ -392,6 +405,7 @@ static CO_FN int perform(Node *n, BlkReq *r)
 
 CO_FN int blk_submit(Node *n, BlkReq *r)
 {
+    Co *co;
     int ret;
 
     if (n->gated && !(r->flags & BLK_PAST_GATE))
@@ -401,8 +415,9 @@ CO_FN int blk_submit(Node *n, BlkReq *r)
         return ret;
     g_atomic_int_inc(&n->in_flight);
     ret = perform(n, r);
-    if (g_atomic_int_dec_and_test(&n->in_flight) && n->quiescer)
-        co_wake(n->quiescer);
+    if (g_atomic_int_dec_and_test(&n->in_flight))
+        while (!n->in_flight && (co = g_queue_pop_head(&n->quiescers)))
+            co_wake(co);
     return ret;
 }
 

@@ -51,7 +51,6 @@ typedef struct BlkLimits {
     uint32_t mem_align;         /* of every iov base and length; 1: any */
 } BlkLimits;
 typedef struct Node Node;
-typedef struct Reopen Reopen;
 typedef struct BlkImageOps BlkImageOps;
 typedef struct BlkDriver {
     const char *name;
@@ -65,8 +64,8 @@ typedef struct BlkDriver {
     int (*submit)(Node *n, BlkReq *r) CO_FN; /* 0 or -errno */
     void (*limits)(Node *n, BlkLimits *out);
     bool (*permissions)(Node *n, Node *parent, unsigned want, unsigned share, Error **err);
-    bool (*reopen_prepare)(Reopen *r, Error **err);
-    void (*reopen_commit)(Reopen *r), (*reopen_abort)(Reopen *r);
+    /* Writable from now on, or not any more; nothing is under way. NULL: as its child "file" is. */
+    bool (*set_readonly)(Node *n, bool readonly, Error **err) CO_FN;
 } BlkDriver;
 struct Node {
     const BlkDriver *drv;
@@ -87,7 +86,7 @@ struct Node {
     GPtrArray *hooks;      /* of NodeHook; NULL: none */
     unsigned gated;        /* node_quiesce: new requests wait in `gate` */
     GQueue gate;
-    Co *quiescer;
+    GQueue quiescers; /* of Co *: wait until nothing is under way */
     struct Node *forward;  /* graph_replace: where those that wait go */
     BlkLimits limits;
     gint refs, in_flight;
@@ -124,7 +123,9 @@ typedef struct NodeHook {
 } NodeHook;
 void node_hook(Node *n, NodeHook *h);
 void node_unhook(Node *n, NodeHook *h);
-/* New requests wait; returns when none is under way. Nests; one coroutine at a time waits. */
+/* New requests wait; returns when none is under way. Nests. Hooks are taken off in between only. */
+/* Opens for writing what was opened read-only, with its files, or back. */
+CO_FN bool node_set_readonly(Node *n, bool readonly, Error **err);
 CO_FN void node_quiesce(Node *n);
 void node_release(Node *n);
 int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */

@@ -96,6 +96,7 @@ static Node *node_alloc(Loop *loop, const BlkDriver *drv, bool readonly)
     n->name = g_strdup_printf("#block%03d", g_atomic_int_add(&serial, 1));
     g_queue_init(&n->rmw.waiters);
     g_queue_init(&n->gate);
+    g_queue_init(&n->quiescers);
     return n;
 }
 

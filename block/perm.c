@@ -14,16 +14,16 @@ static const char *first_of(unsigned perms)
     return "";
 }
 
+unsigned node__backing_share(unsigned share) { return share & PERM_WRITE ? share : share & ~(unsigned)(PERM_WRITE | PERM_RESIZE); }
+
 /* One parent per node asks; a child gets what its parent asks, a backing file is only read. */
 static bool apply(Node *n, unsigned want, unsigned share, Error **err)
 {
-    unsigned read_only_share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
-
     if (n->drv->permissions && !n->drv->permissions(n, NULL, want, share, err))
         return false;
     if (!n->drv->permissions && n->file && !node_permissions(n->file, want, share, err))
         return false;
-    if (!n->drv->permissions && n->backing && !node_permissions(n->backing, want & PERM_CONSISTENT_READ, share & read_only_share, err))
+    if (!n->drv->permissions && n->backing && !node_permissions(n->backing, want & PERM_CONSISTENT_READ, node__backing_share(share), err))
         return false;
     n->perm = want;
     n->shared = share;
@@ -115,4 +115,21 @@ void node_unclaim(NodeClaim *c)
     c->n = NULL;
     g_ptr_array_remove(n->claims, c);
     apply_all(n, NULL);
+}
+
+void node__move_claims(Node *from, Node *to)
+{
+    for (guint i = from->claims ? from->claims->len : 0; i-- > 0;) {
+        NodeClaim *c = from->claims->pdata[i];
+
+        if (!c->moves)
+            continue;
+        g_ptr_array_remove_index(from->claims, i);
+        if (!to->claims)
+            to->claims = g_ptr_array_new();
+        c->n = to;
+        g_ptr_array_add(to->claims, c);
+    }
+    apply_all(from, NULL);
+    apply_all(to, NULL);
 }

@@ -222,6 +222,7 @@ static NbdExport *add(Exports *x, const NbdExportSpec *what, Error **err)
 
     *s = (Served){ x, g_strdup(spec.id), g_strdup_printf("export '%s'", spec.id), { .who = NULL } };
     s->claim.who = s->who;
+    s->claim.moves = true;
     spec.gone = gone;
     spec.arg = s;
     if (!x->server)

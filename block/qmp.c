@@ -1,4 +1,5 @@
 /* block/qmp.c - the monitor's commands about drives (schema/block.json). */
+#include "block/dirty.h"
 #include "block/disk-priv.h"
 #include "block/image.h"
 #include "block/priv.h"
@@ -96,8 +97,23 @@ static int64_t depth_of(const Node *n)
     return depth;
 }
 
+static void fill_bitmaps(const Node *n, BlockDeviceInfo *b)
+{
+    graph__load_bitmaps((Node *)(uintptr_t)n, NULL);
+    for (guint i = 0; n->dirty && i < n->dirty->len; i++) {
+        const DirtyBitmap *d = n->dirty->pdata[i];
+        BlockDirtyInfo *out = d->name ? API_ADD(&b->dirty_bitmaps) : NULL;
+
+        if (out)
+            *out = (BlockDirtyInfo){ .name = g_strdup(d->name), .count = (int64_t)(d->count << d->shift), .granularity = (uint32_t)dirty_granularity(d),
+                                     .recording = !d->disabled && !d->inconsistent, .busy = d->busy, .persistent = d->persistent,
+                                     .has_inconsistent = d->inconsistent, .inconsistent = d->inconsistent };
+    }
+}
+
 static void fill_node(const Node *n, BlockDeviceInfo *b)
 {
+    fill_bitmaps(n, b);
     b->file = g_strdup(n->filename ? n->filename : "");
     b->node_name = g_strdup(n->name ? n->name : "");
     b->ro = n->readonly;

@@ -3,6 +3,7 @@
  * that QEMU's documentation describes (interop/qcow2), versions 2 and 3. Left out: encryption.
  */
 #include "block/qcow2/qcow2.h"
+#include "block/graph.h"
 #include <errno.h>
 
 enum { SLICE_BYTES = 16 * 1024, CACHE_BYTES = 32 << 20, CACHE_MIN = 32 };
@@ -181,23 +182,49 @@ static CO_FN bool qcow2_open(Node *n, Opts *o, Error **err)
     return false;
 }
 
+/* Everything is on the disk, as in an image that is closed. */
+static CO_FN int finish_writing(Qcow2 *s)
+{
+    Node *n = s->n;
+    int ret;
+
+    co_lock(&s->lock);
+    ret = qcow2__bitmaps_store(s);
+    for (int i = 0; i < 2 && !ret; i++) { /* the second writes what the first let go */
+        ret = qcow2__writeback(s);
+        if (!ret && s->dirty_marked)
+            ret = qcow2__write_slices(s, SLICE_REF);
+    }
+    if (!ret && s->dirty_marked && !blk_flush(n->file)) {
+        qcow2__set_incompatible(s, 0, INCOMPAT_DIRTY);
+        s->dirty_marked = false;
+    }
+    co_unlock(&s->lock);
+    return ret;
+}
+
+static CO_FN bool qcow2_set_readonly(Node *n, bool readonly, Error **err)
+{
+    Qcow2 *s = n->opaque;
+    int ret = readonly ? finish_writing(s) : 0;
+
+    if (ret || s->corrupt)
+        return fail_errno_is(err, ret ? -ret : EIO, "cannot write '%s'", n->filename);
+    if (!readonly && (!node_set_readonly(n->file, false, err) || (n->data && !node_set_readonly(n->data, false, err))))
+        return false;
+    n->readonly = readonly;
+    if (!take_file(n->file, readonly, err) || (n->data && !take_file(n->data, readonly, err)))
+        return false;
+    if (readonly)
+        return node_set_readonly(n->file, true, err) && (!n->data || node_set_readonly(n->data, true, err));
+    return mend_dirty(s, err) && clear_autoclear(s, err);
+}
+
 static CO_FN void qcow2_close(Node *n)
 {
     Qcow2 *s = n->opaque;
-    int ret = 0;
+    int ret = n->readonly ? 0 : finish_writing(s);
 
-    if (!n->readonly) {
-        co_lock(&s->lock);
-        ret = qcow2__bitmaps_store(s);
-        for (int i = 0; i < 2 && !ret; i++) { /* the second writes what the first let go */
-            ret = qcow2__writeback(s);
-            if (!ret && s->dirty_marked)
-                ret = qcow2__write_slices(s, SLICE_REF);
-        }
-        if (!ret && s->dirty_marked && !blk_flush(n->file))
-            qcow2__set_incompatible(s, 0, INCOMPAT_DIRTY);
-        co_unlock(&s->lock);
-    }
     if (ret)
         warn_report("'%s': the last metadata could not be written: %s", n->filename, g_strerror(-ret));
     free_state(s);
@@ -279,10 +306,8 @@ static CO_FN int qcow2_submit(Node *n, BlkReq *r)
 
 static bool qcow2_permissions(Node *n, Node *parent, unsigned want, unsigned share, Error **err)
 {
-    unsigned read_only_share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
-
     /* the files of this layer were taken when they were opened */
-    return !n->backing || node_permissions(n->backing, want & PERM_CONSISTENT_READ, share & read_only_share, err);
+    return !n->backing || node_permissions(n->backing, want & PERM_CONSISTENT_READ, node__backing_share(share), err);
 }
 
 static void qcow2_limits(Node *n, BlkLimits *out) { out->max_iov = 1 << 20; }
@@ -357,5 +382,6 @@ static const BlkDriver qcow2 = {
     .submit = qcow2_submit,
     .limits = qcow2_limits,
     .permissions = qcow2_permissions,
+    .set_readonly = qcow2_set_readonly,
 };
 BLK_DRIVER(qcow2);
