@@ -222,6 +222,35 @@ def bitmaps(folder):
     assert theirs == ours, theirs + ours
 
 
+def bitmap_verbs(folder):
+    """bitmap and dd do the same in both programs, step by step."""
+    imgs = {}
+    for tool in ("qemu-img", M):
+        a, b = imgs[tool] = f"{folder}/{tool == M}-a.qcow2", f"{folder}/{tool == M}-b.qcow2"
+        run(tool, "create", "-q", "-f", "qcow2", a, "8M")
+        run(tool, "create", "-q", "-f", "qcow2", b, "8M")
+        run(tool, "bitmap", "--add", "-g", "4096", a, "one")
+        run(tool, "bitmap", "--add", "--disable", a, "two")
+        run(tool, "bitmap", "--add", b, "other")
+        run("qemu-io", "-f", "qcow2", "-c", "write 64k 4k", "-c", "write 4M 1M", a)
+        run("qemu-io", "-f", "qcow2", "-c", "write 7M 4k", b)
+        run(tool, "bitmap", "--merge", "one", a, "two")
+        run(tool, "bitmap", "--merge", "other", "-b", b, "-F", "qcow2", a, "two")
+        run(tool, "bitmap", "--clear", a, "one")
+        run(tool, "bitmap", "--enable", a, "two")
+        run(tool, "bitmap", "--add", a, "three")
+        run(tool, "bitmap", "--remove", a, "three")
+        for wrong in (["--add", a, "one"], ["--remove", a, "none"], ["--merge", "none", a, "one"], [a, "one"], ["--clear", "-g", "4k", a, "one"]):
+            run(tool, "bitmap", *wrong, ok=(1,))
+        run(tool, "dd", "-f", "qcow2", "-O", "raw", "bs=64k", "skip=1", "count=9", f"if={a}", f"of={a}.dd")
+    names = ["one", "two"]
+    assert [marked(imgs[M][0], n) for n in names] == [marked(imgs["qemu-img"][0], n) for n in names]
+    run("qemu-img", "check", imgs[M][0])
+    theirs, ours = (json.loads(run("qemu-img", "info", "--output=json", imgs[t][0]))["format-specific"]["data"]["bitmaps"] for t in ("qemu-img", M))
+    assert sorted(theirs, key=str) == sorted(ours, key=str), f"{theirs} {ours}"
+    run("cmp", imgs[M][0] + ".dd", imgs["qemu-img"][0] + ".dd")
+
+
 def texts(folder):
     """What both say about the same mistakes and facts, but for the name."""
     a = f"{folder}/t.qcow2"
@@ -250,7 +279,7 @@ def main():
     cells = [(f"{n} made by {'us' if m == M else 'QEMU'}", feature, (n, m)) for n in FEATURES for m in (M, "qemu-img")]
     cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
     cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
-    cells += [("bitmaps", bitmaps, ()), ("texts", texts, ())]
+    cells += [("bitmaps", bitmaps, ()), ("verbs of bitmaps", bitmap_verbs, ()), ("texts", texts, ())]
     only, bad = sys.argv[2:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):

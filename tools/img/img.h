@@ -20,6 +20,8 @@ typedef struct Verb {
 int img_create(Img *m, int argc, char **argv, Error **err);
 int img_info(Img *m, int argc, char **argv, Error **err);
 int img_bench(Img *m, int argc, char **argv, Error **err);
+int img_bitmap(Img *m, int argc, char **argv, Error **err);
+int img_dd(Img *m, int argc, char **argv, Error **err);
 int img_check(Img *m, int argc, char **argv, Error **err);
 int img_convert(Img *m, int argc, char **argv, Error **err);
 int img_compare(Img *m, int argc, char **argv, Error **err);

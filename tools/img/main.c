@@ -9,12 +9,15 @@
 static const Verb verbs[] = {
     { "amend", "Update format-specific options of the image", "[-f FMT] [-q] -o OPTIONS FILENAME", img_amend },
     { "bench", "Run simple image benchmark", "[-f FMT] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET] [-w] [--flush-interval N] FILENAME", img_bench },
+    { "bitmap", "Manipulate the dirty bitmaps of an image", "[-f FMT] (--add [-g GRANULARITY] | --remove | --clear | --enable | --disable | --merge BITMAP)..\n"
+      "      [-b SOURCE [-F SOURCE-FMT]] FILENAME BITMAP", img_bitmap },
     { "check", "Check basic image integrity", "[-f FMT | --image-opts] [-U] [-r leaks|all] [--output human|json] FILENAME", img_check },
     { "commit", "Commit image to its backing file", "[-f FMT] [-b BASE] [-d] [-p] FILENAME", img_commit },
     { "compare", "Check if two images have the same contents", "[-f FMT] [-F FMT] [-s] [-p] [-U] FILENAME1 FILENAME2", img_compare },
     { "convert", "Copy one image to another with optional format conversion",
       "[-f FMT] [-O FMT] [-o OPTIONS] [-c] [-n] [-S SIZE] [-m NUM] [-p] [-B BACKING [-F FMT]] SOURCE.. TARGET", img_convert },
     { "create", "Create and format new image file", "[-f FMT] [-o OPTIONS] [-b BACKING [-F FMT]] [-u] FILENAME [SIZE]", img_create },
+    { "dd", "Copy input to output with optional format conversion", "[-f FMT] [-O FMT] [-U] [bs=SIZE] [count=N] [skip=N] if=INPUT of=OUTPUT", img_dd },
     { "info", "Display information about image", "[-f FMT | --image-opts] [--backing-chain] [-U] [--output human|json] FILENAME", img_info },
     { "map", "Dump image metadata", "[-f FMT] [--output human|json] [--start-offset N] [--max-length N] [-U] FILENAME", img_map },
     { "measure", "Calculate file size required for a new image", "[-f FMT] [-O FMT] [-o OPTIONS] [--output human|json] (--size SIZE | FILENAME)", img_measure },
