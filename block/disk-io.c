@@ -9,6 +9,7 @@
 #include "block/disk-priv.h"
 #include "core/api/block.h"
 #include "block/iov.h"
+#include "block/nbd/client-priv.h"
 #include <errno.h>
 
 static const BlockErrorAction actions[] = {
@@ -258,7 +259,20 @@ static void on_state(void *self, RunState now)
 }
 
 /* A coroutine ends on the thread that it began on. */
-static void on_ending(void *self) { disk__drain(self); }
+static void on_ending(void *self)
+{
+    Disk *d = self;
+    unsigned depth;
+
+    disk__drain(d);
+    if (loop_is_mine(d->vm->loop)) {
+        nbd__end_all(d->vm->loop);
+        return;
+    }
+    depth = lock_drop_all(&d->vm->lock); /* the loop needs it */
+    nbd__end_all(d->vm->loop);
+    lock_retake(&d->vm->lock, depth);
+}
 
 void disk__io_init(Disk *d)
 {

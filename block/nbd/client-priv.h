@@ -36,5 +36,7 @@ void nbd__answer(NbdDisk *s, unsigned slot, int ret);
 CO_FN int nbd__usable(NbdDisk *s); /* waits for a slot of a connection that is up; -EIO: there is none */
 void nbd__slot_free(NbdDisk *s);
 void nbd__reconnect(NbdDisk *s);
+/* The loop's thread ends: its connections end before, because a coroutine never changes thread. VM lock not held elsewhere. */
+void nbd__end_all(Loop *loop);
 CO_FN void nbd__say_goodbye(NbdDisk *s);
 #endif

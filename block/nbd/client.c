@@ -6,6 +6,7 @@
  * 2. `reader` is the only one that reads; when it ends, every slot is answered with -ECONNRESET.
  */
 #include "block/nbd/client-priv.h"
+#include "block/priv.h"
 #include <errno.h>
 
 enum { OPEN_RETRY_MS = 100, RETRY_MIN_MS = 100, RETRY_MAX_MS = 5000 };
@@ -246,6 +247,15 @@ static void free_state(NbdDisk *s)
     tls_creds_free(s->tls);
 }
 
+static GPtrArray *links(Loop *loop) /* of NbdDisk: all that have coroutines on this loop */
+{
+    GPtrArray *v = loop_named(loop, "nbd/links");
+
+    if (!v)
+        loop_name(loop, "nbd/links", v = g_ptr_array_new());
+    return v;
+}
+
 static CO_FN bool nbd_open(Node *n, Opts *o, Error **err)
 {
     NbdDisk *s = n->opaque;
@@ -270,15 +280,14 @@ static CO_FN bool nbd_open(Node *n, Opts *o, Error **err)
     }
     describe(s);
     n->size = s->link.size;
+    g_ptr_array_add(links(n->loop), s);
     start_reader(s);
     return true;
 }
 
 /* ---- closing ---- */
-static CO_FN void nbd_close(Node *n)
+static CO_FN void end(NbdDisk *s)
 {
-    NbdDisk *s = n->opaque;
-
     s->closing = true;
     if (s->state == NBD_UP)
         nbd__say_goodbye(s);
@@ -289,8 +298,34 @@ static CO_FN void nbd_close(Node *n)
             chan_break(&s->link.chan);
         co_yield();
     }
-    loop_unwatch(n->loop, s->limit);
+    s->closer = NULL;
+    loop_unwatch(s->n->loop, s->limit);
+    s->limit = 0;
+}
+
+static CO_FN void nbd_close(Node *n)
+{
+    NbdDisk *s = n->opaque;
+    GPtrArray *v = links(n->loop);
+
+    end(s);
+    g_ptr_array_remove(v, s);
+    if (!v->len) {
+        loop_name(n->loop, "nbd/links", NULL);
+        g_ptr_array_free(v, TRUE);
+    }
     free_state(s);
+}
+
+static void end_body(void *arg) { end(arg); }
+
+void nbd__end_all(Loop *loop)
+{
+    GPtrArray *v = loop_named(loop, "nbd/links");
+
+    for (guint i = 0; v && i < v->len; i++)
+        if (!((NbdDisk *)v->pdata[i])->closing)
+            block__run(loop, end_body, v->pdata[i]);
 }
 
 static void nbd_limits(Node *n, BlkLimits *out)

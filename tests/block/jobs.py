@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from qmpvm import Vm  # noqa: E402
@@ -177,6 +178,34 @@ def mirror(d):
         assert raw_of(b) == want
         run(IMG, "check", a)
         run(IMG, "check", b)
+
+
+def mirror_nbd(d):
+    """A device's disk moves to an NBD server; the machine ends while it is there."""
+    for kind in ("blockdev", "drive"):
+        c = Case(d, f"move-{kind}")
+        a, b = c.image("a"), c.image("b")
+        fill(a, kind)
+        disk = ["-blockdev", c.node("a", a)] if kind == "blockdev" else ["-drive", f"file={a},if=none,id=a,format=qcow2"]
+        server = subprocess.Popen([NBD, "-t", "-k", c.sock, "-f", "qcow2", b])
+        try:
+            while not os.path.exists(c.sock):
+                time.sleep(0.02)
+            with Vm(PROGRAM, *disk, "-device", "virtio-blk-pci,drive=a,id=vd") as vm:
+                vm.cmd("blockdev-add", driver="nbd", node_name="t", server={"type": "unix", "path": c.sock})
+                vm.cmd("blockdev-mirror", job_id="m", device="a", target="t", sync="full", auto_dismiss=False)
+                vm.event("JOB_STATUS_CHANGE", id="m", status="ready")
+                vm.cmd("job-complete", id="m")
+                wait_end(vm, "m")
+                [i] = [x["inserted"] for x in vm.cmd("query-block")]
+                assert (i["node-name"], i["drv"]) == ("t", "nbd"), i
+                if kind == "blockdev":
+                    vm.cmd("blockdev-del", node_name="a")
+                assert "in use" in vm.err("blockdev-del", node_name="t")
+        finally:
+            server.terminate()
+            server.wait(60)
+        assert raw_of(a) == raw_of(b)
 
 
 def mirror_cancel(d):
@@ -387,7 +416,7 @@ def bitmaps(d):
 def main():
     only = sys.argv[4:]
     with tempfile.TemporaryDirectory(prefix="menura-jobs.") as d:
-        for part in (bitmaps, mirror, mirror_cancel, backup, backup_none, chain, chain_blockdev):
+        for part in (bitmaps, mirror, mirror_nbd, mirror_cancel, backup, backup_none, chain, chain_blockdev):
             if not only or part.__name__ in only:
                 part(d)
                 print(f"ok {part.__name__}", flush=True)
