@@ -277,13 +277,23 @@ bool o_firmware_dir(App *a, const Option *o, const char *v, Error **err)
     return true;
 }
 
+/* Takes the texts. */
+static void add_global(App *a, char *driver, char *prop, char *value)
+{
+    char **row = g_new0(char *, 4);
+
+    row[0] = driver;
+    row[1] = prop;
+    row[2] = value;
+    g_ptr_array_add(a->vm->cfg.globals, row);
+}
+
 /* DRIVER.PROP=VALUE, or driver=,property=,value= */
 bool o_global(App *a, const Option *o, const char *v, Error **err)
 {
     g_autoptr(Opts) p = NULL;
     const char *dot = strchr(v, '.'), *eq = strchr(v, '=');
     g_autofree char *driver = NULL, *prop = NULL, *value = NULL;
-    char **row;
 
     if (dot && eq && dot < eq) {
         driver = g_strndup(v, (gsize)(dot - v));
@@ -301,11 +311,7 @@ bool o_global(App *a, const Option *o, const char *v, Error **err)
     }
     if (!driver || !prop || !value || !*driver || !*prop)
         return fail(err, "not of the form DRIVER.PROPERTY=VALUE");
-    row = g_new0(char *, 4);
-    row[0] = g_steal_pointer(&driver);
-    row[1] = g_steal_pointer(&prop);
-    row[2] = g_steal_pointer(&value);
-    g_ptr_array_add(a->vm->cfg.globals, row);
+    add_global(a, g_steal_pointer(&driver), g_steal_pointer(&prop), g_steal_pointer(&value));
     return true;
 }
 
@@ -320,10 +326,13 @@ bool o_rtc(App *a, const Option *o, const char *v, Error **err)
         opt__set(&a->vm->cfg.rtc_base, opts_get(p, "base"));
     clock = opts_get(p, "clock");
     fix = opts_get(p, "driftfix");
-    if (clock && strcmp(clock, "host"))
-        return fail(err, "clock=%s: the guest's date follows the host's clock here", clock);
-    if (fix && strcmp(fix, "none") && strcmp(fix, "slew")) /* lost ticks are always caught up with: the RTC's timer rows */
+    if (clock && strcmp(clock, "host") && strcmp(clock, "rt") && strcmp(clock, "vm"))
+        return fail(err, "clock=%s: want host, rt or vm", clock);
+    opt__set(&a->vm->cfg.rtc_clock, clock);
+    if (fix && strcmp(fix, "none") && strcmp(fix, "slew"))
         return fail(err, "driftfix=%s: want none or slew", fix);
+    if (fix && !strcmp(fix, "slew"))
+        add_global(a, g_strdup("mc146818rtc"), g_strdup("lost_tick_policy"), g_strdup(fix));
     return opts_all_used(p, "-rtc", err);
 }
 

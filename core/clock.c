@@ -5,6 +5,7 @@
  * At most BURST timers fire per turn of the loop, so that a guest cannot occupy it.
  */
 #include "core/priv.h"
+#include "core/steady.h"
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ struct VmClock {
     Heap heap[2];
     bool manual;
     int64_t manual_now, host_base; /* manual: CLOCK_HOST is host_base + manual_now */
+    int64_t steady_base;           /* real time minus monotonic time, at the start */
     unsigned seq;                  /* seqlock over the two below */
     bool running;
     int64_t base; /* running: now = host + base; else now = base */
@@ -107,6 +109,8 @@ int64_t vm_host_time(Vm *vm)
 {
     return vm->clock->manual ? vm->clock->host_base + read_now(vm->clock) : g_get_real_time() * 1000;
 }
+
+int64_t vm_steady_time(Vm *vm) { return vm->clock->manual ? vm_host_time(vm) : vm->clock->steady_base + host_now(); }
 
 static int64_t clock_read(VmClock *c, Clock k) { return k == CLOCK_VM ? read_now(c) : vm_host_time(c->vm); }
 
@@ -331,6 +335,7 @@ VmClock *core__clock_new(Vm *vm)
     VmClock *c = g_new0(VmClock, 1);
 
     c->vm = vm;
+    c->steady_base = g_get_real_time() * 1000 - host_now();
     g_mutex_init(&c->mutex);
     for (int k = 0; k < 2; k++) {
         Heap *h = &c->heap[k];

@@ -1,9 +1,12 @@
 /*
  * hw/timer/rtc.c - MC146818 real-time clock and 128 bytes of CMOS memory. Source: Motorola MC146818A data sheet.
- * Time is the host's plus an offset the guest may change; update, periodic and alarm interrupts run on the VM's clock.
+ * Time is the host's (by -rtc clock=, its steady clock's, or the VM's) plus an offset the guest may change; update, periodic and alarm
+ * interrupts run on the VM's clock. A tick is lost when a loaded host comes late or the guest has not read register C since the last one;
+ * lost_tick_policy=slew delivers those too, a quarter of a period after the guest has seen one.
  * Left out: daylight saving, the square wave output.
  */
 #include "hw/timer/rtc.h"
+#include "core/steady.h"
 #include "hw/isa/isa.h"
 #include <time.h>
 
@@ -11,17 +14,31 @@ enum { SECONDS = 0, MINUTES = 2, HOURS = 4, WEEKDAY = 6, DAY = 7, MONTH = 8, YEA
 enum { A_UIP = 0x80, B_SET = 0x80, B_PIE = 0x40, B_AIE = 0x20, B_UIE = 0x10, B_DM = 4, B_24 = 2, C_IRQF = 0x80, C_PF = 0x40,
        C_AF = 0x20, C_UF = 0x10 };
 
+typedef enum RtcSource { BY_HOST, BY_STEADY, BY_VM } RtcSource;
+typedef enum LostTicks { LOST_DISCARD, LOST_SLEW } LostTicks;
+enum { LOST_MAX = 1 << 16 };
+
 typedef struct Rtc {
     Dev dev;
-    int64_t offset;  /* ns: guest's time minus the host's */
+    uint8_t source; /* RtcSource */
+    uint8_t policy; /* property: LostTicks */
+    int64_t offset; /* ns: guest's time minus the source's */
     int64_t next_periodic;
+    uint32_t lost;  /* ticks to deliver later */
     uint8_t index;
     uint8_t cmos[128];
-    Timer second, periodic;
+    Timer second, periodic, extra;
 } Rtc;
 #define RTC(d) ((Rtc *)(d))
 
-static int64_t now(const Rtc *s) { return vm_host_time(dev_vm(&s->dev)) + s->offset; }
+static int64_t source(const Rtc *s)
+{
+    Vm *vm = dev_vm(&s->dev);
+
+    return s->source == BY_VM ? vm_now(vm) : s->source == BY_STEADY ? vm_steady_time(vm) : vm_host_time(vm);
+}
+
+static int64_t now(const Rtc *s) { return source(s) + s->offset; }
 
 static uint8_t enc(const Rtc *s, int v) { return (uint8_t)(s->cmos[REG_B] & B_DM ? v : v / 10 << 4 | v % 10); }
 static int dec(const Rtc *s, uint8_t v) { return s->cmos[REG_B] & B_DM ? v : (v >> 4) * 10 + (v & 15); }
@@ -72,7 +89,7 @@ static void take(Rtc *s)
                      .tm_year = dec(s, s->cmos[YEAR]) + dec(s, s->cmos[CENTURY]) * 100 - 1900 };
     time_t t = CLAMP(timegm(&tm), FIRST_SECOND, LAST_SECOND); /* 64-bit ns must hold what the guest says */
 
-    s->offset = (int64_t)t * SEC - vm_host_time(dev_vm(&s->dev));
+    s->offset = (int64_t)t * SEC - source(s);
 }
 
 static bool irq(const Dev *d)
@@ -105,6 +122,8 @@ static void arm_periodic(Rtc *s)
 {
     int64_t p = s->cmos[REG_B] & B_PIE ? period(s) : 0;
 
+    s->lost = 0;
+    timer_del(&s->extra);
     if (!p) {
         timer_del(&s->periodic);
         return;
@@ -137,13 +156,27 @@ static void period_passed(Dev *d)
     Rtc *s = RTC(d);
     int64_t p = period(s), t = vm_now(dev_vm(d));
 
-    s->cmos[REG_C] |= C_PF;
+    uint64_t lost;
+
     if (!p)
         return;
-    s->next_periodic += p;
-    if (t - s->next_periodic > 10 * p) /* far behind: drop what was lost */
-        s->next_periodic = t + p;
+    lost = (uint64_t)(MAX(t - s->next_periodic, 0) / p);
+    s->next_periodic += (int64_t)(lost + 1) * p;
     timer_at(&s->periodic, s->next_periodic);
+    lost += s->cmos[REG_C] & C_PF ? 1 : 0;
+    s->cmos[REG_C] |= C_PF;
+    if (s->policy == LOST_SLEW)
+        s->lost = (uint32_t)MIN(s->lost + lost, LOST_MAX);
+}
+
+static void extra_tick(Dev *d)
+{
+    Rtc *s = RTC(d);
+
+    if (!s->lost || s->cmos[REG_C] & C_PF) /* the next reading of register C comes here again */
+        return;
+    s->lost--;
+    s->cmos[REG_C] |= C_PF;
 }
 
 static uint8_t read_reg(Rtc *s, unsigned n)
@@ -157,6 +190,8 @@ static uint8_t read_reg(Rtc *s, unsigned n)
     case REG_C:
         v = s->cmos[REG_C] | (irq(&s->dev) ? C_IRQF : 0);
         s->cmos[REG_C] = 0;
+        if (s->lost && !timer_pending(&s->extra))
+            timer_in(&s->extra, period(s) / 4);
         return v;
     case REG_D: return 0x80;
     default: return s->cmos[n];
@@ -225,12 +260,15 @@ static bool init(Obj *o, Error **err)
     s->cmos[REG_A] = 0x26;
     s->cmos[REG_B] = B_24;
     s->cmos[REG_D] = 0x80;
+    if (o->vm->cfg.rtc_clock)
+        s->source = !strcmp(o->vm->cfg.rtc_clock, "vm") ? BY_VM : !strcmp(o->vm->cfg.rtc_clock, "rt") ? BY_STEADY : BY_HOST;
+    s->offset = vm_host_time(o->vm) - source(s);
     if (o->vm->cfg.rtc_base && !strcmp(o->vm->cfg.rtc_base, "localtime")) {
         time_t t = time(NULL);
         struct tm tm;
 
         localtime_r(&t, &tm);
-        s->offset = (int64_t)tm.tm_gmtoff * SEC;
+        s->offset += (int64_t)tm.tm_gmtoff * SEC;
     } else if (o->vm->cfg.rtc_base && strcmp(o->vm->cfg.rtc_base, "utc")) {
         GDateTime *dt = g_date_time_new_from_iso8601(o->vm->cfg.rtc_base, g_time_zone_new_utc());
 
@@ -238,7 +276,7 @@ static bool init(Obj *o, Error **err)
             fail(err, "-rtc base=%s: not a date", o->vm->cfg.rtc_base);
             return error_hint(err, "utc, localtime or 2006-06-17T16:01:21");
         }
-        s->offset = g_date_time_to_unix(dt) * SEC - vm_host_time(o->vm);
+        s->offset = g_date_time_to_unix(dt) * SEC - source(s);
         g_date_time_unref(dt);
     }
     return true;
@@ -254,7 +292,7 @@ static void on_reset(Dev *d)
 
 static bool check_state(const Dev *d, Error **err)
 {
-    if (RTC(d)->index > 127 || RTC(d)->next_periodic < 0 || RTC(d)->next_periodic > INT64_MAX / 4 ||
+    if (RTC(d)->index > 127 || RTC(d)->next_periodic < 0 || RTC(d)->next_periodic > INT64_MAX / 4 || RTC(d)->lost > LOST_MAX ||
         RTC(d)->offset > INT64_MAX / 2 || RTC(d)->offset < -INT64_MAX / 2)
         return fail(err, "the clock cannot be in that state");
     return true;
@@ -263,12 +301,15 @@ static bool check_state(const Dev *d, Error **err)
 /* clang-format off */
 static const Field state[] = {
     FIELD(Rtc, offset, .keep = true), FIELD(Rtc, next_periodic), FIELD(Rtc, index), BYTES(Rtc, cmos, .keep = true),
-    TIMER(Rtc, second, second_passed, CLOCK_VM, MISSED_DROP), TIMER(Rtc, periodic, period_passed, CLOCK_VM, MISSED_CATCH_UP),
+    TIMER(Rtc, second, second_passed, CLOCK_VM, MISSED_DROP), TIMER(Rtc, periodic, period_passed, CLOCK_VM, MISSED_SLEW), FIELD(Rtc, lost),
+    TIMER(Rtc, extra, extra_tick, CLOCK_VM, MISSED_DROP), TRANSIENT(Rtc, source, "of the configuration", .keep = true),
 };
+static const char *const policies[] = { "discard", "slew", NULL };
+static const Prop props[] = { PROP_ENUM(Rtc, policy, "lost_tick_policy", policies, "discard", "what becomes of ticks that the guest did not see") };
 static const Out outs[] = { { "irq", irq } };
 static const IsaClass rtc = {
     ISA_DEVICE(Rtc, "mc146818rtc", "Real-time clock"), .dev.no_user = true, .dev.obj.init = init,
-    .dev.state = TABLE(state), .dev.outs = outs, .dev.nouts = 1, .dev.on_reset = on_reset, .dev.check = check_state,
+    .dev.obj.props = TABLE(props), .dev.state = TABLE(state), .dev.outs = outs, .dev.nouts = 1, .dev.on_reset = on_reset, .dev.check = check_state,
     .port[0] = { .base = 0x70, .ops = &rtc_ops, .size = 2, .name = "rtc" },
 };
 DEVICE_OF(Rtc, rtc, &rtc.dev);
