@@ -359,7 +359,6 @@ static void set_cpu(const Direct *d, Cpu *c)
     for (size_t i = 0; i < G_N_ELEMENTS(data); i++)
         set_segment(c, data[i], 0x18, UINT32_MAX, 0xc093);
     set_segment(c, "tr", 0x20, 0x67, 0x008b);
-    set_memory_types(d, c);
 }
 
 static void at_reset(void *self)
@@ -386,6 +385,8 @@ static void at_reset(void *self)
     }
     if (d->p.vm->ncpus)
         set_cpu(d, d->p.vm->cpus[0]);
+    for (unsigned i = 0; i < d->p.vm->ncpus; i++) /* all processors must agree */
+        set_memory_types(d, d->p.vm->cpus[i]);
 }
 
 static void direct_free(void *p)

@@ -58,7 +58,7 @@ static void disk_words(const Ata *a, uint8_t *id)
     word(id, 3, 16);
     word(id, 6, 63);
     word(id, 47, 0x8010);
-    word(id, 48, 1);
+    word(id, 48, 0x4000); /* no trusted computing */
     word(id, 54, (unsigned)chs);
     word(id, 55, 16);
     word(id, 56, 63);

@@ -81,12 +81,21 @@ static bool wants_dma(const Piix *s, unsigned c, const Ata *a)
     return s->bm_status[c] & BM_ACTIVE && a->dma && a->phase == phase;
 }
 
+/* The drive's wire, which nIEN cuts: its rising edge is what the bus master's interrupt bit tells. */
+static bool irq_level(const Dev *d, unsigned c)
+{
+    const Piix *s = (const Piix *)(const void *)d;
+    const Ata *a = selected(s, c);
+
+    return a && a->intrq && !(s->control[c] & CTL_NIEN);
+}
+
 static void ready(IdeBus *b, Ata *a)
 {
     Piix *s = P(b->bus.controller);
     unsigned c = b->n;
 
-    if (a->intrq)
+    if (irq_level(&s->pci.dev, c))
         s->bm_status[c] |= BM_INTR;
     if (a->phase == ATA_IDLE && a->dma && s->prd_last[c] && !s->prd_left[c])
         s->bm_status[c] &= (uint8_t)~BM_ACTIVE;
@@ -244,9 +253,11 @@ static uint8_t alternate_status(Piix *s, unsigned c)
 
 static MemResult control_write(Piix *s, unsigned c, uint8_t v)
 {
-    bool was = s->control[c] & CTL_SRST;
+    bool was = s->control[c] & CTL_SRST, level = irq_level(&s->pci.dev, c);
 
     s->control[c] = v & (CTL_NIEN | CTL_SRST | CTL_HOB);
+    if (!level && irq_level(&s->pci.dev, c))
+        s->bm_status[c] |= BM_INTR;
     if (!was && v & CTL_SRST)
         for (unsigned i = 0; i < 2; i++)
             if (s->ch[c]->drv[i])
@@ -290,14 +301,6 @@ static const struct {
 /* clang-format on */
 
 /* ---- life ---- */
-static bool irq_level(const Dev *d, unsigned c)
-{
-    const Piix *s = (const Piix *)(const void *)d;
-    const Ata *a = selected(s, c);
-
-    return a && a->intrq && !(s->control[c] & CTL_NIEN);
-}
-
 static bool init(Obj *o, Error **err)
 {
     Piix *s = P(o);

@@ -1,15 +1,16 @@
 /*
  * hw/isa/ich9.c - the ICH9 LPC bridge: PIRQ routing, ACPI hardware with general purpose events, SMI enables and status,
- * APM command, chipset configuration (interrupt routes). Source: Intel ICH9 data sheet (316972), chapters 10 and 13.
+ * APM command, chipset configuration (interrupt routes), TCO watchdog. Source: Intel ICH9 data sheet (316972), chapters 10 and 13.
  * Outputs: "irq" to the 16 ISA lines, "gsi" to IOAPIC pins 16..23, "smi".
- * Left out: GPIO, TCO, SERIRQ, LPC decode ranges (fixed as QEMU's machine has them).
+ * Left out: GPIO, SERIRQ, LPC decode ranges (fixed as QEMU's machine has them).
  */
 #include "hw/isa/ich9.h"
 #include "hw/isa/pm.h"
+#include "hw/isa/tco.h"
 
 enum { PMBASE = 0x40, ACPI_CNTL = 0x44, ACPI_EN = 0x80, PIRQA_ROUT = 0x60, PIRQE_ROUT = 0x68, PIRQ_OFF = 0x80, GEN_PMCON_1 = 0xa0,
        SMI_LOCK = 0x10, RCBA = 0xf0 };
-enum { GBL_SMI_EN = 1, APMC_EN = 1 << 5, APM_STS = 1 << 5, SMI_EN_BITS = 0x400e203b, PIRQS = 8 };
+enum { GBL_SMI_EN = 1, APMC_EN = 1 << 5, APM_STS = 1 << 5, TCO_EN = 1 << 13, TCO_STS = 1 << 13, SMI_EN_BITS = 0x400e203b, PIRQS = 8 };
 enum { ROUTES = 6 /* D31 D29 D28 D27 D26 D25 */, ROUTE_RESET = 0x3210 };
 
 typedef struct Ich9 {
@@ -20,6 +21,8 @@ typedef struct Ich9 {
     uint8_t asked[8], granted; /* SMI features; valid once granted */
     uint8_t pirq; /* levels */
     bool smm;     /* property */
+    bool noreboot; /* property: the strap */
+    Tco tco;
     Region *rcba;
 } Ich9;
 #define ICH9(d) ((Ich9 *)(void *)(d))
@@ -82,17 +85,22 @@ unsigned ich9_map_irq(PciDev *p, unsigned pin)
 }
 
 /* ---- power management and SMI ---- */
+static void smi(Ich9 *s, uint32_t enable, uint32_t status)
+{
+    if (!(s->smi_en & enable) || !s->smm)
+        return;
+    s->smi_sts |= status;
+    if (s->smi_en & GBL_SMI_EN)
+        irq_pulse(dev_out(&s->pm.pci.dev, "smi", 0));
+}
+
 static void apm_w(Dev *d, uint64_t old)
 {
     Ich9 *s = ICH9(d);
 
     if (s->pm.apm_cmd == ICH9_ACPI_ENABLE || s->pm.apm_cmd == ICH9_ACPI_DISABLE)
         pm_acpi_mode(&s->pm, s->pm.apm_cmd == ICH9_ACPI_ENABLE);
-    if (!(s->smi_en & APMC_EN) || !s->smm)
-        return;
-    s->smi_sts |= APM_STS;
-    if (s->smi_en & GBL_SMI_EN)
-        irq_pulse(dev_out(d, "smi", 0));
+    smi(s, APMC_EN, APM_STS);
 }
 
 /* SMI_LOCK holds the global enable until reset. */
@@ -102,6 +110,18 @@ static void smi_en_w(Dev *d, uint64_t old)
 
     if (s->pm.pci.config[GEN_PMCON_1] & SMI_LOCK)
         s->smi_en = (s->smi_en & ~(uint32_t)GBL_SMI_EN) | (old & GBL_SMI_EN);
+}
+
+/* ---- TCO ---- */
+static uint64_t tco_count(const Dev *d) { return tco_left(d, &((const Ich9 *)(const void *)d)->tco); }
+static void tco_rld_w(Dev *d, uint64_t val, unsigned lanes) { tco_reload(d, &ICH9(d)->tco); }
+static void tco_cnt_w(Dev *d, uint64_t old) { tco_control_written(d, &ICH9(d)->tco, (uint16_t)old); }
+static void tco_time_w(Dev *d, uint64_t old) { tco_time_written(&ICH9(d)->tco, (uint16_t)old); }
+
+static void tco_fired(Dev *d)
+{
+    if (tco_up(d, &ICH9(d)->tco))
+        smi(ICH9(d), TCO_EN, TCO_STS);
 }
 
 /* The root bus itself takes nothing while the machine runs. */
@@ -192,6 +212,7 @@ static void on_reset(Dev *d)
     c[GEN_PMCON_1] = 0;
     if (!ICH9(d)->smm)
         ICH9(d)->smi_en = APMC_EN; /* SMM was set up, as far as firmware is concerned */
+    ICH9(d)->tco.gcs = ICH9(d)->noreboot ? GCS_NO_REBOOT : 0;
     remap(d);
 }
 
@@ -201,13 +222,15 @@ static const Reg pm_regs[] = {
     { "GPE0_STS", 0x20, REG(Ich9, gpe_sts), .w1c = UINT64_MAX, .doc = "general purpose events" },
     { "GPE0_EN",  0x28, REG(Ich9, gpe_en), .rw = UINT64_MAX, .doc = "those that raise the SCI" },
     { "SMI_EN",   0x30, REG(Ich9, smi_en), .rw = SMI_EN_BITS, .write = smi_en_w, .doc = "sources of SMI; bit 0: all" },
-    { "SMI_STS",  0x34, REG(Ich9, smi_sts), .w1c = UINT32_MAX, .doc = "bit 5: APM command" },
+    { "SMI_STS",  0x34, REG(Ich9, smi_sts), .w1c = UINT32_MAX, .doc = "bit 5: APM command, 13: TCO" },
+    TCO_ROWS(Ich9, tco, tco_count, tco_rld_w, tco_cnt_w, tco_time_w),
 };
 static const Reg apm_regs[] = { APM_ROWS };
 #define ROUTE(n, r, o) { r, o, .at = offsetof(Ich9, route[n]), .size = 2, .reset = ROUTE_RESET, .rw = 0x7777 }
 static const Reg rcba_regs[] = {
     ROUTE(0, "D31IR", 0x3140), ROUTE(1, "D29IR", 0x3144), ROUTE(2, "D28IR", 0x3146), ROUTE(3, "D27IR", 0x3148),
     ROUTE(4, "D26IR", 0x314c), ROUTE(5, "D25IR", 0x3150),
+    { "GCS", GCS_OFFSET, REG(Ich9, tco.gcs), .rw = GCS_NO_REBOOT, .doc = "bit 5: the TCO watchdog does not reboot" },
 };
 static const Reg hp_regs[] = { HP_ROWS };
 static const Bank banks[] = {
@@ -217,8 +240,12 @@ static const Bank banks[] = {
 };
 static const Field state[] = {
     BYTES(Ich9, asked), FIELD(Ich9, granted), FIELD(Ich9, pirq, .keep = true), TRANSIENT(Ich9, rcba, "wiring", .keep = true),
+    TCO_FIELDS(Ich9, tco, tco_fired),
 };
-static const Prop props[] = { PROP(Ich9, smm, "smm-enabled", false, "the APM command raises an SMI"), PROP_HP_BRIDGES };
+static const Prop props[] = {
+    PROP(Ich9, smm, "smm-enabled", false, "the APM command raises an SMI"), PROP_HP_BRIDGES,
+    PROP(Ich9, noreboot, "noreboot", false, "the TCO watchdog does not reboot until software allows it"),
+};
 static const Out outs[] = { { "irq", .count = 16, .level_n = isa_line }, { "gsi", .count = PIRQS, .level_n = gsi_line }, { "smi" } };
 static const PciClass lpc = {
     PCI_DEVICE(Ich9, "ICH9-LPC", "ISA bridge"), .dev.base = &pm_base, .dev.no_user = true, .dev.obj.init = init,

@@ -1,12 +1,13 @@
 /*
  * hw/isa/piix.c - the PIIX3 ISA bridge (PIRQ routing) and the PIIX4 power management function.
- * Source: Intel 82371SB (PIIX3) 2.2, 2.5.4; 82371AB (PIIX4) section 7.
+ * Source: Intel 82371SB (PIIX3) 2.2, 2.5.4; 82371AB (PIIX4) section 7, SMBus 7.3.
  * The general purpose events are not where the PIIX4 has them but at AFE0, with PCI hot-plug at AE00, as clients know the
- * machine. Left out: the reset control register (hw/pci/host.c decodes it), SMBus, APM timers, SMIs other than by the APM
- * command.
+ * machine. Left out: the reset control register (hw/pci/host.c decodes it), slaves of the SMBus and its slave
+ * interface, APM timers, SMIs other than by the APM command and the SMBus.
  */
 #include "hw/isa/piix.h"
 #include "hw/isa/pm.h"
+#include "hw/isa/smbus.h"
 
 /* ---- PIIX3 ---- */
 typedef struct Piix3 {
@@ -62,19 +63,30 @@ typedef struct Piix4 {
     bool smm; /* property: software sets SMM up; else it is told that this was done */
     bool hp_root; /* property */
     uint16_t gpe_sts, gpe_en;
+    SmbHost smb;
+    uint8_t smb_slave_sts, smb_slave_cnt;
+    uint16_t smb_slave_events;
 } Piix4;
 #define PIIX4(d) ((Piix4 *)(void *)(d))
-enum { PMBASE = 0x40, PMREGMISC = 0x80, DEVACTB = 0x58, APMC_EN = 1 << 1 /* bit 25 */ };
+enum { COMMAND = 4, IO_SPACE = 1, PMBASE = 0x40, PMREGMISC = 0x80, DEVACTB = 0x58, APMC_EN = 1 << 1 /* bit 25 */ };
+enum { SMBBA = 0x90, SMBHSTCFG = 0xd2, SMB_HST_EN = 1, SMB_SELECT = 0x0e, SMB_IRQ9 = 8 /* else SMI */ };
+enum { BANK_PM, BANK_APM, BANK_GPE, BANK_HP, BANK_SMB };
+
+static void map(Dev *d, unsigned bank, uint16_t base, bool enabled)
+{
+    Region *r = dev_region(d, bank);
+
+    region_unmap(r);
+    if (enabled && base)
+        region_map(d->obj.vm->sysports, base, r, 1);
+}
 
 static void map_ports(Dev *d)
 {
     const uint8_t *c = PCI(d)->config;
-    Region *r = dev_region(d, 0);
-    uint16_t base = le16_load(c + PMBASE) & 0xffc0;
 
-    region_unmap(r);
-    if (c[PMREGMISC] & 1 && base)
-        region_map(d->obj.vm->sysports, base, r, 1);
+    map(d, BANK_PM, le16_load(c + PMBASE) & 0xffc0, c[PMREGMISC] & 1);
+    map(d, BANK_SMB, le16_load(c + SMBBA) & 0xfff0, c[SMBHSTCFG] & SMB_HST_EN && c[COMMAND] & IO_SPACE);
 }
 
 static void pm_written(PciDev *p, unsigned off, unsigned size) { map_ports(&p->dev); }
@@ -98,7 +110,15 @@ static bool piix4_sci(const Dev *d)
 {
     const Piix4 *s = (const Piix4 *)(const void *)d;
 
-    return pm_sci(d) || (s->pm.cnt & PM_SCI_EN && s->gpe_sts & s->gpe_en);
+    return pm_sci(d) || (s->pm.cnt & PM_SCI_EN && s->gpe_sts & s->gpe_en) ||
+           ((s->pm.pci.config[SMBHSTCFG] & SMB_SELECT) == SMB_IRQ9 && smb_irq(&s->smb, SMB_ENDS));
+}
+
+static void smb_cnt_w(Dev *d, uint64_t old)
+{
+    smb_started(&PIIX4(d)->smb, true);
+    if (!(PCI(d)->config[SMBHSTCFG] & SMB_SELECT) && smb_irq(&PIIX4(d)->smb, SMB_ENDS))
+        irq_pulse(dev_out(d, "smi", 0));
 }
 
 static void raise_gpe(Dev *d, uint16_t events) { PIIX4(d)->gpe_sts |= events; }
@@ -110,10 +130,12 @@ static bool pm_init(Obj *o, Error **err)
     le32_store(w + PMBASE, 0xffc0);
     w[PMREGMISC] = 1;
     memset(w + DEVACTB, 0xff, 4);
-    region_map(o->vm->sysports, 0xb2, dev_region((Dev *)o, 1), 0);
+    le32_store(w + SMBBA, 0xfff0);
+    w[SMBHSTCFG] = 0x0f;
+    region_map(o->vm->sysports, 0xb2, dev_region((Dev *)o, BANK_APM), 0);
     PM(o)->raise_gpe = raise_gpe;
-    region_map(o->vm->sysports, PIIX4_GPE_PORT, dev_region((Dev *)o, 2), 1);
-    region_map(o->vm->sysports, PIIX4_HOTPLUG_PORT, dev_region((Dev *)o, 3), 1);
+    region_map(o->vm->sysports, PIIX4_GPE_PORT, dev_region((Dev *)o, BANK_GPE), 1);
+    region_map(o->vm->sysports, PIIX4_HOTPLUG_PORT, dev_region((Dev *)o, BANK_HP), 1);
     return true;
 }
 
@@ -131,6 +153,7 @@ bool piix4_acpi_hotplug(Dev *d, PciBus *root)
 static void pm_reset(Dev *d)
 {
     PCI(d)->config[PMBASE] |= 1;
+    PCI(d)->config[SMBBA] |= 1;
     PCI(d)->config[DEVACTB + 3] = PIIX4(d)->smm ? 0 : APMC_EN;
     map_ports(d);
 }
@@ -143,9 +166,15 @@ static const Reg gpe_regs[] = {
     { "GPE0_EN",  2, REG(Piix4, gpe_en), .rw = 0xffff, .doc = "those that raise the SCI" },
 };
 static const Reg hp_regs[] = { HP_ROWS };
+static const Reg smb_regs[] = {
+    SMB_ROWS(Piix4, smb, SMB_ENDS, NULL, 0x5f, smb_cnt_w),
+    { "SLV_STS", 1, REG(Piix4, smb_slave_sts), .w1c = 0x3c }, { "SLV_CNT", 8, REG(Piix4, smb_slave_cnt), .rw = 0x0f },
+    { "SLV_EVT", 10, REG(Piix4, smb_slave_events), .rw = 0xffff, .doc = "which words of a master raise an event: none comes" },
+};
 static const Bank pm_banks[] = {
-    { "acpi-pm", 64, TABLE(pm_regs), .quiet = true }, { "apm", 2, TABLE(apm_regs) },
-    { "acpi-gpe0", PIIX4_GPE_LEN, TABLE(gpe_regs) }, { "acpi-pci-hotplug", ACPIHP_PORTS, TABLE(hp_regs), .quiet = true },
+    [BANK_PM] = { "acpi-pm", 64, TABLE(pm_regs), .quiet = true }, [BANK_APM] = { "apm", 2, TABLE(apm_regs) },
+    [BANK_GPE] = { "acpi-gpe0", PIIX4_GPE_LEN, TABLE(gpe_regs) }, [BANK_HP] = { "acpi-pci-hotplug", ACPIHP_PORTS, TABLE(hp_regs), .quiet = true },
+    [BANK_SMB] = { "piix4-smbus", 16, TABLE(smb_regs), .quiet = true },
 };
 static const Prop pm_props[] = {
     PROP(Piix4, smm, "smm-enabled", false, "the APM command raises an SMI"), PROP_HP_BRIDGES,

@@ -33,12 +33,7 @@ static void icr_w(Dev *d, uint64_t val, unsigned lanes)
     e1000__asserted(E(d), was);
 }
 
-static uint64_t icr(const Dev *d)
-{
-    const E1000 *s = e1000_of(d);
-
-    return s->icr | (s->icr & s->ims ? 1u << 31 : 0);
-}
+static uint64_t icr(const Dev *d) { return e1000_of(d)->icr; }
 static void ims_w(Dev *d, uint64_t val, unsigned lanes) { E(d)->ims |= (uint32_t)val & ICR_BITS; }
 static void imc_w(Dev *d, uint64_t val, unsigned lanes) { E(d)->ims &= (uint32_t)~val; }
 

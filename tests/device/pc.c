@@ -48,6 +48,40 @@ static void shape(Vm *unused)
 }
 TEST("pc/shape", shape);
 
+static void config(Vm *vm, unsigned off, unsigned size, uint32_t v)
+{
+    as_store(vm->ports, 0xcf8, 4, 0x80000b00 | (off & 0xfc), MEM_CPU);
+    as_store(vm->ports, 0xcfc + (off & 3), size, v, MEM_CPU);
+}
+
+/* The PIIX4's SMBus: nobody answers a quick command at any address, which the host tells as a device error and IRQ 9 if asked to. */
+static void smbus(Vm *unused)
+{
+    Vm *vm = machine();
+    uint64_t v;
+
+    config(vm, 0x90, 4, 0x701);
+    config(vm, 0xd2, 1, 9); /* enabled, IRQ 9 */
+    as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
+    check_eq(v, 0xff); /* no I/O space yet */
+    config(vm, 4, 2, 1);
+    as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
+    check_eq(v, 0);
+    as_store(vm->ports, 0x704, 1, 0xa0, MEM_CPU);
+    as_store(vm->ports, 0x702, 1, 0x41, MEM_CPU); /* START, interrupt */
+    as_load(vm->ports, 0x702, 1, &v, MEM_CPU);
+    check_eq(v, 0x01); /* START reads as 0 */
+    as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
+    check_eq(v, 4);
+    as_load(vm->ports, 0xa0, 1, &v, MEM_CPU); /* the second 8259's requests: IRQ 9 */
+    check_eq(v >> 1 & 1, 1);
+    as_store(vm->ports, 0x700, 1, 0x1e, MEM_CPU);
+    as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
+    check_eq(v, 0);
+    vm_free(vm);
+}
+TEST("pc/smbus", smbus);
+
 static void power_off(Vm *unused)
 {
     Vm *vm = machine();

@@ -50,6 +50,45 @@ static void cfg_set(Vm *vm, unsigned bdf, unsigned reg, unsigned size, uint64_t 
     store(vm->ports, 0xcfc + (reg & 3), size, v);
 }
 
+/* The TCO watchdog: 1.2 s to the first time-out, which is an SMI if asked for, as much to the second, which NO_REBOOT makes harmless. */
+static void tco(Vm *unused)
+{
+    Vm *vm = machine("qtest");
+    enum { TCO = 0x660, GCS = 0xfed1f410 };
+
+    cfg_set(vm, LPC, 0x40, 4, 0x601);
+    cfg_set(vm, LPC, 0x44, 1, 0x80);
+    cfg_set(vm, LPC, 0xf0, 4, 0xfed1c001);
+    check_eq(load(vm->ports, TCO + 0x12, 2), 4);
+    store(vm->ports, TCO + 0x12, 2, 1); /* too short: ignored */
+    check_eq(load(vm->ports, TCO + 0x12, 2), 4);
+    store(vm->ports, TCO + 0x12, 2, 2);
+    check_eq(load(vm->mem, GCS, 4) & 0x20, 0);
+    store(vm->mem, GCS, 4, 0x20);
+    check_eq(load(vm->mem, GCS, 4) & 0x20, 0x20);
+    store(vm->ports, TCO, 2, 1);
+    check_eq(load(vm->ports, TCO, 2), 2);
+    vm_clock_run(vm, vm_now(vm) + SEC);
+    check_eq(load(vm->ports, TCO, 2), 1);
+    check_eq(load(vm->ports, TCO + 4, 2) & 8, 0);
+    vm_clock_run(vm, vm_now(vm) + SEC);
+    check_eq(load(vm->ports, TCO + 4, 2) & 8, 8);
+    check_eq(load(vm->ports, TCO + 6, 2) & 2, 0);
+    vm_clock_run(vm, vm_now(vm) + SEC);
+    check_eq(load(vm->ports, TCO + 6, 2) & 6, 2);
+    store(vm->ports, TCO + 4, 2, 8);
+    store(vm->ports, TCO + 6, 2, 2);
+    store(vm->ports, TCO + 8, 2, 0x800); /* halt */
+    store(vm->ports, TCO, 2, 1);
+    vm_clock_run(vm, vm_now(vm) + 10 * SEC);
+    check_eq(load(vm->ports, TCO + 4, 2) & 8, 0);
+    store(vm->ports, TCO + 8, 2, 0x1800); /* for good */
+    store(vm->ports, TCO + 8, 2, 0);
+    check_eq(load(vm->ports, TCO + 8, 2), 0x1800);
+    vm_free(vm);
+}
+TEST("q35/tco", tco);
+
 static void shape(Vm *unused)
 {
     static const struct {
