@@ -1,14 +1,27 @@
 #!/usr/bin/env python3
-"""qtest.py MENURA - the session of qtest.txt against this program, then against QEMU 10 where it is installed: both answer what the
-data sheets say, with -accel qtest and (without time) beside -accel tcg -S. Then requests that only we must survive."""
+"""qtest.py MENURA - the sessions of qtest.txt and qtest-devices.txt against this program, then against QEMU 10 where it is installed: both
+answer what the data sheets say, with -accel qtest and (without time) beside -accel tcg -S. Then requests that only we must survive."""
 import fnmatch, os, re, select, shutil, subprocess, sys, tempfile, time
 
 LIMIT = 60
 
 
+def devices(work):
+    """What qtest-devices.txt is about: 256 sectors each, filled with their number; a floppy likewise."""
+    args = []
+    for name, sectors in (('ide', 256), ('ahci', 256), ('virtio', 256), ('floppy', 2880)):
+        with open(os.path.join(work, name), 'wb') as f:
+            for n in range(sectors):
+                f.write(bytes([n & 255]) * 512)
+        args += ['-drive', f'if=none,id={name},format=raw,file={f.name}']
+    return args + ['-device', 'ide-hd,drive=ide,bus=ide.0,unit=0', '-device', 'ahci,id=ahci,addr=4', '-device', 'ide-hd,drive=ahci,bus=ahci.0',
+                   '-device', 'virtio-blk-pci,drive=virtio,addr=5,vectors=0', '-device', 'e1000,addr=6,mac=52:54:00:12:34:56',
+                   '-device', 'floppy,drive=floppy,drive-type=144']
+
+
 class Session:
-    def __init__(self, program, accel, rom):
-        self.p = subprocess.Popen(program + accel + ['-display', 'none', '-nodefaults', '-m', '16', '-bios', rom, '-qtest', 'stdio', '-qtest-log', 'none'],
+    def __init__(self, program, accel, rom, more=()):
+        self.p = subprocess.Popen(program + accel + [*more, '-display', 'none', '-nodefaults', '-m', '16', '-bios', rom, '-qtest', 'stdio', '-qtest-log', 'none'],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.have = b''
 
@@ -39,13 +52,21 @@ class Session:
         self.p.wait()
 
 
-def run_script(name, session, clock):
+def ask_until(session, command, wanted):
+    """Disks answer when they are ready."""
+    end = time.time() + LIMIT
+    while not fnmatch.fnmatchcase((answer := session.ask(command))[0], wanted) and time.time() < end:
+        time.sleep(0.005)
+    return answer
+
+
+def run_script(name, script, session, clock):
     bad, n = 0, 0
     request = None
-    for text in open(os.path.join(os.path.dirname(__file__), 'qtest.txt')).read().splitlines():
+    for text in open(os.path.join(os.path.dirname(__file__), script)).read().splitlines():
         if not text or text.startswith('#'):
             continue
-        if text[0] not in '=!':
+        if text[:2] not in ('= ', '! ', '~ '):
             request, wanted = text, []
             continue
         if request.startswith('@clock '):
@@ -57,13 +78,28 @@ def run_script(name, session, clock):
         if text[0] == '!':
             wanted.append(text[2:])
             continue
-        answer, wires = session.ask(command.encode())
+        times, _, rest = command.partition(' ')
+        if times.startswith('*'):
+            answers = [session.ask(rest.encode()) for _ in range(int(times[1:]))]
+            answer, wires = next((a for a in answers if not fnmatch.fnmatchcase(a[0], text[2:])), answers[0])
+        elif text[0] == '~':
+            answer, wires = ask_until(session, command.encode(), text[2:])
+        else:
+            answer, wires = session.ask(command.encode())
         n += 1
         missing = [w for w in wanted if not any(fnmatch.fnmatchcase(x, w) for x in wires)]
         if not fnmatch.fnmatchcase(answer, text[2:]) or missing:
             print(f'FAIL: {name}: {command}: {answer} (want {text[2:]}), wires {wires} lack {missing}')
             bad += 1
-    print(f'{name}: {n} requests, {bad} wrong')
+    print(f'{name}: {script}: {n} requests, {bad} wrong')
+    return bad
+
+
+def run_devices(name, program, accel, rom, clock):
+    with tempfile.TemporaryDirectory() as work:
+        s = Session(program, accel, rom, devices(work))
+        bad = run_script(name, 'qtest-devices.txt', s, clock)
+        s.end()
     return bad
 
 
@@ -88,9 +124,10 @@ def main():
     ways = [('qtest', ['-accel', 'qtest'], True), ('tcg -S', ['-accel', 'tcg', '-S'], False)]
     for name, accel, clock in ways:
         s = Session([sys.argv[1]], accel, rom.name)
-        bad += run_script('menura ' + name, s, clock)
+        bad += run_script('menura ' + name, 'qtest.txt', s, clock)
         bad += garbage(s)
         s.end()
+        bad += run_devices('menura ' + name, [sys.argv[1]], accel, rom.name, clock)
     qemu = shutil.which('qemu-system-x86_64')
     version = re.search(r'version (\d+)', subprocess.run([qemu, '-version'], capture_output=True, text=True).stdout) if qemu else None
     if version and int(version[1]) >= 10:
@@ -100,8 +137,9 @@ def main():
                 print(f'skipped: qemu {name}: this QEMU was built without that accelerator')
                 continue
             s = Session([qemu], accel, rom.name)
-            bad += run_script('qemu ' + name, s, clock)
+            bad += run_script('qemu ' + name, 'qtest.txt', s, clock)
             s.end()
+            bad += run_devices('qemu ' + name, [qemu], accel, rom.name, clock)
     else:
         print('skipped: the same against QEMU: ' + (f'version {version[1]} is older than 10' if version else 'qemu-system-x86_64 is not installed'))
     sys.exit(bad != 0)

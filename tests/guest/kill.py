@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""kill.py MENURA [ROUNDS [SECONDS]] - the emulator is killed (SIGKILL) while Debian's text guest writes to a raw and a qcow2 disk on each bus, each block
+followed by fsync: all that the guest was told is on the disk must be in the images, and the qcow2 ones whole. The guest starts each
+round from one saved state, so a round takes seconds."""
+import os, random, re, shutil, signal, struct, subprocess, sys, tempfile, time
+import textguest
+from textguest import DISKS, Failed, Guest
+
+BLOCK, BLOCKS = 4096, 4096
+WRITER = r'''
+import os, sys, threading
+def write(name, disk):
+    fd = os.open("/dev/" + disk, os.O_WRONLY)
+    n = 0
+    while True:
+        n += 1
+        os.pwrite(fd, n.to_bytes(8, "little") * 512, n * 1031 % 4096 * 4096)
+        os.fsync(fd)
+        os.write(1, b"W %s %d\n" % (name.encode(), n))
+for a in sys.argv[1:]:
+    threading.Thread(target=write, args=a.split("="), daemon=True).start()
+threading.Event().wait()
+'''
+
+
+def disks(program, work):
+    """(name, file, format, size in MiB) -> arguments"""
+    rows, args = [], []
+    for n, bus in enumerate(b for b in DISKS if textguest.has_bus(program, b)):
+        for m, kind in enumerate(('raw', 'qcow2')):
+            name = f'{bus}-{kind}'
+            rows.append((name, f'{work}/{name}', kind, 16 + 2 * n + m))
+            args += ['-drive', f'if=none,id={name},format={kind},file={work}/{name}', *DISKS[bus](name)]
+    return rows, args
+
+
+def fresh(img, rows):
+    for name, path, kind, size in rows:
+        if os.path.exists(path):
+            os.unlink(path)
+        subprocess.run([img, 'create', '-q', '-f', kind, path, f'{size}M'], check=True)
+
+
+def verify(img, rows, told, work):
+    """Each block the guest was told of is there; what came after the last one told may be."""
+    for name, path, kind, size in rows:
+        raw = path
+        if kind == 'qcow2':
+            p = subprocess.run([img, 'check', path], capture_output=True, text=True)
+            if p.returncode not in (0, 3):  # 3: leaked clusters, which lose nothing
+                raise Failed(f'{name}: check: {p.stdout}{p.stderr}')
+            raw = f'{work}/raw'
+            subprocess.run([img, 'convert', '-f', 'qcow2', '-O', 'raw', path, raw], check=True)
+        data = open(raw, 'rb').read()
+        last = told.get(name, 0)
+        for n in range(max(1, last - BLOCKS + 2), last + 1):
+            at = n * 1031 % 4096 * BLOCK
+            got = data[at:at + BLOCK]
+            if got != struct.pack('<Q', n) * 512 and got != struct.pack('<Q', n + BLOCKS) * 512:
+                raise Failed(f'{name}: block {n} of {last} that were flushed holds {got[:16].hex()}')
+
+
+def main():
+    program = sys.argv[1]
+    rounds, seconds = int((sys.argv[2:3] or ['8'])[0]), float((sys.argv[3:4] or ['8'])[0])
+    img = os.path.join(os.path.dirname(program), '../tools/img/menura-img')
+    if not os.path.exists(img):
+        img = shutil.which('menura-img') or shutil.which('qemu-img') or textguest.skip('no menura-img')
+    folder = textguest.images()
+    total = {}
+    with tempfile.TemporaryDirectory() as work:
+        rows, more = disks(program, work)
+        args = ['-accel', 'tcg', '-smp', '2', '-m', '512', '-nic', 'none', *textguest.direct(folder),
+                '-drive', f'if=none,id=system,format=qcow2,file={work}/system', *DISKS['virtio-blk']('system'), *more]
+        subprocess.run([img, 'create', '-q', '-f', 'qcow2', '-b', f'{folder}/text-bios.img', '-F', 'raw', f'{work}/system'], check=True)
+        fresh(img, rows)
+        with Guest(program, args, 900) as g:
+            g.login()
+            g.run(f"cat >/root/w.py <<'W'\n{WRITER}\nW\n")
+            found = {int(s) >> 20: d for d, s in (line.split() for line in g.run('lsblk -bdno NAME,SIZE').splitlines())}
+            names = ' '.join(f'{name}={found[size]}' for name, _, _, size in rows)
+            g.run('sync')
+            g.qmp('migrate', uri=f'file:{work}/state')
+            while (s := g.qmp('query-migrate')['status']) not in ('completed', 'failed'):
+                time.sleep(0.2)
+            if s == 'failed':
+                raise Failed(f'the state was not saved: {g.qmp("query-migrate")}')
+            g.qmp('quit')
+            g.p.wait(60)
+        shutil.copy(f'{work}/system', f'{work}/system-then')
+        for r in range(rounds):
+            fresh(img, rows)
+            shutil.copy(f'{work}/system-then', f'{work}/system')
+            with Guest(program, [*args, '-incoming', f'file:{work}/state'], 300) as g:
+                for _ in range(600):
+                    if g.qmp('query-status')['running']:
+                        break
+                    time.sleep(0.2)
+                g.type(f'python3 /root/w.py {names}')
+                for name, *_ in rows:  # every writer has begun
+                    g.wait(rf'W {name} \d+\n')
+                    g.at = 0
+                end = time.monotonic() + random.uniform(0.2, seconds)
+                while time.monotonic() < end:
+                    g.read(max(0, end - time.monotonic()))
+                g.p.send_signal(signal.SIGKILL)
+                g.p.wait()
+                while g.read(1):
+                    pass
+                told = {}
+                for name, n in re.findall(r'^W (\S+) (\d+)\n', g.said, re.M):
+                    told[name] = max(told.get(name, 0), int(n))
+            verify(img, rows, told, work)
+            for name in told:
+                total[name] = total.get(name, 0) + told[name]
+            print(f'round {r + 1}: {sum(told.values())} flushed blocks, all there', flush=True)
+    print('ok:', ', '.join(f'{name} {total[name]}' for name in total))
+
+
+try:
+    main()
+except Failed as e:
+    sys.exit(f'FAIL: {e}')
