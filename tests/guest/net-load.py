@@ -38,7 +38,7 @@ def measure(program, accel, cards, seconds, cpus, folder):
         g.run('iperf3 -s -D')
         for n, card in enumerate(cards):
             nic = g.run(f'basename $(dirname $(grep -l 52:54:00:00:00:0{n} /sys/class/net/*/address))').strip()
-            g.run(f'for i in $(seq 120); do ip -4 addr show {nic} | grep -q "inet 10.{n + 1}" && exit 0; sleep 1; done; false'.replace('exit 0', 'break').replace('; false', f'; ip -4 addr show {nic} | grep "inet 10"'))
+            g.run(f'for i in $(seq 120); do ip -4 addr show {nic} | grep -q "inet 10" && break; sleep 1; done; ip -4 addr show {nic} | grep "inet 10"')
             speed[card] = iperf(ports[n], seconds, []), iperf(ports[n], seconds, ['-R'])
             check_counters(g, card, nic)
             print(f'{os.path.basename(program)} {card}: {speed[card][0]:.0f} Mbit/s in, {speed[card][1]:.0f} out', flush=True)

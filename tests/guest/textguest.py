@@ -134,7 +134,7 @@ class Guest:
         """Until root's shell on the serial port is there, which then echoes nothing -> seconds of the guest's uptime."""
         uptime = int(self.wait(r'GUEST-READY text \S+ (\d+)')[1])
         self.type("stty -echo; PS1= ; exec bash --noediting --norc")
-        self.type("PS1= ; PS2= ; echo SHELL-$((1 + 1))")
+        self.type("dmesg -n 1; PS1= ; PS2= ; echo SHELL-$((1 + 1))")  # the kernel does not talk into answers
         self.wait('SHELL-2')
         return uptime
 
