@@ -1,4 +1,5 @@
 /* app/options.c - the command line, from the table of options.def. Values are checked where they are used. */
+#include "accel/tcg/perf.h"
 #include "app/opt.h"
 #include "core/version.h"
 #include "migrate/migrate.h"
@@ -49,6 +50,8 @@ bool o_log(App *a, const Option *o, const char *v, Error **err)
     return log_set(v, err);
 }
 bool o_log_file(App *a, const Option *o, const char *v, Error **err) { return log_open(v, err); }
+bool o_log_filter(App *a, const Option *o, const char *v, Error **err) { return log_filter(v, err); }
+bool o_perf(App *a, const Option *o, const char *v, Error **err) { return !strcmp(o->name, "perfmap") ? perf_map_start(err) : perf_dump_start(err); }
 
 bool o_trace(App *a, const Option *o, const char *v, Error **err)
 {

@@ -64,6 +64,7 @@ typedef struct Accel { /* KVM, software CPU, test */
     void (*cpu_exit)(Cpu *cpu);
     void (*vm_exit)(Vm *vm);
     void (*stats)(Vm *vm, GString *out); /* info jit */
+    void (*opcount)(Vm *vm, GString *out); /* info opcount: what has been translated; vCPUs stopped */
     void (*past)(Cpu *cpu, GString *out); /* for an autopsy: what code it ran last, as lines; vCPU stopped. NULL: not known */
     /* What its CPUs can offer of a CPUID leaf; NULL: what the target implements. After vm_init. */
     void (*cpuid)(Vm *vm, uint32_t leaf, uint32_t sub, uint32_t out[4]);

@@ -315,10 +315,34 @@ void hmp_info_mtree(Hmp *h, const HmpInfoMtreeArgs *args)
     }
 }
 
-void hmp_info_jit(Hmp *h)
+static void jit_text(Vm *vm, GString *out)
 {
-    if (h->vm->accel->stats)
-        h->vm->accel->stats(h->vm, h->out);
+    if (vm->accel->stats)
+        vm->accel->stats(vm, out);
     else
-        g_string_append_printf(h->out, "accelerator %s does not translate code\n", h->vm->accel->name);
+        g_string_append_printf(out, "accelerator %s does not translate code\n", vm->accel->name);
 }
+
+static void opcount_text(Vm *vm, GString *out)
+{
+    vm_look_begin(vm);
+    if (vm->accel->opcount)
+        vm->accel->opcount(vm, out);
+    else
+        g_string_append_printf(out, "accelerator %s does not translate code\n", vm->accel->name);
+    vm_look_end(vm);
+}
+
+bool qmp_x_query_jit(Vm *vm, HumanReadableText *ret, Error **err)
+{
+    GString *s = g_string_new(NULL);
+
+    jit_text(vm, s);
+    opcount_text(vm, s);
+    ret->human_readable_text = g_string_free(s, FALSE);
+    return true;
+}
+
+void hmp_info_opcount(Hmp *h) { opcount_text(h->vm, h->out); }
+
+void hmp_info_jit(Hmp *h) { jit_text(h->vm, h->out); }

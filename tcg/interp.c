@@ -9,6 +9,7 @@
 #include "tcg/flags.h"
 #include "tcg/interp.h"
 #include "util/shared.h"
+#include "util/trace.h"
 
 /* clang-format off */
 #define FAST_LIST(X)                                                                               \

@@ -225,7 +225,7 @@ jump: {
         to = block_get(e, pc);
     if (UNLIKELY(!to))
         return;
-    if (block_may_link(blk, o->c, to)) {
+    if (!log_on(LOG_NOCHAIN) && block_may_link(blk, o->c, to)) {
         l->to = to;
         l->jc = ((x->pc ^ blk->pc) & -(uint64_t)PAGE) || to->crosses ? jc_slot(pc) : LINK_IN_PAGE;
     }

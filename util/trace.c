@@ -169,7 +169,8 @@ static const struct {
     { "mmu", LOG_MMU, "address translation" },
     { "cpu", LOG_CPU, "registers before each block" },
     { "trace", LOG_TRACE, "enabled trace points" },
-    { "page", LOG_PAGE, "memory layout" },
+    { "page", LOG_PAGE, "pages of guest code: when they are protected, and written" },
+    { "nochain", LOG_NOCHAIN, "leave out links between blocks" },
 };
 
 const char *log_items_help(void)
@@ -224,6 +225,59 @@ bool log_set(const char *text, Error **err)
     if (ok)
         log_mask = mask;
     return ok;
+}
+
+typedef struct LogRange {
+    uint64_t first, last;
+} LogRange;
+static GArray *filter; /* NULL: all */
+
+/* START+LENGTH, START-LENGTH (what ends at START), START..END, as C writes numbers. */
+static bool parse_range(const char *text, LogRange *r)
+{
+    char *end;
+    uint64_t a = g_ascii_strtoull(text, &end, 0), b;
+    char how = *end;
+
+    if (end == text || !how || (how == '.' && end[1] != '.'))
+        return false;
+    text = end + (how == '.' ? 2 : 1);
+    b = g_ascii_strtoull(text, &end, 0);
+    if (end == text || *end || (how != '.' && !b))
+        return false;
+    *r = how == '+' ? (LogRange){ a, a + b - 1 } : how == '-' ? (LogRange){ a - b + 1, a } : (LogRange){ a, b };
+    return (how == '+' || how == '-' || how == '.') && r->first <= r->last;
+}
+
+bool log_filter(const char *ranges, Error **err)
+{
+    g_auto(GStrv) v = g_strsplit(ranges, ",", -1);
+    GArray *a = g_array_new(FALSE, FALSE, sizeof(LogRange));
+
+    for (char **p = v; *p; p++) {
+        LogRange r;
+
+        if (!parse_range(*p, &r)) {
+            g_array_free(a, TRUE);
+            return fail(err, "-dfilter: '%s' is no range: START+LENGTH, START-LENGTH or START..END", *p);
+        }
+        g_array_append_val(a, r);
+    }
+    if (filter)
+        g_array_free(filter, TRUE);
+    filter = a;
+    return true;
+}
+
+bool log_filtered(uint64_t pc)
+{
+    for (guint i = 0; filter && i < filter->len; i++) {
+        const LogRange *r = &g_array_index(filter, LogRange, i);
+
+        if (pc >= r->first && pc <= r->last)
+            return true;
+    }
+    return !filter;
 }
 
 bool log_open(const char *path, Error **err)

@@ -29,7 +29,7 @@ void flight_dump(GString *out, unsigned max);
 typedef enum LogItem {
     LOG_GUEST_ERROR = 1, LOG_UNIMP = 2, LOG_INT = 4, LOG_IN_ASM = 8, LOG_OP = 16, LOG_EXEC = 32,
     LOG_CPU_RESET = 64, LOG_MMU = 128, LOG_CPU = 256, LOG_TRACE = 512, LOG_PAGE = 1024,
-    LOG_OP_OPT = 2048, LOG_OUT_ASM = 4096,
+    LOG_OP_OPT = 2048, LOG_OUT_ASM = 4096, LOG_NOCHAIN = 8192,
 } LogItem;
 extern unsigned log_mask; /* process-wide like stderr itself: not VM state */
 static inline bool log_on(LogItem i) { return UNLIKELY(log_mask & i); }
@@ -37,5 +37,8 @@ void log_print(const char *fmt, ...) PRINTF(1, 2);
 struct Error;
 bool log_set(const char *items, struct Error **err); /* "int,cpu_reset"; "help" lists */
 bool log_open(const char *path, struct Error **err);
+/* -dfilter: guest addresses that the items about code are printed for: "START+LENGTH,START-LENGTH,START..END" */
+bool log_filter(const char *ranges, struct Error **err);
+bool log_filtered(uint64_t pc); /* is it one of them, or are all? */
 const char *log_items_help(void);
 #endif

@@ -5,10 +5,11 @@
  * dead blocks, never to freed ones; a page with blocks has its DIRTY_CODE bit clear and its granules set.
  */
 #include "accel/tcg/tcg.h"
+#include "target/x86/decode.h"
 #include "util/shared.h"
 #include <sys/mman.h>
 
-enum { CHUNK = 1 << 20, ARENA_MAX = 512 << 20, BYTES_MAX = 512, BEFORE_MAX = 1024 /* what a backward jump may lead to */ };
+enum { CHUNK = 1 << 20, BYTES_MAX = 512, BEFORE_MAX = 1024 /* what a backward jump may lead to */ };
 
 static void free_chunk(void *p) { munmap(p, CHUNK); }
 
@@ -56,10 +57,12 @@ void *tcg_arena(TcgCpu *t, size_t n)
 void tcg_blocks_flush(TcgCpu *t)
 {
     g_hash_table_remove_all(t->pages);
-    t->chunks_used = 0; /* used again: taking them from the host anew costs more than a translation */
+    /* Chunks are used again: taking them from the host anew costs more than a translation. Together with the code's memory they keep to the budget. */
+    t->chunks_used = 0;
+    g_ptr_array_set_size(t->chunks, (gint)MIN(t->chunks->len, (t->budget - MIN(t->budget, MAX(t->code_peak, tcg_code_bytes(t)))) / CHUNK));
     g_ptr_array_set_size(t->crossers, 0);
     t->chunk = NULL;
-    t->arena_used = 0;
+    t->arena_used = t->guest_now = 0;
     t->flush_code = false;
     t->s->env.cur = NULL;
     tcg_jit_flush(t);
@@ -157,6 +160,8 @@ void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu 
 
         if (page >= v->npages || !(__atomic_load_n(&v->granule[page], __ATOMIC_RELAXED) & granules(from, to - from)))
             continue;
+        if (log_on(LOG_PAGE))
+            log_print("page: code in RAM page %#" PRIx64 " is written\n", page);
         /*
          * Whoever finds the page writable, or without code here, finds its own request as well, or it could write over code
          * that it still runs. One that has dropped its blocks and made new ones meanwhile is asked again.
@@ -242,6 +247,8 @@ void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes)
         return;
     __atomic_fetch_or(&v->granule[page], granules(off, bytes), __ATOMIC_SEQ_CST);
     __atomic_fetch_add(&v->protecting, 1, __ATOMIC_SEQ_CST);
+    if (log_on(LOG_PAGE) && log_filtered(t->s->env.pc))
+        log_print("page: cpu %u: code in RAM page %#" PRIx64 ", %u bytes at %#" PRIx64 "\n", t->cpu->index, page, bytes, off % PAGE);
     was = __atomic_fetch_and(&b->dirty[DIRTY_CODE][off / 4096 / 64], ~bit, __ATOMIC_SEQ_CST) & bit;
     if (was)
         tcg_strip(t, b->host + (off & -(uint64_t)PAGE)); /* nobody may have it writable from now on */
@@ -334,6 +341,7 @@ static Block *make_block(TcgCpu *t, IrBlock *ir, const uint8_t *code, bool one)
     g_free(tmp.ops);
     g_free(tmp.at);
     t->translated += ir->ninsns;
+    t->guest_now += (uint64_t)(ir->insn_pc[ir->ninsns] - ir->pc);
     tcg_jit_block(t, b, ir, one);
     tcg_log_host(b);
     return b;
@@ -393,14 +401,27 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
 /* Is memory still what b was made of? Asked when every store to it is told. */
 static bool still(TcgCpu *t, const CodePage *f, const CodePage *second, const Block *b, uint64_t pc, const uint8_t *code)
 {
-    uint8_t now[BYTES_MAX + 16];
-    unsigned n;
+    uint8_t now[BEFORE_MAX + BYTES_MAX + 16];
+    unsigned n, bytes = b->before + MAX(b->bytes, (unsigned)(b->insn_pc[b->ninsns] - b->pc)); /* what it was judged by, or all of it */
 
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    n = read_code(t, f, pc, now, b->bytes);
-    if (n < b->bytes && second)
-        n += read_code(t, second, pc + n, now + n, b->bytes - n);
-    return !memcmp(now, code, MIN(n, b->bytes));
+    pc -= b->before;
+    n = read_code(t, f, pc, now, bytes);
+    if (n < bytes && second)
+        n += read_code(t, second, pc + n, now + n, bytes - n);
+    return !memcmp(now, code - b->before, n);
+}
+
+/* How many of n bytes may be one block: up to a break point, or the first instruction. */
+static unsigned end_before(TcgCpu *t, uint64_t pc, const uint8_t *code, unsigned n)
+{
+    Insn in;
+
+    if (UNLIKELY(t->nbreaks))
+        n = tcg_break_before(t, pc, n);
+    if (UNLIKELY(t->one_insn) && x86_decode(code, n, (CodeSize)(t->s->env.mode & MODE_CODE), &in) == DEC_OK)
+        n = in.len;
+    return n;
 }
 
 static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
@@ -408,8 +429,8 @@ static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
     static _Thread_local IrBlock ir;
     uint8_t buf[BEFORE_MAX + BYTES_MAX + 16], *code = buf + BEFORE_MAX;
     unsigned before = f->host ? MIN(pc & (PAGE - 1), BEFORE_MAX) : 0;
-    unsigned left = read_code(t, f, pc - before, code - before, BYTES_MAX + before) - before, n = left, upto = t->nbreaks ? tcg_break_before(t, pc, n) : n;
-    bool one = t->one_shot || !f->host, rel = !one && f->moved && !t->npoints && target_can_be_rel(&t->s->env), global;
+    unsigned left = read_code(t, f, pc - before, code - before, BYTES_MAX + before) - before, n = left, upto = end_before(t, pc, code, n);
+    bool one = t->one_shot || !f->host, rel = !one && f->moved && !t->npoints && !t->one_insn && target_can_be_rel(&t->s->env), global;
     uint64_t pa = f->ram_page * PAGE + (pc & (PAGE - 1));
     CodePage *second = NULL;
     Block *b;
@@ -501,7 +522,7 @@ Block *block_get(Env *e, uint64_t pc)
         e->fault = (Fault){ t->watch_size ? FAULT_POLL : FAULT_DEBUG, 0, 0 };
         return NULL;
     }
-    if (UNLIKELY(t->arena_used > ARENA_MAX || tcg_jit_full(t))) {
+    if (UNLIKELY(tcg_full(t))) {
         t->flush_code = true;
         e->fault = (Fault){ FAULT_EXIT, 0, 0 };
         return NULL;

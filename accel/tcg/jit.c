@@ -7,11 +7,11 @@
 #include "accel/tcg/tcg.h"
 #include "tcg/flags.h"
 
-enum { DEFAULT_MIB = 256, LEAST_MIB = 4, PATIENCE = 4 /* checks of groups that fail before code without them is made */ };
+enum { DEFAULT_MIB = 256, PATIENCE = 4 /* checks of groups that fail before code without them is made */ };
 
 bool tcg_jit_init(TcgCpu *t, size_t bytes)
 {
-    if (!tcg_code_alloc(&t->code, MAX(bytes, (size_t)LEAST_MIB << 20)))
+    if (!tcg_code_alloc(&t->code, bytes))
         return false;
     t->by_host = g_ptr_array_new();
     t->by_cold = g_ptr_array_new();
@@ -34,6 +34,7 @@ void tcg_jit_flush(TcgCpu *t)
 {
     if (!t->jit)
         return;
+    t->code_peak = MAX(t->code_peak, tcg_code_bytes(t));
     t->code.used = t->code.stubs;
     t->code.top = t->code.cold = t->code.cold_end = t->code.size;
     g_ptr_array_set_size(t->by_host, 0);
@@ -41,7 +42,13 @@ void tcg_jit_flush(TcgCpu *t)
     g_array_set_size(t->pieces, 0);
 }
 
-bool tcg_jit_full(const TcgCpu *t) { return t->jit && t->code.top - t->code.used < JIT_ROOM + jit_cold_piece(&t->code); }
+/* Blocks and code share the budget: how much of each there is depends on the guest. */
+bool tcg_full(const TcgCpu *t)
+{
+    size_t need = JIT_ROOM + (t->jit ? jit_cold_piece(&t->code) : 0);
+
+    return t->budget - MIN(t->budget, t->arena_used + tcg_code_bytes(t)) < need;
+}
 
 /* Code for a block, unless it is one that runs alone. */
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
@@ -66,6 +73,8 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
         g_ptr_array_add(t->by_cold, b);
     t->host_bytes += b->host_size + b->cold_size;
     t->guest_bytes += (uint64_t)(ir->insn_pc[ir->ninsns] - ir->pc);
+    if (UNLIKELY(tcg_perf_wanted))
+        tcg_perf_block(b);
 }
 
 void tcg_jit_kill(TcgCpu *t, Block *b)
@@ -93,7 +102,7 @@ static bool target_ok(Env *e, const Block *from)
 static Block *carefully(TcgCpu *t, Env *e, Block *b)
 {
     e->pc = block_pc(e, b, b->pc);
-    if (!b->careful && b->failed++ >= PATIENCE && !b->dead && !tcg_jit_full(t)) {
+    if (!b->careful && b->failed++ >= PATIENCE && !b->dead && !tcg_full(t)) {
         b->careful = tcg_careful(t, b);
         if (e->fault.kind)
             return NULL;
@@ -114,7 +123,7 @@ static Block *rest(TcgCpu *t, Env *e, Block *b)
     e->pc = block_pc(e, b, b->insn_pc[insn]);
     if (b->part[group].failed < PATIENCE)
         b->part[group].failed++;
-    else if (!b->dead && !tcg_jit_full(t))
+    else if (!b->dead && !tcg_full(t))
         to = tcg_careful(t, b);
     if (e->fault.kind)
         return NULL;
@@ -209,7 +218,7 @@ void tcg_jit_run(TcgCpu *t)
         }
         if (UNLIKELY(t->stress.s) && !stressed(t, e, b, &from))
             return;
-        if (from && block_may_link(from, slot, b))
+        if (from && !log_on(LOG_NOCHAIN) && block_may_link(from, slot, b))
             jit_link(&t->code, from, slot, b);
         jit_fold(e);
         e->in_host = true;

@@ -238,13 +238,15 @@ typedef struct TcgOptions {
     uint8_t jit; /* ON, OFF, AUTO */
     uint32_t tb_size;
     uint8_t thread;
+    bool one_insn;
     uint64_t stress;
 } TcgOptions;
 
 static const char *const thread_names[] = { "multi", "single", NULL };
 static const Prop tcg_props[] = {
     PROP_AUTO(TcgOptions, jit, "jit", AUTO, "compile guest code; off: interpret it"),
-    PROP(TcgOptions, tb_size, "tb-size", 0, "MiB of translated code, all vCPUs together; 0: 256"),
+    PROP(TcgOptions, tb_size, "tb-size", 0, "MiB of translated code and what is known of it, all vCPUs together; 0: 256"),
+    PROP(TcgOptions, one_insn, "one-insn-per-tb", false, "blocks of one instruction, to find one that is wrong"),
     PROP_ENUM(TcgOptions, thread, "thread", thread_names, "multi", "one host thread a vCPU in any case"),
     PROP(TcgOptions, stress, "x-stress", 0, "for tests, a seed: flush, retranslate, change the executor at random"),
 };
@@ -259,10 +261,12 @@ static bool start_jit(Cpu *c, TcgCpu *t, Error **err)
     size_t bytes = o && o->tb_size ? (size_t)o->tb_size << 20 : tcg_jit_default();
     const char *why = NULL;
 
+    t->budget = bytes = MAX(bytes / MAX(c->vm->cfg.max_cpus, 1), TCG_LEAST);
+    t->one_insn = o && o->one_insn;
     if (o && o->jit == OFF)
         return true;
     t->stress.s = o ? o->stress : 0;
-    if (jit_usable(&why) && tcg_jit_init(t, bytes / MAX(c->vm->cfg.max_cpus, 1)))
+    if (jit_usable(&why) && tcg_jit_init(t, bytes))
         return true;
     if (!why)
         why = g_strerror(errno);
@@ -360,23 +364,10 @@ static void cpu_was_reset(Cpu *c)
     push(c, RG_ALL, NULL);
 }
 
-static void stats(Vm *vm, GString *out)
-{
-    for (unsigned i = 0; i < vm->ncpus; i++) {
-        X86 *s = vm->cpus[i]->regs;
-        TcgCpu *t = s->tcg;
-
-        g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions interpreted, %" PRIu64 " translated, %zu KiB of blocks, %" PRIu64
-                               " TLB fills, %" PRIu64 " flushes\n", i, s->env.icount, t->translated, t->arena_used / 1024,
-                               t->fills, t->flushes);
-        tcg_jit_stats(t, out);
-    }
-}
-
 static bool smm(const Vm *vm) { return true; }
 
 static const Accel tcg = {
     .name = "tcg", .desc = "software CPU", .smm = smm, .props = &tcg_class, .vm_init = vm_init, .vm_exit = vm_exit,
-    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .pull = pull, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = stats, .past = tcg_past,
+    .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run, .kick = kick, .pull = pull, .push = push, .cpu_reset = cpu_was_reset, .debug = tcg_debug, .stats = tcg_stats, .opcount = tcg_opcount, .past = tcg_past,
 };
 ACCEL(tcg);

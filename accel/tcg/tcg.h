@@ -8,6 +8,7 @@
 #include "tcg/jit.h"
 #include "util/trace.h"
 
+enum { TCG_LEAST = 4 << 20 /* bytes, of a budget */ };
 enum { BLOOM = 4096, ASIDS = 16, RANGES = 8, WALKS = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
@@ -65,7 +66,10 @@ typedef struct TcgCpu {
     GMutex todo_lock;
     GArray *todo; /* uint64_t ram pages */
     GArray *strip; /* uint8_t * host pages; NULL: all */
-    uint64_t translated, flushes, fills;
+    uint64_t translated, flushes, fills, guest_now /* bytes of guest code in blocks since the last flush */;
+    size_t budget;     /* bytes that blocks and their code may take; above it, all of them go */
+    size_t code_peak;  /* of code.used: memory the host has given for code */
+    bool one_insn;     /* blocks of one instruction */
     bool jit;          /* blocks get code, */
     bool careful;      /* .. this one without checks of groups */
     CodeCache code;
@@ -120,15 +124,23 @@ size_t tcg_jit_default(void);
 bool tcg_jit_init(TcgCpu *t, size_t bytes);     /* false: no executable memory, errno says why */
 void tcg_jit_free(TcgCpu *t);
 void tcg_jit_flush(TcgCpu *t);
-bool tcg_jit_full(const TcgCpu *t);
+bool tcg_full(const TcgCpu *t); /* no room for a block */
+/* Of the code cache: from its front, and tails from its end. */
+static inline size_t tcg_code_bytes(const TcgCpu *t) { return t->jit ? t->code.used + (t->code.size - t->code.top) : 0; }
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
 void tcg_jit_kill(TcgCpu *t, Block *b);
 Block *tcg_careful(TcgCpu *t, const Block *b); /* b, which env.pc is at, once more, for nobody else to find; or NULL */
-void tcg_jit_stats(const TcgCpu *t, GString *out); /* info jit */
+void tcg_jit_stats(const TcgCpu *t, GString *out);
+/* stats.c */
+void tcg_stats(Vm *vm, GString *out);   /* info jit */
+void tcg_opcount(Vm *vm, GString *out); /* info opcount; vCPUs stopped */
 void tcg_jit_run(TcgCpu *t); /* until env.fault is set or a request waits */
+void tcg_log_run(TcgCpu *t); /* the same by the interpreter, with a line or the registers for each block */
 static inline void tcg_exec(TcgCpu *t)
 {
-    if (t->jit)
+    if (log_on((LogItem)(LOG_EXEC | LOG_CPU)))
+        tcg_log_run(t);
+    else if (t->jit)
         tcg_jit_run(t);
     else
         interp_run(&t->s->env);
@@ -137,6 +149,9 @@ static inline void tcg_exec(TcgCpu *t)
 void tcg_log_code(TcgCpu *t, const IrBlock *ir, const uint8_t *code); /* in_asm; code: all of the block's bytes */
 void tcg_log_ops(const IrBlock *ir, LogItem when);                    /* LOG_OP, LOG_OP_OPT */
 void tcg_log_host(const Block *b);                                    /* out_asm */
+/* perf.c */
+extern bool tcg_perf_wanted;
+void tcg_perf_block(const Block *b);
 /* past.c */
 void tcg_past(Cpu *c, GString *out);
 /* debug.c */

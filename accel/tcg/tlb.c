@@ -65,9 +65,14 @@ static bool place(Env *e, uint64_t va, bool write, Place *p)
 
     if (code64(s) && !canonical(s, va))
         return x86_raise(s, EXC_GP, 0);
-    if (!x86_page_walk(s, va, (write ? ACC_W : ACC_R) | (s->cpl == 3 ? ACC_USER : 0), &w))
+    if (!x86_page_walk(s, va, (write ? ACC_W : ACC_R) | (s->cpl == 3 ? ACC_USER : 0), &w)) {
+        if (log_on(LOG_MMU))
+            log_print("mmu: cpu %u: page fault, error %#x, of %#" PRIx64 "\n", e->cpu->index, w.fault, va);
         return x86_raise_pf(s, va, w.fault);
+    }
     p->pa = w.pa;
+    if (log_on(LOG_MMU))
+        log_print("mmu: cpu %u: %s of %#" PRIx64 " at %#" PRIx64 "\n", e->cpu->index, write ? "store" : "load", va, w.pa);
     p->host = tcg_ram(s, w.pa, &p->block, &p->off, &p->writable);
     if (UNLIKELY(s->tcg->nwatches) && tcg_page_watched(s->tcg, va))
         return true;

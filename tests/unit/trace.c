@@ -32,3 +32,16 @@ static void log_to_file(Vm *vm)
     g_unlink(path);
 }
 TEST("trace/log", log_to_file);
+
+static void log_of_some_code(Vm *vm)
+{
+    check(log_filtered(5));
+    check(log_filter("0x1000+0x10,0x2fff-0x10,0xffffffff81000000..0xffffffff81000fff", &abort_on_error));
+    check(log_filtered(0x1000) && log_filtered(0x100f) && !log_filtered(0xfff) && !log_filtered(0x1010));
+    check(log_filtered(0x2ff0) && log_filtered(0x2fff) && !log_filtered(0x2fef) && !log_filtered(0x3000));
+    check(log_filtered(0xffffffff81000000) && log_filtered(0xffffffff81000fff) && !log_filtered(0xffffffff81001000));
+    for (const char *const *p = (const char *const[]){ "", "5", "5+", "5+0", "9..5", "5.6", "5+1x", "x+1", NULL }; *p; p++)
+        check(!log_filter(*p, NULL));
+    check(log_filtered(0x1000) && !log_filtered(5)); /* what was wrong changed nothing */
+}
+TEST("trace/dfilter", log_of_some_code);
