@@ -252,8 +252,11 @@ static bool parse_range(const char *text, LogRange *r)
 bool log_filter(const char *ranges, Error **err)
 {
     g_auto(GStrv) v = g_strsplit(ranges, ",", -1);
-    GArray *a = g_array_new(FALSE, FALSE, sizeof(LogRange));
+    GArray *a;
 
+    if (!*v)
+        return fail(err, "-dfilter: no range: START+LENGTH, START-LENGTH or START..END");
+    a = g_array_new(FALSE, FALSE, sizeof(LogRange));
     for (char **p = v; *p; p++) {
         LogRange r;
 
