@@ -64,25 +64,32 @@ bool perf_dump_start(Error **err)
     return tcg_perf_wanted = true;
 }
 
-static void write_load(const Block *b, const char *name)
+static void write_load(const uint8_t *at, uint32_t bytes, const char *name)
 {
-    DumpLoad r = { .id = JIT_CODE_LOAD, .size = (uint32_t)(sizeof(r) + strlen(name) + 1 + b->host_size), .time = now(), .pid = (uint32_t)getpid(),
-                   .tid = (uint32_t)gettid(), .vma = (uintptr_t)b->host, .at = (uintptr_t)b->host, .code_size = b->host_size, .index = dumped++ };
+    DumpLoad r = { .id = JIT_CODE_LOAD, .size = (uint32_t)(sizeof(r) + strlen(name) + 1 + bytes), .time = now(), .pid = (uint32_t)getpid(),
+                   .tid = (uint32_t)gettid(), .vma = (uintptr_t)at, .at = (uintptr_t)at, .code_size = bytes, .index = dumped++ };
 
     fwrite(&r, sizeof(r), 1, dump);
     fwrite(name, strlen(name) + 1, 1, dump);
-    fwrite(b->host, b->host_size, 1, dump);
+    fwrite(at, bytes, 1, dump);
     fflush(dump);
+}
+
+static void tell(const Block *b, const uint8_t *at, uint32_t bytes, const char *what)
+{
+    g_autofree char *name = g_strdup_printf("guest-%s%#" PRIx64 "-%u%s", b->rel ? "page+" : "", b->pc, b->ninsns, what);
+
+    if (map)
+        fprintf(map, "%" PRIxPTR " %x %s\n", (uintptr_t)at, bytes, name);
+    if (dump)
+        write_load(at, bytes, name);
 }
 
 void tcg_perf_block(const Block *b)
 {
-    g_autofree char *name = g_strdup_printf("guest-%s%#" PRIx64 "-%u", b->rel ? "page+" : "", b->pc, b->ninsns);
-
     g_mutex_lock(&lock);
-    if (map)
-        fprintf(map, "%" PRIxPTR " %x %s\n", (uintptr_t)b->host, b->host_size, name);
-    if (dump)
-        write_load(b, name);
+    tell(b, b->host, b->host_size, "");
+    if (b->cold_size)
+        tell(b, b->cold, b->cold_size, "-tails");
     g_mutex_unlock(&lock);
 }
