@@ -163,16 +163,17 @@ void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu 
         if (log_on(LOG_PAGE))
             log_print("page: code in RAM page %#" PRIx64 " is written\n", page);
         /*
-         * Whoever finds the page writable, or without code here, finds its own request as well, or it could write over code
-         * that it still runs. One that has dropped its blocks and made new ones meanwhile is asked again.
+         * Whoever finds the page without code here waits until `writing` is over and then finds its own request, as does who
+         * finds the page writable, or it could write over code that it still runs. One that has dropped its blocks and made new
+         * ones meanwhile is asked again.
          */
+        __atomic_fetch_add(&v->writing, 1, __ATOMIC_SEQ_CST);
         do {
-            drop_everywhere(v, page, self);
             __atomic_store_n(&v->granule[page], 0, __ATOMIC_SEQ_CST);
-            if (v->vm->ncpus > 1)
-                drop_everywhere(v, page, self);
+            drop_everywhere(v, page, self);
             __atomic_fetch_or(&b->dirty[DIRTY_CODE][at / 4096 / 64], 1ul << (at / 4096 % 64), __ATOMIC_SEQ_CST);
         } while (__atomic_load_n(&v->granule[page], __ATOMIC_SEQ_CST));
+        __atomic_fetch_sub(&v->writing, 1, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -181,10 +182,11 @@ bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len)
     TcgVm *v = tcg_vm(t->cpu->vm);
     uint64_t page = (b->ram_addr + off) / 4096;
     const Block *cur;
-    bool own, hit = page < v->npages && __atomic_load_n(&v->granule[page], __ATOMIC_SEQ_CST) & granules(off, len);
+    bool own, asked, hit = page < v->npages && __atomic_load_n(&v->granule[page], __ATOMIC_SEQ_CST) & granules(off, len);
 
-    bool asked = t->in_block && cpu_requests(t->cpu) & REQ_CODE; /* looked at after the granules: tcg_code_written() */
-
+    while (UNLIKELY(!hit && __atomic_load_n(&v->writing, __ATOMIC_SEQ_CST))) /* it waits for nobody: soon over */
+        g_thread_yield();
+    asked = t->in_block && cpu_requests(t->cpu) & REQ_CODE; /* looked at last: tcg_code_written() */
     if (LIKELY(!hit && !asked))
         return true;
     cur = tcg_running(t);

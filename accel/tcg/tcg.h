@@ -85,6 +85,7 @@ typedef struct TcgVm {
     Vm *vm;
     MemListener listen[2];
     uint64_t *granule; /* per RAM page: which 64-byte pieces hold code of any vCPU; atomic */
+    unsigned writing;    /* threads in tcg_code_written() that have cleared granules and not asked everybody yet; atomic */
     unsigned protecting; /* vCPUs in tcg_protect() that have cleared a DIRTY_CODE bit and wait for the others; atomic */
     uint64_t npages;
 } TcgVm;
