@@ -10,7 +10,6 @@
 #include <elf.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 static GMutex lock;
@@ -30,15 +29,7 @@ bool perf_map_start(Error **err)
     return tcg_perf_wanted = true;
 }
 
-/* Times of the records and of perf's must be one clock's. */
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
+/* Times are CLOCK_MONOTONIC's, as host_now() is and as perf record -k 1 takes them. */
 typedef struct DumpHead { /* tools/perf/Documentation/jitdump-specification.txt */
     uint32_t magic, version, size, elf_machine, pad, pid;
     uint64_t time, flags;
@@ -54,7 +45,7 @@ enum { DUMP_MAGIC = 0x4a695444, JIT_CODE_LOAD = 0 };
 bool perf_dump_start(Error **err)
 {
     g_autofree char *path = g_strdup_printf("jit-%d.dump", (int)getpid());
-    DumpHead h = { DUMP_MAGIC, 1, sizeof(h), EM_X86_64, 0, (uint32_t)getpid(), now(), 0 };
+    DumpHead h = { DUMP_MAGIC, 1, sizeof(h), EM_X86_64, 0, (uint32_t)getpid(), (uint64_t)host_now(), 0 };
 
     dump = fopen(path, "w+e");
     if (!dump || fwrite(&h, sizeof(h), 1, dump) != 1 || fflush(dump) ||
@@ -66,7 +57,7 @@ bool perf_dump_start(Error **err)
 
 static void write_load(const uint8_t *at, uint32_t bytes, const char *name)
 {
-    DumpLoad r = { .id = JIT_CODE_LOAD, .size = (uint32_t)(sizeof(r) + strlen(name) + 1 + bytes), .time = now(), .pid = (uint32_t)getpid(),
+    DumpLoad r = { .id = JIT_CODE_LOAD, .size = (uint32_t)(sizeof(r) + strlen(name) + 1 + bytes), .time = (uint64_t)host_now(), .pid = (uint32_t)getpid(),
                    .tid = (uint32_t)gettid(), .vma = (uintptr_t)at, .at = (uintptr_t)at, .code_size = bytes, .index = dumped++ };
 
     fwrite(&r, sizeof(r), 1, dump);
