@@ -47,6 +47,8 @@ void app_free(App *a)
     g_free(a->chroot);
     g_free(a->user);
     g_free(a->incoming);
+    g_free(a->loadvm);
+    g_free(a->snapdir);
     g_free(a->mem_path);
     g_free(a->qtest);
     g_free(a->qtest_log);

@@ -17,7 +17,7 @@ typedef struct App {
     GPtrArray *nets;        /* of char *[2] {option, value} */
     GPtrArray *cards;       /* app/net.c's, or NULL */
     unsigned net_ids;
-    char *display, *debugcon, *pidfile, *incoming, *qtest, *qtest_log, *mem_path;
+    char *display, *debugcon, *pidfile, *incoming, *loadvm, *snapdir, *qtest, *qtest_log, *mem_path;
     bool serial_shared;     /* the terminal is both serial port and monitor */
     bool paused, nographic, snapshot, nodefaults, friendly /* menura run */;
     bool daemonize, has_pidfile, mem_prealloc;

@@ -5,6 +5,7 @@
 #include "app/app.h"
 #include "chr/chr.h"
 #include "migrate/migrate.h"
+#include "migrate/snapshot.h"
 #include "ui/front.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -112,9 +113,17 @@ static bool start(App *a, Error **err)
 {
     Error *why = NULL;
 
-    if (!vm_start(a->vm, a->paused || a->incoming, err))
+    if (a->loadvm && a->incoming)
+        return fail(err, "-loadvm and -incoming: the machine can only begin with one of them");
+    if (a->snapdir && !snapshot_folder(a->vm, a->snapdir, err))
+        return false;
+    if (!vm_start(a->vm, a->paused || a->incoming || a->loadvm, err))
         return false;
     serving = 1;
+    if (a->loadvm && !snapshot_begin_with(a->vm, a->loadvm, err))
+        return false;
+    if (a->loadvm && !a->paused)
+        vm_cont(a->vm);
     if (!a->incoming)
         return true;
     migrate_await(a->vm, !a->paused);

@@ -76,6 +76,19 @@ bool o_incoming(App *a, const Option *o, const char *v, Error **err)
     return !strcmp(v, "defer") || migrate_uri_check(v, err);
 }
 
+bool o_loadvm(App *a, const Option *o, const char *v, Error **err)
+{
+    opt__set(&a->loadvm, v);
+    return true;
+}
+
+bool o_snapdir(App *a, const Option *o, const char *v, Error **err)
+{
+    g_free(a->snapdir);
+    a->snapdir = g_canonicalize_filename(v, NULL); /* -daemonize leaves the folder */
+    return *v || fail(err, "the folder's name is missing");
+}
+
 bool o_list(App *a, const Option *o, const char *v, Error **err)
 {
     g_ptr_array_add(!strcmp(o->name, "smbios") ? a->vm->cfg.smbios : a->vm->cfg.fw_cfg, g_strdup(v));

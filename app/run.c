@@ -187,6 +187,11 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestP
         arg(v, "-nic", nic->str);
         g_string_append_printf(say, "menura: network: its own behind this host; published: %s\n", strchr(nic->str, ',') + 1);
     }
+    if (!o.snapshot && !o.test->on) {
+        g_autofree char *dir = g_strconcat(image, ".snapshots", NULL);
+
+        arg(v, "-snapdir", dir);
+    }
     add_test(v, &o, k == IMAGE_BZIMAGE || k == IMAGE_ELF);
     for (; i < argc; i++)
         arg(v, argv[i], NULL);

@@ -109,9 +109,33 @@ static void failed(DiskItem *it, int ret)
 }
 
 /* ---- in a coroutine ---- */
+CO_FN int disk__before(Disk *d, const BlkReq *r)
+{
+    uint64_t size = d->node->size;
+
+    if (!d->guard.before || r->op == BLK_READ || r->op == BLK_STATUS || r->op == BLK_FLUSH)
+        return 0;
+    if (r->op == BLK_TRUNCATE) /* what is cut off, or was beyond the end */
+        return d->guard.before(d->guard.o, MIN(r->off, size), MAX(r->off, size) - MIN(r->off, size));
+    return in_range(r->off, r->len, size) ? d->guard.before(d->guard.o, r->off, r->len) : 0;
+}
+
+void disk_set_guard(Disk *d, const DiskGuard *g) { d->guard = g ? *g : (DiskGuard){ 0 }; }
+bool disk_guarded(const Disk *d) { return d->guard.before; }
+
+void disk__unguard(Disk *d)
+{
+    DiskGuard g = d->guard;
+
+    d->guard = (DiskGuard){ 0 };
+    if (g.gone)
+        g.gone(g.o);
+}
+
 static CO_FN int perform(Disk *d, BlkReq *r)
 {
     BlkReq zero;
+    int ret;
 
     if (!d->node || (d->removable && d->tray_open))
         return -ENOMEDIUM;
@@ -119,6 +143,9 @@ static CO_FN int perform(Disk *d, BlkReq *r)
         return -EACCES;
     if (r->op == BLK_DISCARD && !d->unmap)
         return 0;
+    ret = disk__before(d, r);
+    if (ret)
+        return ret;
     if (r->op == BLK_WRITE || r->op == BLK_ZERO)
         r->flags |= d->write_through ? BLK_FUA : 0;
     if (r->op == BLK_ZERO && !d->unmap)

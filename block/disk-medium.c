@@ -43,6 +43,7 @@ static void take_out(Disk *d)
     if (!d->node)
         return;
     disk__drain(d);
+    disk__unguard(d);
     node_permissions(d->node, 0, PERM_ALL, NULL);
     node_unref(d->node);
     d->node = NULL;
@@ -158,7 +159,7 @@ bool disk_resize(Disk *d, uint64_t bytes, Error **err)
     if (bytes % 512)
         return fail(err, "size %" PRIu64 " is not a multiple of 512", bytes);
     disk__drain(d);
-    ret = blk_sync(d->node, &r);
+    ret = disk__now(d, &r);
     if (ret)
         return fail_errno_is(err, -ret, "cannot resize '%s'", d->id);
     if (d->ops && d->ops->resized)

@@ -34,10 +34,14 @@ struct Disk {
     Throttle throttle;
     DiskStats stats;
     VmListener listener;
+    DiskGuard guard; /* .before NULL: none */
 };
 void disk__io_init(Disk *d);
 void disk__io_fini(Disk *d);
 void disk__drain(Disk *d);
+CO_FN int disk__before(Disk *d, const BlkReq *r); /* asks the guard */
+int disk__now(Disk *d, BlkReq *r); /* one request, outside of coroutines: waits */
+void disk__unguard(Disk *d); /* the medium goes */
 char *disk__qdev(const Disk *d); /* what clients call the device it is in; NULL: in none; caller frees */
 /* Attach's permissions on the present node. */
 bool disk__take_permissions(Disk *d, Error **err);

@@ -2,6 +2,7 @@
  * block/disk.c - what a device sees as its disk: -drive's options, attach with permissions, facts.
  */
 #include "block/disk-priv.h"
+#include "block/priv.h"
 #include <errno.h>
 
 /* ---- options ---- */
@@ -191,6 +192,7 @@ void disk_free(Disk *d)
     if (!d)
         return;
     disk__io_fini(d);
+    disk__unguard(d);
     if (vm_lookup(d->vm, "drive", d->id) == d)
         vm_unregister(d->vm, "drive", d->id);
     node_unref(d->node);
@@ -250,6 +252,9 @@ void disk_detach(Disk *d)
 /* ---- facts ---- */
 bool disk_in_use(const Disk *d) { return d->attached; }
 bool disk_present(const Disk *d) { return d->node; }
+Node *disk_node(const Disk *d) { return d->node; }
+bool disk_attached(const Disk *d) { return d->attached; }
+bool disk_is_temporary(const Disk *d) { return d->snapshot; }
 uint64_t disk_size(const Disk *d) { return d->node ? d->node->size : 0; }
 bool disk_readonly(const Disk *d)
 {
@@ -300,10 +305,33 @@ int disk_read_now(Disk *d, uint64_t off, void *buf, size_t len)
     return d->node ? blk_sync(d->node, &r) : -ENOMEDIUM;
 }
 
+typedef struct Now {
+    Disk *d;
+    BlkReq *r;
+    int ret;
+} Now;
+
+static void now_body(void *arg)
+{
+    Now *n = arg;
+
+    n->ret = disk__before(n->d, n->r);
+    if (!n->ret)
+        n->ret = blk_submit(n->d->node, n->r);
+}
+
+int disk__now(Disk *d, BlkReq *r)
+{
+    Now n = { d, r, 0 };
+
+    block__run(d->vm->loop, now_body, &n);
+    return n.ret;
+}
+
 int disk_write_now(Disk *d, uint64_t off, const void *buf, size_t len)
 {
     struct iovec one = { (void *)(uintptr_t)buf, len };
     BlkReq r = { .op = BLK_WRITE, .off = off, .len = len, .iov = &one, .niov = 1 };
 
-    return d->node ? blk_sync(d->node, &r) : -ENOMEDIUM;
+    return d->node ? disk__now(d, &r) : -ENOMEDIUM;
 }

@@ -71,6 +71,18 @@ bool disk_resize(Disk *d, uint64_t bytes, Error **err); /* block_resize */
  * may take. */
 bool disk_add_blockdev(Vm *vm, Opts *o, Error **err);
 bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err);
+/* Who must know of changes before they happen: snapshots of the machine. In a coroutine of the VM loop; not 0: the change
+ * fails with it. `gone`: the disk or its medium goes, all of it is written; the guard is off already. */
+typedef struct DiskGuard {
+    CO_FN int (*before)(void *o, uint64_t off, uint64_t len);
+    void (*gone)(void *o);
+    void *o;
+} DiskGuard;
+void disk_set_guard(Disk *d, const DiskGuard *g); /* NULL: none. Nothing is in flight */
+bool disk_guarded(const Disk *d);
+Node *disk_node(const Disk *d);          /* NULL without medium; borrowed */
+bool disk_attached(const Disk *d);       /* a device has it */
+bool disk_is_temporary(const Disk *d);   /* snapshot=on */
 /* Requests a device had in flight when saved are re-issued by it after load; nothing is kept here.
  */
 #endif

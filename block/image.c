@@ -58,6 +58,30 @@ CO_FN bool blk_bitmaps_load(Node *n, Error **err)
     return true;
 }
 
+static char *clock_text(uint64_t ns)
+{
+    uint64_t s = ns / (uint64_t)SEC, ms = ns / (uint64_t)MS % 1000;
+
+    return g_strdup_printf("%04" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, s / 3600, s / 60 % 60, s % 60, ms);
+}
+
+static void row(GString *out, const char *const cells[6])
+{
+    g_string_append_printf(out, "%-7s %-16s %8s %19s %15s %10s\n", cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]);
+}
+
+void blk_snapshot_head(GString *out) { row(out, (const char *const[]){ "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT" }); }
+
+void blk_snapshot_row(GString *out, const BlkSnapshot *s)
+{
+    g_autofree char *size = size_text(s->vm_state_bytes), *clock = clock_text(s->vm_clock_ns);
+    g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(s->date_s);
+    g_autofree char *date = when ? g_date_time_format(when, "%Y-%m-%d %H:%M:%S") : g_strdup("-");
+    g_autofree char *icount = s->icount == -1 ? g_strdup("--") : g_strdup_printf("%" PRId64, s->icount);
+
+    row(out, (const char *const[]){ s->id ? s->id : "--", s->name, size, date, clock, icount });
+}
+
 void blk_run(Loop *loop, void (*fn)(void *arg), void *arg) { block__run(loop, fn, arg); }
 
 CO_FN bool blk_create_file(Loop *loop, const char *name, uint64_t size, Error **err)

@@ -53,6 +53,11 @@ struct BlkImageOps {
     /* Before one of them changes otherwise than by a write: on the disk they are "in use" from now on. */
     CO_FN int (*bitmaps_touch)(Node *n);
     CO_FN bool (*snapshot_create)(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err);
+    CO_FN bool (*snapshot_take)(Node *n, const BlkSnapshot *facts, Error **err); /* .id and .disk_bytes are its own */
+    /* The state of a machine: written beside the disk, then kept by snapshot_take, then cleared; read from a snapshot. */
+    CO_FN int (*state_write)(Node *n, uint64_t off, const void *buf, uint64_t len);
+    CO_FN int (*state_read)(Node *n, const char *id_or_name, uint64_t off, void *buf, uint64_t len);
+    CO_FN int (*state_clear)(Node *n);
     CO_FN bool (*snapshot_apply)(Node *n, const char *id_or_name, Error **err);
     CO_FN bool (*snapshot_delete)(Node *n, const char *id_or_name, Error **err);
     /* A node opened read-only shows the snapshot from now on. */
@@ -64,6 +69,9 @@ struct BlkImageOps {
     CO_FN int (*make_empty)(Node *n);
 };
 void blk_snapshots_free(GPtrArray *list);
+/* A table of them, as text. id NULL: "--". */
+void blk_snapshot_head(GString *out);
+void blk_snapshot_row(GString *out, const BlkSnapshot *s);
 void blk_bitmaps_free(GPtrArray *list);
 void blk_facts_free(GPtrArray *list);
 /* The stored bitmaps of an image and of those below it, in memory. */

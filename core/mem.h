@@ -33,11 +33,20 @@ struct RamBlock {
     unsigned long *dirty[DIRTY_CLIENTS]; /* a bit per 4 KiB; atomic; all ones at start */
     bool logging[DIRTY_CLIENTS];
     gint pins;
+    bool own_memfd; /* fd is ours alone: made by ram_new */
+    int source;     /* the file that pages not written since are read from when first touched (ram_map); -1: none */
+    uint64_t source_offset;
 };
 /* memfd by default; NULL+err when memory cannot be had. Freed with owner. */
 RamBlock *ram_new(Obj *owner, const char *id, uint64_t size, Error **err);
 RamBlock *ram_new_fd(Obj *owner, const char *id, uint64_t size, int fd, uint64_t off, bool shared, Error **err);
 bool ram_resize(RamBlock *b, uint64_t size, Error **err);
+/* Its contents become those of a file, read as pages are touched; writes stay private. fd: a copy of it is taken; it has
+ * b->size bytes from `off` on, a multiple of 4096, and nobody changes it while it is mapped. False: this block cannot
+ * (others share its memory), or the host refuses; its contents are as they were. VM lock, vCPUs stopped. */
+bool ram_map(RamBlock *b, int fd, uint64_t off);
+/* The end of the run of pages from `off` on that are zero for sure, found without touching them; `off`: not known. */
+uint64_t ram_skip_zero(const RamBlock *b, uint64_t off);
 /* All blocks in order of creation (VM lock), and the name of one in streams: its id; a device's RAM has the device's
  * state key before it. The caller frees. */
 void vm_foreach_ram(Vm *vm, void (*fn)(RamBlock *b, void *arg), void *arg);

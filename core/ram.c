@@ -31,6 +31,8 @@ static void ram_destroy(void *p)
     munmap(b->host, b->max_size);
     if (b->fd >= 0)
         close(b->fd);
+    if (b->source >= 0)
+        close(b->source);
     for (int c = 0; c < DIRTY_CLIENTS; c++)
         g_free(b->dirty[c]);
     g_free(b->id);
@@ -60,7 +62,7 @@ RamBlock *ram_new_fd(Obj *owner, const char *id, uint64_t size, int fd, uint64_t
     }
     b = g_new0(RamBlock, 1);
     *b = (RamBlock){ .owner = owner, .id = g_strdup(id), .fd = fd, .fd_offset = off, .size = size, .max_size = size,
-                     .page_size = PAGE, .shared = shared, .host = host, .ram_addr = priv->ram_next };
+                     .page_size = PAGE, .shared = shared, .source = -1, .host = host, .ram_addr = priv->ram_next };
     priv->ram_next += align_up(size, 2 * MiB);
     bitmaps_new(b);
     g_ptr_array_add(priv->rams, b);
@@ -80,9 +82,72 @@ RamBlock *ram_new(Obj *owner, const char *id, uint64_t size, Error **err)
         return NULL;
     }
     b = ram_new_fd(owner, id, size, fd, 0, true, err);
-    if (!b)
+    if (b)
+        b->own_memfd = true;
+    else
         close(fd);
     return b;
+}
+
+/* How many pages from `host` on, at most n, have no private copy, by the kernel's page map: bit 63 present, 62 in swap,
+ * 61 of a file. */
+static uint64_t untouched(const uint8_t *host, uint64_t n)
+{
+    static const int present = 63, swapped = 62, file = 61;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t e[512], done = 0;
+
+    while (fd >= 0 && done < n) {
+        size_t want = MIN(n - done, G_N_ELEMENTS(e));
+
+        if (pread(fd, e, want * 8, (off_t)(((uintptr_t)host / PAGE + done) * 8)) != (ssize_t)(want * 8))
+            break;
+        for (size_t i = 0; i < want; i++, done++)
+            if (e[i] >> swapped & 1 || (e[i] >> present & 1 && !(e[i] >> file & 1))) {
+                close(fd);
+                return done;
+            }
+    }
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+bool ram_map(RamBlock *b, int fd, uint64_t off)
+{
+    int mine = b->own_memfd || b->source >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+
+    if (mine < 0)
+        return false;
+    if (mmap(b->host, b->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, mine, (off_t)off) == MAP_FAILED) {
+        close(mine);
+        return false;
+    }
+    if (b->fd >= 0) /* past b->size up to max_size it stays mapped */
+        close(b->fd);
+    if (b->source >= 0)
+        close(b->source);
+    b->fd = -1;
+    b->shared = b->own_memfd = false;
+    b->source = mine;
+    b->source_offset = off;
+    return true;
+}
+
+/* Holes of the memory file; holes of the source where no page of ours was put over them. */
+uint64_t ram_skip_zero(const RamBlock *b, uint64_t off)
+{
+    bool lazy = b->source >= 0;
+    uint64_t base = lazy ? b->source_offset : b->fd_offset, end;
+    off_t next;
+
+    if (!lazy && (b->fd < 0 || !b->shared))
+        return off;
+    next = lseek(lazy ? b->source : b->fd, (off_t)(base + off), SEEK_DATA);
+    if (next < 0 && errno != ENXIO)
+        return off;
+    end = next < 0 ? b->size : MIN(align_down((uint64_t)next - base, PAGE), b->size);
+    return lazy ? untouched(b->host + off, (end - off) / PAGE) * PAGE + off : end;
 }
 
 bool ram_resize(RamBlock *b, uint64_t size, Error **err)
@@ -153,6 +218,10 @@ void ram_discard(RamBlock *b, uint64_t off, uint64_t len)
 {
     if (!in_range(off, len, b->size) || b->readonly)
         return;
+    if (b->source >= 0) { /* without the page it would be the source's again */
+        memset(b->host + off, 0, len);
+        return;
+    }
     if (b->fd >= 0 && fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(b->fd_offset + off), (off_t)len) && b->shared)
         memset(b->host + off, 0, len); /* a file that cannot have holes */
     if (b->fd < 0 || !b->shared)

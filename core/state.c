@@ -335,6 +335,12 @@ void vm_load_commit(StateLoad *l)
     mem_commit(vm);
     if (vm->irq && vm->irq->chip_push)
         vm->irq->chip_push(vm);
+    for (guint i = 0; i < vm->priv->listeners->len; i++) {
+        const VmListener *v = vm->priv->listeners->pdata[i];
+
+        if (v->loaded)
+            v->loaded(v->self);
+    }
 }
 
 static void shadow_free(gpointer p) { core__shadow_free(p); }

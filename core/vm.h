@@ -19,6 +19,7 @@ typedef struct VmListener { /* on the VM loop, VM lock held; members may be NULL
     void (*state)(void *self, RunState now);                     /* after a change */
     void (*event)(void *self, const char *name, const char *json); /* QMP events: data object text or NULL */
     void (*reset)(void *self);
+    void (*loaded)(void *self);      /* a saved state took the place of the present one */
     void (*powerdown)(void *self);   /* the power button: ACPI devices */
     void (*debug)(void *self, Cpu *cpu, const Exit *e); /* a vCPU hit a breakpoint or finished a step; VM is stopped */
     void (*exit_asked)(void *self, int status); /* the VM ends: main should quit */

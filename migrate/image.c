@@ -75,16 +75,6 @@ static void put_header(Image *m, Stream *s)
     g_byte_array_unref(o.b);
 }
 
-/* The end of the hole at `off`, or off itself. Files that know no holes have none. */
-static uint64_t skip_hole(const RamBlock *b, uint64_t off)
-{
-    off_t next = b->fd >= 0 && b->shared ? lseek(b->fd, (off_t)(b->fd_offset + off), SEEK_DATA) : -1;
-
-    if (next < 0)
-        return b->fd >= 0 && b->shared && errno == ENXIO ? b->size : off;
-    return MIN(align_down((uint64_t)next - b->fd_offset, STREAM_PAGE), b->size);
-}
-
 static void add(uint64_t *n, uint64_t by) { __atomic_fetch_add(n, by, __ATOMIC_RELAXED); }
 
 /* A run of pages that are not zero, from off on; returns where it ended. */
@@ -108,7 +98,7 @@ static uint64_t put_run(Stream *s, uint16_t index, const RamBlock *b, uint64_t o
 static bool put_block(Stream *s, uint16_t index, const RamBlock *b, StreamCount *n)
 {
     for (uint64_t off = 0; off < b->size && !s->err;) {
-        uint64_t next = skip_hole(b, off), sent = s->bytes;
+        uint64_t next = ram_skip_zero(b, off), sent = s->bytes;
 
         if (next == off && !page_is_zero(b->host + off)) {
             next = put_run(s, index, b, off);

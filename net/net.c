@@ -235,6 +235,18 @@ static void state_changed(void *self, RunState now)
         net_can_take(d->port.peer); /* what came while the machine stood still */
 }
 
+/* Frames on their way belong to the time before. */
+static void state_loaded(void *self)
+{
+    NetDev *d = self;
+
+    g_queue_clear_full(&d->port.waiting, (GDestroyNotify)g_bytes_unref);
+    if (d->port.peer)
+        g_queue_clear_full(&d->port.peer->waiting, (GDestroyNotify)g_bytes_unref);
+    if (d->be->loaded)
+        d->be->loaded(d);
+}
+
 static NetDev *make(Vm *vm, const NetBackend *b, char *id)
 {
     NetDev *d = g_new0(NetDev, 1);
@@ -245,7 +257,7 @@ static NetDev *make(Vm *vm, const NetBackend *b, char *id)
     d->opaque = g_malloc0(b->size);
     net_port_init(&d->port, vm, &b->ops, d);
     d->port.dev = d;
-    d->listener = (VmListener){ .state = state_changed, .self = d };
+    d->listener = (VmListener){ .state = state_changed, .loaded = state_loaded, .self = d };
     vm_listen(vm, &d->listener);
     return d;
 }

@@ -10,6 +10,7 @@ typedef struct NetBackend {
     bool (*open)(NetDev *d, Opts *o, Error **err);
     void (*close)(NetDev *d); /* also after a failed open */
     char *(*describe)(const NetDev *d);
+    void (*loaded)(NetDev *d); /* the guest went back to another time: connections are not those that it knows. May be NULL */
     const struct NetBackend *(*pick)(Opts *o); /* it is several: which, by the options; nothing else is set then */
     NetPortOps ops; /* of d->port; o is the NetDev */
 } NetBackend;

@@ -21,11 +21,12 @@ typedef struct UserSource {
     GSource source; /* first */
     struct User *u;
 } UserSource;
-typedef struct Forward { /* guestfwd to a chardev */
+typedef struct Forward { /* guestfwd */
     struct User *u;
     Chr *chr;
     struct in_addr addr;
     int port;
+    char *command; /* instead of chr: run for each connection */
 } Forward;
 typedef struct User {
     NetDev *d;
@@ -35,6 +36,8 @@ typedef struct User {
     guint filled;
     struct in_addr net, mask, host, dns, dhcp;
     GPtrArray *forwards; /* of Forward */
+    GPtrArray *hostfwds; /* of char *: those in force */
+    Opts *options; /* as given, for a new beginning */
 } User;
 static User *user(const NetDev *d) { return d->opaque; }
 
@@ -274,8 +277,10 @@ static bool add_hostfwd(User *u, const char *text, Error **err)
 
     if (!parse_ports(u, text, true, &p, err))
         return false;
-    return slirp_add_hostfwd(u->slirp, p.udp, p.host, p.host_port, p.guest, p.guest_port) >= 0 ||
-           fail(err, "could not set up host forwarding rule '%s': the port cannot be bound", text);
+    if (slirp_add_hostfwd(u->slirp, p.udp, p.host, p.host_port, p.guest, p.guest_port) < 0)
+        return fail(err, "could not set up host forwarding rule '%s': the port cannot be bound", text);
+    g_ptr_array_add(u->hostfwds, g_strdup(text));
+    return true;
 }
 
 /* ---- guestfwd: tcp:addr:port-CHARDEV or -cmd:COMMAND ---- */
@@ -316,6 +321,18 @@ static bool to_chardev(User *u, const char *dev, struct in_addr addr, uint16_t p
     return slirp_add_guestfwd(u->slirp, forward_write, f, &f->addr, port) >= 0 || fail(err, "guestfwd: %s:%u is in use", inet_ntoa(addr), port);
 }
 
+static bool to_command(User *u, const char *command, struct in_addr addr, uint16_t port)
+{
+    Forward *f = g_new0(Forward, 1);
+
+    f->u = u;
+    f->addr = addr;
+    f->port = port;
+    f->command = g_strdup(command);
+    g_ptr_array_add(u->forwards, f);
+    return slirp_add_exec(u->slirp, command, &addr, port) >= 0;
+}
+
 static bool add_guestfwd(User *u, const char *text, Error **err)
 {
     const char *dash = strchr(text, '-'), *start = strchr(text, ':');
@@ -331,7 +348,7 @@ static bool add_guestfwd(User *u, const char *text, Error **err)
         return false;
     if (!g_str_has_prefix(dash + 1, "cmd:"))
         return to_chardev(u, dash + 1, addr, port, err);
-    return slirp_add_exec(u->slirp, dash + 5, &addr, port) >= 0 || fail(err, "guestfwd '%s': the address is in use", text);
+    return to_command(u, dash + 5, addr, port) || fail(err, "guestfwd '%s': the address is in use", text);
 }
 
 /* Options that may come several times. */
@@ -350,6 +367,12 @@ static bool each(User *u, Opts *o, const char *key, bool (*fn)(User *u, const ch
 }
 
 /* ---- life ---- */
+static void forward_free(gpointer f)
+{
+    g_free(((Forward *)f)->command);
+    g_free(f);
+}
+
 static void make_source(User *u)
 {
     u->polled = g_array_new(FALSE, TRUE, sizeof(Polled));
@@ -417,12 +440,23 @@ static bool start(User *u, Opts *o, Error **err)
     return u->slirp || fail(err, "-netdev user: libslirp refuses the addresses");
 }
 
+static Opts *copy_of(const Opts *o)
+{
+    Opts *c = opts_new();
+
+    for (guint i = 0; i < o->v->len; i++)
+        opts_set(c, ((Opt *)o->v->pdata[i])->key, ((Opt *)o->v->pdata[i])->value);
+    return c;
+}
+
 static bool open_user(NetDev *d, Opts *o, Error **err)
 {
     User *u = user(d);
 
     u->d = d;
-    u->forwards = g_ptr_array_new_with_free_func(g_free);
+    u->forwards = g_ptr_array_new_with_free_func(forward_free);
+    u->hostfwds = g_ptr_array_new_with_free_func(g_free);
+    u->options = copy_of(o);
     if (!addresses(u, o, err) || !start(u, o, err))
         return false;
     make_source(u);
@@ -448,6 +482,38 @@ static void close_user(NetDev *d)
         slirp_cleanup(u->slirp);
     if (u->forwards)
         g_ptr_array_free(u->forwards, TRUE);
+    if (u->hostfwds)
+        g_ptr_array_free(u->hostfwds, TRUE);
+    opts_free(u->options);
+}
+
+/* A new network with the old one's rules: what the guest sends on a connection of before is answered with a reset, and its
+ * host's side is closed. */
+static void begin_anew(NetDev *d)
+{
+    User *u = user(d);
+    g_autoptr(GPtrArray) rules = g_steal_pointer(&u->hostfwds);
+    g_autoptr(Opts) o = copy_of(u->options);
+    Error *e = NULL;
+
+    u->hostfwds = g_ptr_array_new_with_free_func(g_free);
+    drop_polled(u, 0);
+    slirp_cleanup(g_steal_pointer(&u->slirp));
+    start(u, o, &abort_on_error); /* it took these options before */
+    for (guint i = 0; i < rules->len; i++)
+        if (!add_hostfwd(u, rules->pdata[i], &e)) {
+            warn_report("-netdev user,id=%s: %s", d->id, error_text(e));
+            g_clear_pointer(&e, error_free);
+        }
+    for (guint i = 0; i < u->forwards->len; i++) {
+        Forward *f = u->forwards->pdata[i];
+
+        if (f->chr)
+            slirp_add_guestfwd(u->slirp, forward_write, f, &f->addr, f->port);
+        else
+            slirp_add_exec(u->slirp, f->command, &f->addr, f->port);
+    }
+    notify(u);
 }
 
 static char *describe(const NetDev *d)
@@ -480,7 +546,7 @@ static void ready(void *o) { notify(user(o)); }
 
 static const NetBackend user_backend = {
     .name = "user", .doc = "a network of its own behind the host's sockets (libslirp)", .size = sizeof(User), .open = open_user,
-    .close = close_user, .describe = describe, .ops = { .take = take, .ready = ready },
+    .close = close_user, .loaded = begin_anew, .describe = describe, .ops = { .take = take, .ready = ready },
 };
 NET_BACKEND(user_backend);
 
@@ -516,6 +582,19 @@ bool net_hostfwd_add(Vm *vm, const char *dev, const char *text, Error **err)
     return u && add_hostfwd(u, text, err);
 }
 
+static void forget_rule(User *u, const Ports *gone)
+{
+    for (guint i = 0; i < u->hostfwds->len; i++) {
+        Ports p;
+
+        if (parse_ports(u, u->hostfwds->pdata[i], true, &p, NULL) && p.udp == gone->udp && p.host.s_addr == gone->host.s_addr &&
+            p.host_port == gone->host_port) {
+            g_ptr_array_remove_index(u->hostfwds, i);
+            return;
+        }
+    }
+}
+
 bool net_hostfwd_remove(Vm *vm, const char *dev, const char *text, Error **err)
 {
     User *u = find(vm, dev, err);
@@ -523,7 +602,10 @@ bool net_hostfwd_remove(Vm *vm, const char *dev, const char *text, Error **err)
 
     if (!u || !parse_ports(u, text, false, &p, err))
         return false;
-    return slirp_remove_hostfwd(u->slirp, p.udp, p.host, p.host_port) >= 0 || fail(err, "host forwarding rule for %s not found", text);
+    if (slirp_remove_hostfwd(u->slirp, p.udp, p.host, p.host_port) < 0)
+        return fail(err, "host forwarding rule for %s not found", text);
+    forget_rule(u, &p);
+    return true;
 }
 
 static void connections(const char *id, void *p, void *arg)

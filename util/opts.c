@@ -419,3 +419,16 @@ bool parse_size(const char *text, char def_suffix, uint64_t *out, Error **err)
     *out = (whole << shift) + (uint64_t)(frac * (double)(1ull << shift));
     return true;
 }
+
+char *size_text(uint64_t bytes)
+{
+    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    double v = (double)bytes;
+    unsigned i = 0;
+
+    while (v >= 1000 && i < G_N_ELEMENTS(units) - 1) {
+        v /= 1024;
+        i++;
+    }
+    return g_strdup_printf("%0.3g %s", v, units[i]);
+}

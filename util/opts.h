@@ -36,4 +36,5 @@ bool parse_bool(const char *text, bool *out, Error **err);
 bool parse_u64(const char *text, uint64_t *out, Error **err); /* decimal, 0x, 0 octal not */
 bool parse_s64(const char *text, int64_t *out, Error **err);
 bool parse_size(const char *text, char def_suffix, uint64_t *out, Error **err);
+char *size_text(uint64_t bytes); /* "64 MiB"; caller frees */
 #endif

@@ -191,6 +191,12 @@ CO_FN bool qcow2__read_snapshots(Qcow2 *s, Error **err);
 void qcow2__snapshot_free(gpointer p);
 GPtrArray *qcow2__snapshot_list(const Node *n);
 CO_FN bool qcow2__snapshot_create(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err);
+CO_FN bool qcow2__snapshot_take(Node *n, const BlkSnapshot *facts, Error **err);
+const Snapshot *qcow2__snapshot_find(const Qcow2 *s, const char *which);
+CO_FN int qcow2__load_l1(Qcow2 *s, const Snapshot *v, uint64_t len, uint64_t **out);
+CO_FN int qcow2__state_write(Node *n, uint64_t off, const void *buf, uint64_t len);
+CO_FN int qcow2__state_read(Node *n, const char *which, uint64_t off, void *buf, uint64_t len);
+CO_FN int qcow2__state_clear(Node *n);
 CO_FN bool qcow2__snapshot_apply(Node *n, const char *which, Error **err);
 CO_FN bool qcow2__snapshot_delete(Node *n, const char *which, Error **err);
 CO_FN bool qcow2__snapshot_view(Node *n, const char *which, Error **err);
@@ -202,6 +208,7 @@ MUST bool qcow2__count_add(Counts *v, uint64_t cluster); /* false: no memory for
 uint64_t qcow2__counts_end(const Counts *v); /* clusters of the file */
 uint64_t qcow2__count_next(const Counts *v, uint64_t cluster); /* the next that may be used, from `cluster` on */
 CO_FN int qcow2__rebuild(Qcow2 *s, Counts *v); /* all refcounts anew behind the file's end */
+CO_FN int qcow2__grow_l1(Qcow2 *s, uint64_t len); /* lock held */
 CO_FN int qcow2__resize(Qcow2 *s, uint64_t size, unsigned flags);
 CO_FN int qcow2__preallocate(Qcow2 *s, uint64_t from, uint64_t to, unsigned flags);
 CO_FN int qcow2__make_empty(Node *n);

@@ -17,7 +17,7 @@ static CO_FN int write_place(Qcow2 *s, uint64_t at, uint64_t len)
     return ret ? ret : blk_flush(s->n->file);
 }
 
-static CO_FN int grow_l1(Qcow2 *s, uint64_t len)
+CO_FN int qcow2__grow_l1(Qcow2 *s, uint64_t len)
 {
     uint64_t at, got, old_at = s->h.l1_at, old_bytes = s->h.l1_len * 8, *l1;
     g_autofree uint64_t *be = NULL;
@@ -98,7 +98,7 @@ CO_FN int qcow2__resize(Qcow2 *s, uint64_t size, unsigned flags)
             ret = qcow2__drop(s, align_up(size, s->cluster), align_up(old, s->cluster) - align_up(size, s->cluster), DROP_BELOW, true);
         return ret ? ret : qcow2__writeback(s);
     }
-    ret = grow_l1(s, size / l2_covers(s) + (size % l2_covers(s) != 0));
+    ret = qcow2__grow_l1(s, size / l2_covers(s) + (size % l2_covers(s) != 0));
     if (!ret && size > old)
         ret = zero_new(s, old, size);
     if (!ret)

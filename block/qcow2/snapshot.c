@@ -258,7 +258,7 @@ static CO_FN int walk(Qcow2 *s, uint64_t *l1, uint64_t len, Walk how)
     return ret;
 }
 
-static CO_FN int load_l1(Qcow2 *s, const Snapshot *v, uint64_t len, uint64_t **out)
+CO_FN int qcow2__load_l1(Qcow2 *s, const Snapshot *v, uint64_t len, uint64_t **out)
 {
     uint64_t *t = g_try_new0(uint64_t, MAX(len, 1));
     int ret = t ? blk_read(s->n->file, v->l1_at, t, MIN(len, v->l1_len) * 8) : -ENOMEM;
@@ -311,6 +311,13 @@ static int find(const Qcow2 *s, const char *which)
     return -1;
 }
 
+const Snapshot *qcow2__snapshot_find(const Qcow2 *s, const char *which)
+{
+    int at = find(s, which);
+
+    return at < 0 ? NULL : s->snapshots->pdata[at];
+}
+
 static char *next_id(const Qcow2 *s)
 {
     uint64_t max = 0;
@@ -357,7 +364,7 @@ static CO_FN int create(Qcow2 *s, Snapshot *v)
     return ret;
 }
 
-CO_FN bool qcow2__snapshot_create(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err)
+CO_FN bool qcow2__snapshot_take(Node *n, const BlkSnapshot *facts, Error **err)
 {
     Qcow2 *s = n->opaque;
     Snapshot *v;
@@ -365,11 +372,14 @@ CO_FN bool qcow2__snapshot_create(Node *n, const char *name, uint32_t now_s, uin
 
     if (!usable(s, err))
         return false;
-    if (strlen(name) > 65535)
+    if (strlen(facts->name) > 65535)
         return fail(err, "the snapshot's name is too long");
     qcow2__exclusive(s);
     v = g_new0(Snapshot, 1);
-    v->facts = (BlkSnapshot){ .id = next_id(s), .name = g_strdup(name), .disk_bytes = s->h.size, .date_s = now_s, .date_ns = now_ns, .icount = -1 };
+    v->facts = *facts;
+    v->facts.id = next_id(s);
+    v->facts.name = g_strdup(facts->name);
+    v->facts.disk_bytes = s->h.size;
     ret = create(s, v);
     qcow2__exclusive_end(s);
     if (!ret)
@@ -377,7 +387,12 @@ CO_FN bool qcow2__snapshot_create(Node *n, const char *name, uint32_t now_s, uin
     qcow2__snapshot_free(v);
     if (ret == -ERANGE)
         return fail(err, "'%s': its refcounts of %u bits cannot count one more snapshot", n->filename, s->refcount_bits);
-    return fail_errno_is(err, -ret, "cannot make the snapshot '%s'", name);
+    return fail_errno_is(err, -ret, "cannot make the snapshot '%s'", facts->name);
+}
+
+CO_FN bool qcow2__snapshot_create(Node *n, const char *name, uint32_t now_s, uint32_t now_ns, Error **err)
+{
+    return qcow2__snapshot_take(n, &(BlkSnapshot){ .name = (char *)name, .date_s = now_s, .date_ns = now_ns, .icount = -1 }, err);
 }
 
 /* ---- going back ---- */
@@ -402,7 +417,7 @@ static CO_FN int apply(Qcow2 *s, const Snapshot *v)
     int ret = v->facts.disk_bytes > INT64_MAX || len > L1_MAX ? -EFBIG : qcow2__writeback(s);
 
     if (!ret)
-        ret = load_l1(s, v, len, &l1);
+        ret = qcow2__load_l1(s, v, len, &l1);
     if (!ret)
         ret = walk(s, l1, len, WALK_MORE);
     if (!ret)
@@ -467,7 +482,7 @@ static CO_FN int delete_it(Qcow2 *s, Snapshot *v)
 {
     uint64_t old_bytes = table_bytes(s), *l1 = NULL;
     guint index = 0;
-    int ret = load_l1(s, v, v->l1_len, &l1);
+    int ret = qcow2__load_l1(s, v, v->l1_len, &l1);
 
     g_ptr_array_find(s->snapshots, v, &index);
     if (!ret) {
@@ -509,7 +524,7 @@ CO_FN bool qcow2__snapshot_view(Node *n, const char *which, Error **err)
     if (!v)
         return fail(err, "there is no snapshot '%s' in '%s'", name, n->filename);
     len = MAX(v->l1_len, v->facts.disk_bytes / l2_covers(s) + 1);
-    ret = len > L1_MAX || v->facts.disk_bytes > INT64_MAX ? -EFBIG : load_l1(s, v, len, &l1);
+    ret = len > L1_MAX || v->facts.disk_bytes > INT64_MAX ? -EFBIG : qcow2__load_l1(s, v, len, &l1);
     if (ret) {
         g_free(l1);
         return fail_errno_is(err, -ret, "cannot read the snapshot '%s'", name);

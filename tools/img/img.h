@@ -42,7 +42,6 @@ int img_option(Img *m, Common *c, int argc, char **argv, const char *own_short, 
 enum { OPEN_WRITE = 1, OPEN_NO_BACKING = 2, OPEN_FOR_CHECK = 4, OPEN_UNSAFE = 8, OPEN_UNMAP = 16 };
 Node *img_open(Img *m, const char *name, const char *format, unsigned flags, Error **err);
 bool img_parse_options(Opts *o, const char *text, Error **err); /* "a=b,c" added to o */
-char *img_size_text(uint64_t bytes);                            /* "64 MiB"; caller frees */
 void img_progress(Img *m, uint64_t done, uint64_t all);         /* no-op without -p */
 bool img_size(const char *text, uint64_t *out, Error **err);
 int img_usage(const char *verb, Error **err, const char *why, ...) PRINTF(3, 4); /* sets err; 1 */

@@ -20,26 +20,15 @@ static uint64_t file_length(const Node *file)
 }
 
 /* ---- snapshots ---- */
-static char *clock_text(uint64_t ns)
-{
-    uint64_t s = ns / 1000000000;
-
-    return g_strdup_printf("%04" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, s / 3600, s / 60 % 60, s % 60, ns / 1000000 % 1000);
-}
-
 void img_print_snapshots(GPtrArray *list)
 {
-    if (list->len)
-        printf("Snapshot list:\n%-7s %-16s %8s %19s %15s %10s\n", "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
-    for (guint i = 0; i < list->len; i++) {
-        const BlkSnapshot *v = list->pdata[i];
-        g_autofree char *size = img_size_text(v->vm_state_bytes), *clock = clock_text(v->vm_clock_ns);
-        g_autoptr(GDateTime) when = g_date_time_new_from_unix_local(v->date_s);
-        g_autofree char *date = when ? g_date_time_format(when, "%Y-%m-%d %H:%M:%S") : g_strdup("-");
-        g_autofree char *icount = v->icount == -1 ? g_strdup("--") : g_strdup_printf("%" PRId64, v->icount);
+    g_autoptr(GString) out = g_string_new(list->len ? "Snapshot list:\n" : "");
 
-        printf("%-7s %-16s %8s %19s %15s %10s\n", v->id, v->name, size, date, clock, icount);
-    }
+    if (list->len)
+        blk_snapshot_head(out);
+    for (guint i = 0; i < list->len; i++)
+        blk_snapshot_row(out, list->pdata[i]);
+    fputs(out->str, stdout);
 }
 
 static void json_snapshots(Json *j, GPtrArray *list)
@@ -157,7 +146,7 @@ static void print_info(const Facts *f)
 {
     Node *file = f->n->file;
     uint64_t length = file ? file_length(file) : 0;
-    g_autofree char *size = img_size_text(f->n->size), *actual = img_size_text(actual_size(f->n->filename)), *len = img_size_text(length);
+    g_autofree char *size = size_text(f->n->size), *actual = size_text(actual_size(f->n->filename)), *len = size_text(length);
 
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", f->n->filename, f->n->drv->name, size,
            f->n->size, actual);

@@ -187,19 +187,6 @@ CO_FN Node *img_open(Img *m, const char *name, const char *format, unsigned flag
 }
 
 /* ---- text ---- */
-char *img_size_text(uint64_t bytes)
-{
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-    double v = (double)bytes;
-    unsigned i = 0;
-
-    while (v >= 1000 && i < G_N_ELEMENTS(units) - 1) {
-        v /= 1024;
-        i++;
-    }
-    return g_strdup_printf("%0.3g %s", v, units[i]);
-}
-
 void img_progress(Img *m, uint64_t done, uint64_t all)
 {
     int now = all ? (int)(done * 10000.0 / (double)all) : 10000;
