@@ -10,7 +10,8 @@ FRONT = ["block/disk.h", "block/drive.h", "chr/chr.h", "ui/ui.h", "net/net.h"]  
 RULES = [
     ("util/", []),
     ("core/", []),
-    ("migrate/", ["core/", "block/disk.h"]),  # disks are drained before their state is written
+    # disks are drained before their state is written; snapshots of the machine have the disks' part in images or in a set
+    ("migrate/", ["core/", "block/disk.h", "block/image.h", "block/snapset/snapset.h"]),
     ("block/", ["core/"]),
     ("net/", ["core/", "chr/chr.h"]),  # guestfwd reaches character devices
     ("chr/", ["core/"]),
