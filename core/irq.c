@@ -80,3 +80,11 @@ void vm_msi(Vm *vm, uint64_t addr, uint32_t data)
     if (vm->irq && vm->irq->msi_send)
         vm->irq->msi_send(vm, addr, data);
 }
+
+void vm_tick(Vm *vm, uint64_t addr, uint32_t data)
+{
+    if (vm->irq && vm->irq->tick)
+        vm->irq->tick(vm, addr, data);
+    else
+        vm_msi(vm, addr, data);
+}

@@ -58,6 +58,8 @@ typedef struct IrqBackend {
     /* whole in-kernel chip: a GSI pin; NULL: the PIC/IOAPIC models run in user space */
     void (*pin_set)(Vm *vm, unsigned gsi, bool level);
     bool (*msi_send)(Vm *vm, uint64_t addr, uint32_t data); /* any thread */
+    /* the same from a periodic clock: what comes while one waits is owed, not merged with it. NULL: msi_send */
+    bool (*tick)(Vm *vm, uint64_t addr, uint32_t data);
     void (*route_update)(Vm *vm, unsigned pin, const MsiRoute *r); /* IOAPIC pin -> message (split) */
     /* MSI-X vector -> irqfd: returns false when unsupported (then the device sends by msi_send) */
     bool (*irqfd)(Vm *vm, int fd, uint64_t addr, uint32_t data, bool on);
@@ -90,4 +92,6 @@ void vm_set_ferr_handler(Vm *vm, bool (*fn)(void *chip, bool level), void *chip)
 bool vm_chips_in_kernel(const Vm *vm);
 /* Send an MSI (addr 0xfeexxxxx): to vm->irq->msi_send. */
 void vm_msi(Vm *vm, uint64_t addr, uint32_t data);
+/* The tick of a periodic clock as an MSI: a processor that a busy host starved gets those that it missed, one after the other. */
+void vm_tick(Vm *vm, uint64_t addr, uint32_t data);
 #endif

@@ -5,7 +5,7 @@
 #include "core/irqchip.h"
 #include "core/vm.h"
 
-enum { PINS = 24, REMOTE = 1 << 14, LEVEL = 1 << 15, MASK = 1 << 16 };
+enum { PINS = 24, TICK_PIN = 2 /* where PCs wire IRQ 0, the 8254's or the HPET's in its place */, REMOTE = 1 << 14, LEVEL = 1 << 15, MASK = 1 << 16 };
 
 typedef struct Ioapic {
     Dev dev;
@@ -46,7 +46,7 @@ static void service(Ioapic *s)
         } else {
             s->irr &= ~(1u << i);
         }
-        vm_msi(dev_vm(&s->dev), message_addr(e), message_data(e));
+        (i == TICK_PIN && !(e & LEVEL) ? vm_tick : vm_msi)(dev_vm(&s->dev), message_addr(e), message_data(e));
     }
 }
 

@@ -9,6 +9,9 @@
 enum { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
 enum { MASKED = 1 << 16, PENDING = 1 << 12 };
 
+enum { OWED_MAX = 100 };
+typedef enum Trigger { TRIGGER_EDGE, TRIGGER_LEVEL, TRIGGER_TICK } Trigger;
+
 typedef struct Lapic {
     Dev dev;
     Cpu *cpu;
@@ -16,6 +19,7 @@ typedef struct Lapic {
     uint32_t id, tpr, ldr, dfr, svr, esr, esr_new, icr_lo, icr_hi, lvt[LVTS], initial, divide;
     uint32_t irr[8], isr[8], tmr[8];
     bool extint;
+    uint8_t tick_vector, owed; /* ticks of that vector that came while one waited in IRR; owed is atomic */
     int64_t timer_start;
     Timer timer;
     int (*pic_ack)(void *arg);
@@ -23,7 +27,7 @@ typedef struct Lapic {
 } Lapic;
 #define LAPIC(d) ((Lapic *)(d))
 static inline unsigned lapic__timer_mode(const Lapic *s) { return s->lvt[LVT_TIMER] >> 17 & 3; } /* 0 one shot, 1 periodic, 2 TSC deadline */
-void lapic__accept(Lapic *s, unsigned vector, bool level); /* a fixed interrupt arrives; any thread */
+void lapic__accept(Lapic *s, unsigned vector, Trigger trigger); /* a fixed interrupt arrives; any thread */
 
 /* The timer. VM lock. */
 uint32_t lapic__current_count(const Lapic *s);

@@ -60,7 +60,7 @@ void lapic__timer_fired(Dev *d)
         timer_at(&s->timer, s->timer_start + period);
     }
     if (!(s->lvt[LVT_TIMER] & MASKED)) /* last: the CPU may look at the timer at once */
-        lapic__accept(s, s->lvt[LVT_TIMER] & 0xff, false);
+        lapic__accept(s, s->lvt[LVT_TIMER] & 0xff, TRIGGER_EDGE);
 }
 
 void lapic__set_timer(Lapic *s, uint32_t left)

@@ -17,7 +17,8 @@ static int highest(const uint32_t v[8])
     return -1;
 }
 
-static void set_bit(uint32_t v[8], unsigned n) { __atomic_fetch_or(&v[n / 32], 1u << (n % 32), __ATOMIC_SEQ_CST); }
+/* -> whether it was set */
+static bool set_bit(uint32_t v[8], unsigned n) { return __atomic_fetch_or(&v[n / 32], 1u << (n % 32), __ATOMIC_SEQ_CST) >> (n % 32) & 1; }
 static void clear_bit(uint32_t v[8], unsigned n) { __atomic_fetch_and(&v[n / 32], ~(1u << (n % 32)), __ATOMIC_SEQ_CST); }
 static bool enabled(const Lapic *s) { return s->base & 0x800; }
 static bool x2(const Lapic *s) { return s->base & 0x400; }
@@ -29,24 +30,44 @@ static uint32_t ppr(const Lapic *s)
     return isr >= 0 && (uint32_t)(isr & 0xf0) > (s->tpr & 0xf0) ? (uint32_t)(isr & 0xf0) : s->tpr;
 }
 
+/* A tick that found another waiting. Ticks come under the VM lock. */
+static void owe(Lapic *s, uint8_t vector)
+{
+    if (s->tick_vector != vector)
+        __atomic_store_n(&s->owed, 0, __ATOMIC_SEQ_CST);
+    s->tick_vector = vector;
+    if (__atomic_load_n(&s->owed, __ATOMIC_SEQ_CST) < OWED_MAX)
+        __atomic_fetch_add(&s->owed, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The vCPU took this vector: one that is owed waits in its place. */
+static void pay(Lapic *s, uint8_t vector)
+{
+    if (!__atomic_load_n(&s->owed, __ATOMIC_SEQ_CST) || s->tick_vector != vector)
+        return;
+    __atomic_fetch_sub(&s->owed, 1, __ATOMIC_SEQ_CST);
+    set_bit(s->irr, vector);
+}
+
 /* Any thread. */
-void lapic__accept(Lapic *s, unsigned vector, bool level)
+void lapic__accept(Lapic *s, unsigned vector, Trigger trigger)
 {
     if (vector < 16 || !(s->svr & 0x100) || !enabled(s))
         return;
-    if (level)
+    if (trigger == TRIGGER_LEVEL)
         set_bit(s->tmr, vector);
     else
         clear_bit(s->tmr, vector);
-    set_bit(s->irr, vector);
+    if (set_bit(s->irr, vector) && trigger == TRIGGER_TICK)
+        owe(s, (uint8_t)vector);
     cpu_request(s->cpu, CPU_REQ_IRQ);
 }
 
-static void deliver(Lapic *s, unsigned mode, unsigned vector, bool level)
+static void deliver(Lapic *s, unsigned mode, unsigned vector, Trigger trigger)
 {
     switch (mode) {
     case 0:
-    case 1: lapic__accept(s, vector, level); break;
+    case 1: lapic__accept(s, vector, trigger); break;
     case 2: cpu_request(s->cpu, CPU_REQ_SMI); break;
     case 4: cpu_request(s->cpu, CPU_REQ_NMI); break;
     case 5: cpu_request(s->cpu, CPU_REQ_INIT); break;
@@ -78,7 +99,7 @@ static bool matches(const Lapic *s, uint32_t dest, bool logical, bool wide)
 
 static Lapic *of(Vm *vm, unsigned i) { return vm->cpus[i]->intc_chip; }
 
-static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, unsigned vector, bool level)
+static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, unsigned vector, Trigger trigger)
 {
     Lapic *lowest = NULL;
 
@@ -88,19 +109,25 @@ static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, 
         if (!s || !matches(s, dest, logical, wide))
             continue;
         if (mode != 1) {
-            deliver(s, mode, vector, level);
+            deliver(s, mode, vector, trigger);
             continue;
         }
         if (s->svr & 0x100 && (!lowest || ppr(s) < ppr(lowest)))
             lowest = s;
     }
     if (lowest)
-        deliver(lowest, 0, vector, level);
+        deliver(lowest, 0, vector, trigger);
 }
 
 static bool msi_send(Vm *vm, uint64_t addr, uint32_t data)
 {
-    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, data >> 15 & 1);
+    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, data >> 15 & 1 ? TRIGGER_LEVEL : TRIGGER_EDGE);
+    return true;
+}
+
+static bool tick(Vm *vm, uint64_t addr, uint32_t data)
+{
+    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, TRIGGER_TICK);
     return true;
 }
 
@@ -113,14 +140,14 @@ static void write_icr(Lapic *s)
     if (mode == 5 && level && !assert_) /* INIT level de-assert: nothing on anything newer than a Pentium */
         return;
     if (!shorthand) {
-        send(vm, x2(s) ? s->icr_hi : s->icr_hi >> 24, s->icr_lo >> 11 & 1, x2(s), mode, vector, level);
+        send(vm, x2(s) ? s->icr_hi : s->icr_hi >> 24, s->icr_lo >> 11 & 1, x2(s), mode, vector, level ? TRIGGER_LEVEL : TRIGGER_EDGE);
         return;
     }
     for (unsigned i = 0; i < vm->ncpus; i++) {
         Lapic *o = of(vm, i);
 
         if (o && (shorthand == 1 ? o == s : shorthand == 2 || o != s))
-            deliver(o, mode, vector, level);
+            deliver(o, mode, vector, level ? TRIGGER_LEVEL : TRIGGER_EDGE);
     }
 }
 
@@ -303,6 +330,7 @@ static int ack(void *chip)
     if (v >= 0) {
         clear_bit(s->irr, (unsigned)v);
         set_bit(s->isr, (unsigned)v);
+        pay(s, (uint8_t)v);
         return v;
     }
     if (!extint_open(s) || !s->pic_ack)
@@ -360,7 +388,7 @@ static bool msr_write(void *chip, uint32_t msr, uint64_t v)
         s->icr_lo = (uint32_t)v;
         write_icr(s);
     } else if (msr == 0x83f) {
-        lapic__accept(s, v & 0xff, false);
+        lapic__accept(s, v & 0xff, TRIGGER_EDGE);
     } else {
         ok = set_reg(s, msr - 0x800, (uint32_t)v);
     }
@@ -375,6 +403,7 @@ static void reset_regs(Lapic *s)
     memset(s->tmr, 0, sizeof(s->tmr));
     s->tpr = s->ldr = s->esr = s->esr_new = s->icr_lo = s->icr_hi = s->initial = s->divide = 0;
     s->deadline = 0;
+    s->tick_vector = s->owed = 0;
     s->dfr = UINT32_MAX;
     s->svr = 0xff;
     for (unsigned i = 0; i < LVTS; i++)
@@ -467,14 +496,14 @@ static void loaded(Dev *d)
 
 static const CpuIntc intc = { ack, pending, get_cr8, set_cr8, get_base, set_base, msr_read, msr_write, on_init, extint,
                               get_state, set_state };
-static const IrqBackend backend = { .msi_send = msi_send };
+static const IrqBackend backend = { .msi_send = msi_send, .tick = tick };
 
 /* clang-format off */
 static const Field lapic_state[] = {
     FIELD(Lapic, base), FIELD(Lapic, deadline), FIELD(Lapic, id), FIELD(Lapic, tpr), FIELD(Lapic, ldr), FIELD(Lapic, dfr, .reset = UINT32_MAX),
     FIELD(Lapic, svr, .reset = 0xff), FIELD(Lapic, esr), FIELD(Lapic, esr_new), FIELD(Lapic, icr_lo), FIELD(Lapic, icr_hi),
     ARRAY_FIELD(Lapic, lvt, .reset = MASKED), FIELD(Lapic, initial), FIELD(Lapic, divide), ARRAY_FIELD(Lapic, irr), ARRAY_FIELD(Lapic, isr),
-    ARRAY_FIELD(Lapic, tmr), FIELD(Lapic, extint, .keep = true), FIELD(Lapic, timer_start),
+    ARRAY_FIELD(Lapic, tmr), FIELD(Lapic, extint, .keep = true), FIELD(Lapic, timer_start), FIELD(Lapic, tick_vector), FIELD(Lapic, owed),
     TIMER(Lapic, timer, lapic__timer_fired, CLOCK_VM, MISSED_DROP),
     TRANSIENT(Lapic, cpu, "wiring", .keep = true), TRANSIENT(Lapic, pic_ack, "wiring", .keep = true), TRANSIENT(Lapic, pic_arg, "wiring", .keep = true),
 };
