@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""stops.py MENURA [COUNT [SEED [CPUS [ACCEL]]]] - Debian's cloud kernel boots to our busybox initrd's self-test while it is stopped, saved and loaded
-into a fresh process, and reset, COUNT times at random points. The boot must complete. By hand: stops.py build/app/menura 100."""
+"""stops.py MENURA [COUNT [SEED [CPUS [ACCEL [GUEST]]]]] - a guest boots while it is stopped, saved and loaded into a fresh process, and reset, COUNT times
+at random points. The boot must complete. GUEST is busybox (Debian's cloud kernel and our initrd's self-test, powers itself off) or text (Debian from
+a copy of tests/guests/make-text's disk; asked to power off once it is there). By hand: stops.py build/app/menura 100."""
 import json, os, random, signal, socket, subprocess, sys, tempfile, time
 
 here = os.path.dirname(os.path.abspath(__file__))
@@ -9,6 +10,13 @@ count = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 30)
 cpus = sys.argv[4] if len(sys.argv) > 4 else '1'
 accel = sys.argv[5] if len(sys.argv) > 5 else 'tcg'
+kind = sys.argv[6] if len(sys.argv) > 6 else 'busybox'
+BOOTS = {  # files of the guest; its command line; what its console says when it is there
+    'busybox': (('vmlinuz-cloud', 'busybox.cpio.gz'), '-m 256 -kernel {guest}/vmlinuz-cloud -initrd {guest}/busybox.cpio.gz', 'console=ttyS0 selftest', 'SELFTEST end ok'),
+    'text': (('vmlinuz', 'initrd.img', 'text-bios.img'), '-m 512 -kernel {guest}/vmlinuz -initrd {guest}/initrd.img -drive file={folder}/disk.img,format=raw,if=virtio',
+             'root=LABEL=text-root console=ttyS0', 'GUEST-READY text'),
+}
+files, machine_args, append, THERE = BOOTS[kind]
 LIMIT = 600  # seconds from the last disturbance to the end
 
 
@@ -21,9 +29,9 @@ class Machine:
         self.path = os.path.join(folder, 'qmp')
         if os.path.exists(self.path):
             os.unlink(self.path)
-        args = [program, '-accel', accel, '-smp', cpus, '-m', '256', '-nodefaults', '-display', 'none', '-no-reboot',
+        args = [program, '-accel', accel, '-smp', cpus, '-nodefaults', '-display', 'none', '-no-reboot',
                 '-chardev', f'file,id=out,path={folder}/serial,append=on', '-serial', 'chardev:out', '-qmp', f'unix:{self.path},server=on,wait=off',
-                '-kernel', f'{guest}/vmlinuz-cloud', '-initrd', f'{guest}/busybox.cpio.gz', '-append', 'console=ttyS0 selftest']
+                *machine_args.format(guest=guest, folder=folder).split(), '-append', append]
         self.p = subprocess.Popen(args + (['-incoming', incoming] if incoming else []), stdin=subprocess.DEVNULL)
         self.s = socket.socket(socket.AF_UNIX)
         for _ in range(600):
@@ -84,15 +92,27 @@ def disturb(machine, folder, guest, what):
     return machine
 
 
+def ask_off(machine, serial, since):
+    """Once it is there, the power button."""
+    for _ in range(LIMIT):
+        if THERE in open(serial, errors='replace').read()[since:] or machine.p.poll() is not None:
+            break
+        time.sleep(1)
+    machine.ask('system_powerdown')
+
+
 def main():
     guest = os.environ.get('MENURA_GUESTS') or os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'menura-guests')
-    if not all(os.path.exists(f'{guest}/{f}') for f in ('vmlinuz-cloud', 'busybox.cpio.gz')):
-        if subprocess.call([os.path.join(here, '../guests/make-initrd'), guest]):
+    if not all(os.path.exists(f'{guest}/{f}') for f in files):
+        if subprocess.call([os.path.join(here, '../guests/make-initrd' if kind == 'busybox' else '../guests/make-text'), guest]):
             print('SKIP: the guest cannot be made here (see above)')
             sys.exit(77)
     random.seed(seed)
     print(f'seed {seed}', flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        if kind == 'text':
+            subprocess.run(['cp', '--sparse=always', f'{guest}/text-bios.img', f'{folder}/disk.img'], check=True)
+        last_reset = 0
         machine = Machine(folder, guest)
         try:
             for n in range(count):
@@ -101,6 +121,9 @@ def main():
                 done = os.path.getsize(f'{folder}/serial')
                 print(f'{n + 1}: {what} after {done} bytes of console', flush=True)
                 machine = disturb(machine, folder, guest, what)
+                last_reset = done if what == 'reset' else last_reset
+            if kind == 'text':
+                ask_off(machine, f'{folder}/serial', last_reset)
         except Ended:
             print('it powered off meanwhile')
         try:
@@ -110,7 +133,7 @@ def main():
             machine.p.wait(60)
             status = 'none: it hangs'
         text = open(f'{folder}/serial', errors='replace').read()
-        if status != 0 or 'SELFTEST end ok' not in text or 'Kernel panic' in text:
+        if status != 0 or THERE not in text or 'Kernel panic' in text:
             sys.exit(f'FAIL: status {status}; the console ends:\n{text[-3000:]}')
         print('the boot completed')
 
