@@ -20,6 +20,7 @@ typedef struct Polled {
 typedef struct UserSource {
     GSource source; /* first */
     struct User *u;
+    gint64 due; /* of libslirp, on GLib's clock in us; -1: never. A ready time of the source would wake the loop each time it is set */
 } UserSource;
 typedef struct Forward { /* guestfwd */
     struct User *u;
@@ -152,8 +153,10 @@ static void drop_polled(User *u, guint from)
 
 static gboolean prepare(GSource *s, gint *timeout)
 {
-    User *u = ((UserSource *)(void *)s)->u;
+    UserSource *us = (UserSource *)(void *)s;
+    User *u = us->u;
     uint32_t ms = UINT32_MAX;
+    gint64 now = g_get_monotonic_time(), due;
 
     lock_take(&u->d->vm->lock);
     u->filled = 0;
@@ -161,26 +164,29 @@ static gboolean prepare(GSource *s, gint *timeout)
         slirp_pollfds_fill(u->slirp, &ms, add_poll, u);
     drop_polled(u, u->filled);
     lock_drop(&u->d->vm->lock);
-    *timeout = ms == UINT32_MAX ? -1 : (gint)MIN(ms, 1000);
-    g_source_set_ready_time(s, ms == UINT32_MAX ? -1 : g_get_monotonic_time() + *timeout * 1000ll);
-    return FALSE;
+    due = ms == UINT32_MAX ? -1 : now + MIN(ms, 1000) * 1000ll;
+    if (due < 0 || us->due < 0 || due < us->due) /* what else wakes the loop does not put it off */
+        us->due = due;
+    *timeout = us->due < 0 ? -1 : us->due <= now ? 0 : (gint)((us->due - now + 999) / 1000);
+    return us->due >= 0 && us->due <= now;
 }
 
 static gboolean check(GSource *s)
 {
-    User *u = ((UserSource *)(void *)s)->u;
-    gint64 due = g_source_get_ready_time(s);
+    UserSource *us = (UserSource *)(void *)s;
+    User *u = us->u;
 
     for (guint i = 0; i < u->polled->len; i++)
         if (g_array_index(u->polled, Polled, i).tag && g_source_query_unix_fd(s, g_array_index(u->polled, Polled, i).tag))
             return TRUE;
-    return due >= 0 && due <= g_get_monotonic_time();
+    return us->due >= 0 && us->due <= g_get_monotonic_time();
 }
 
 static gboolean dispatch(GSource *s, GSourceFunc fn, gpointer arg)
 {
     User *u = ((UserSource *)(void *)s)->u;
 
+    ((UserSource *)(void *)s)->due = -1;
     lock_take(&u->d->vm->lock);
     if (!g_source_is_destroyed(s))
         slirp_pollfds_poll(u->slirp, 0, got_events, u);
