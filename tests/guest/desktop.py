@@ -10,8 +10,8 @@ import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time
 from window import Screen, png, words
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCREEN = (1280, 1024)
-BOOT_S, REACT_S = 900, 90
+SCREEN = (1920, 1440)  # without a window manager the window stays where it was while it grows
+BOOT_S, REACT_S = 1800, 180
 OVMF = "/usr/share/OVMF"
 
 

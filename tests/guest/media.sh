@@ -17,7 +17,7 @@ fail() {
 run() { # STEP... -- ARG...
   local steps=()
   while [ "$1" != -- ]; do steps+=("$1") && shift; done
-  "$tools/expect-serial" --log "$work/log" --timeout 400 "${steps[@]}" -- "$menura" -m 256 -display none "${more[@]}" "${@:2}" || fail "see above"
+  "$tools/expect-serial" --log "$work/log" --timeout 900 "${steps[@]}" -- "$menura" -m 256 -display none "${more[@]}" "${@:2}" || fail "see above"
 }
 more=("$@")
 uefi() {

@@ -14,7 +14,7 @@ var=/sys/firmware/efi/efivars/MenuraKept-5a1e7d2c-97c4-4b0f-8f2b-3c6a9d1e0b57
 boot() { # DISK FORMAT VARS STEPS..
   local disk=$1 format=$2 vars=$3
   shift 3
-  "$here/../guests/expect-serial" --log "$work/log" --timeout 400 "$@" -- "$menura" -M q35,smm=on -accel tcg -smp 2 -m 512 -display none \
+  "$here/../guests/expect-serial" --log "$work/log" --timeout 1500 "$@" -- "$menura" -M q35,smm=on -accel tcg -smp 2 -m 512 -display none -nic none \
     -global driver=cfi.pflash01,property=secure,value=on -drive if=pflash,format=raw,readonly=on,file=$fw/OVMF_CODE_4M.secboot.fd \
     -drive "if=pflash,format=raw,file=$work/$vars" -drive "file=$disk,format=$format" "${more[@]}" || exit 1
 }
@@ -26,7 +26,7 @@ more=()
 echo "== Debian, variables written"
 boot "$work/disk.qcow2" qcow2 keys.fd --wait 'GUEST-READY text' --send 'mokutil --sb-state' --wait '^SecureBoot enabled' \
   --send "dmesg | grep -i 'secure boot\|locked down'; nproc" --wait 'Secure boot enabled' --wait '^2$' \
-  --send "printf '\\\\x07\\\\0\\\\0\\\\0kept over a restart' >$var; tail -c +5 $var; echo" --wait '^kept over a restart' \
+  --send "printf '\\007\\0\\0\\0kept over a restart' >$var; tail -c +5 $var; echo" --wait '^kept over a restart' \
   --send "efibootmgr -q -c -d /dev/sda -p 1 -L 'Menura entry' -l '\\\\EFI\\\\BOOT\\\\BOOTX64.EFI'; efibootmgr" --wait '^Boot0.*Menura entry' \
   --send poweroff --exit
 echo "== a new process: they are there; then one byte of the kernel is changed"
