@@ -44,7 +44,7 @@ case $name in
     run --wait 'GUEST-READY grub efi x86_64' --send-raw c --wait 'grub> ' --send 'echo $grub_cpu; lspci' --wait 'x86_64' --wait '00:00\.0' -- -cdrom "$media/grub-rescue.iso"
     ;;
   ipxe-bios) # Ctrl-B at its banner is its shell, which asks the card for an address
-    run --screen 'Open Source Network Boot' "${ctrl_b[@]}" --screen 'iPXE>' "${keys[@]}" --screen 'ip = 10\.0\.2\.15|10\.0\.2\.15/' --qmp quit --exit -- \
+    run --screen 'Open Source Network Boot' "${ctrl_b[@]}" --screen 'iPXE>' "${keys[@]}" --screen 'Configuring.*ok' --qmp quit --exit -- \
       -cdrom "$media/ipxe.iso" -nic user,model=e1000
     ;;
   ipxe-uefi)
@@ -54,7 +54,7 @@ case $name in
     ;;
   efi-shell)
     uefi
-    run --wait 'Press ESC' --send-raw '\x1b' --wait 'Shell> ' --sleep 2 --send 'echo typed into %uefishellversion%' --wait '^typed into [0-9.]+' --send 'memmap -b' \
+    run --wait 'Shell> ' --sleep 2 --send 'echo typed into %uefishellversion%' --wait '^typed into [0-9.]+' --send 'memmap -b' \
       --wait 'Conventional|Available' --send 'reset -s' --exit -- -nic none
     ;;
   *) fail "what is $name?" ;;

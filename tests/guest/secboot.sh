@@ -26,11 +26,11 @@ more=()
 echo "== Debian, variables written"
 boot "$work/disk.qcow2" qcow2 keys.fd --wait 'GUEST-READY text' --send 'mokutil --sb-state' --wait '^SecureBoot enabled' \
   --send "dmesg | grep -i 'secure boot\|locked down'; nproc" --wait 'Secure boot enabled' --wait '^2$' \
-  --send "printf '\\007\\0\\0\\0kept over a restart' >$var; tail -c +5 $var; echo" --wait '^kept over a restart' \
+  --send "printf '\\007\\0\\0\\0kept over a restart' >$var; cat $var | tail -c +5; echo" --wait '^kept over a restart' \
   --send "efibootmgr -q -c -d /dev/sda -p 1 -L 'Menura entry' -l '\\\\EFI\\\\BOOT\\\\BOOTX64.EFI'; efibootmgr" --wait '^Boot0.*Menura entry' \
   --send poweroff --exit
 echo "== a new process: they are there; then one byte of the kernel is changed"
-boot "$work/disk.qcow2" qcow2 keys.fd --wait 'GUEST-READY text' --send "tail -c +5 $var; echo" --wait '^kept over a restart' \
+boot "$work/disk.qcow2" qcow2 keys.fd --wait 'GUEST-READY text' --send "cat $var | tail -c +5; echo" --wait '^kept over a restart' \
   --send efibootmgr --wait '^Boot0.*Menura entry' --send 'mount LABEL=ESP /mnt && printf X | dd of=/mnt/vmlinuz bs=1 seek=1000000 conv=notrunc && umount /mnt && poweroff' --exit
 echo "== it is refused"
 boot "$work/disk.qcow2" qcow2 keys.fd --never 'GUEST-READY' --never 'Linux version' --wait 'bad shim signature' --qmp quit --exit
