@@ -54,7 +54,7 @@ case $name in
     ;;
   efi-shell)
     uefi
-    run --wait 'Shell> ' --sleep 2 --send 'echo typed into %uefishellversion%' --wait '^typed into [0-9.]+' --send 'memmap -b' \
+    run --wait 'Shell> ' --sleep 2 --send 'echo typed into %uefishellversion%' --wait '^typed into [0-9.]+' --send memmap \
       --wait 'Conventional|Available' --send 'reset -s' --exit -- -nic none
     ;;
   *) fail "what is $name?" ;;
