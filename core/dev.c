@@ -396,7 +396,7 @@ static void guest_message(Dev *d, LogItem item, const char *kind, const char *fm
     g_autofree char *text = NULL;
 
     trace(&guest_error_point, d->cls->obj.name, 0, 0, 0, 0);
-    if (!log_on(item))
+    if (!log_on(item) && !*guest_error_point.on)
         return;
     if (now - d->errors_since > SEC) {
         d->errors_since = now;

@@ -31,21 +31,24 @@ static void store(void *at, uint32_t size, uint64_t v) { memcpy(at, &v, size); /
 
 static bool set_number(void *at, const Prop *p, const char *text, Error **err)
 {
-    uint64_t v;
+    bool has_sign = p->kind == P_S32 || p->kind == P_S64;
+    uint64_t v, most = has_sign ? bytes_mask(p->size) >> 1 : bytes_mask(p->size);
 
     if (*text == '-') {
         int64_t s;
 
         if (!parse_s64(text, &s, err))
             return false;
+        v = (uint64_t)s;
+        if (!has_sign && (v & bytes_mask(p->size)) != (p->def & bytes_mask(p->size))) /* a default may be spelled so */
+            return fail(err, "'%s' is out of range (at least 0)", text);
         if (p->size < 8 && s < -(int64_t)(1ull << (8 * p->size - 1)))
             return fail(err, "'%s' is out of range", text);
-        v = (uint64_t)s;
     } else {
         if (!parse_u64(text, &v, err))
             return false;
-        if (v > bytes_mask(p->size))
-            return fail(err, "'%s' is out of range (at most %" PRIu64 ")", text, bytes_mask(p->size));
+        if (v > most)
+            return fail(err, "'%s' is out of range (at most %" PRIu64 ")", text, most);
     }
     store(at, p->size, v);
     return true;

@@ -9,6 +9,7 @@ typedef struct Thing {
     int32_t s;
     char *text;
     void *link;
+    uint8_t any;
 } Thing;
 
 static const char *const names[] = { "one", "two", NULL };
@@ -24,7 +25,7 @@ static bool thing_init(Obj *o, Error **err)
 
 /* clang-format off */
 static const Prop props[] = {
-    PROP(Thing, flag, "flag", false, "refuses"), PROP(Thing, small, "small", 7, "a byte"), PROP(Thing, s, "s", -5, "signed"),
+    PROP(Thing, flag, "flag", false, "refuses"), PROP(Thing, small, "small", 7, "a byte"), PROP(Thing, any, "any", -1, "a byte; -1: whichever"), PROP(Thing, s, "s", -5, "signed"),
     PROP_SIZE(Thing, size, "size", 1024, "bytes"), PROP_STR(Thing, text, "text", "dflt", "words"),
     PROP_ENUM(Thing, which, "which", names, "two", "one of two"), PROP_AUTO(Thing, tri, "tri", AUTO, "three states"),
     PROP_MAC(Thing, mac, "mac", "address"), { .name = "uuid", PROP_(Thing, uuid), .kind = P_UUID },
@@ -47,8 +48,9 @@ static void properties(Vm *vm)
     static const struct {
         const char *name, *def, *set, *now, *bad;
     } v[] = {
-        { "flag", "false", "on", "true", "perhaps" }, { "small", "7", "0xff", "255", "256" },
-        { "s", "-5", "-2147483648", "-2147483648", "-2147483649" }, { "size", "1024", "2M", "2097152", "2Q" },
+        { "flag", "false", "on", "true", "perhaps" }, { "small", "7", "0xff", "255", "256" }, { "small", "255", "3", "3", "-1" },
+        { "s", "-5", "7", "7", "4294967295" }, { "any", "255", "-1", "255", "-2" },
+        { "s", "7", "-2147483648", "-2147483648", "-2147483649" }, { "size", "1024", "2M", "2097152", "2Q" },
         { "text", "dflt", "a b", "a b", NULL }, { "which", "two", "one", "one", "three" },
         { "tri", "auto", "off", "off", "x" }, { "mac", "00:00:00:00:00:00", "52:54:00:ab:cd:ef", "52:54:00:ab:cd:ef", "52:54" },
         { "uuid", "00000000-0000-0000-0000-000000000000", "12345678-9abc-def0-1234-56789abcdef0",
