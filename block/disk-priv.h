@@ -20,6 +20,7 @@ struct Disk {
     const DiskOps *ops;
     void *dev;
     bool attached, want_write, share_rw;
+    bool with_device; /* of a -drive: goes with the device that is unplugged */
     bool cdrom, removable, readonly, snapshot, write_through, no_flush, direct, unmap;
     uint8_t detect_zeroes;
     OnError rerror, werror;

@@ -1,6 +1,8 @@
 /*
  * block/disk.c - what a device sees as its disk: -drive's options, attach with permissions, facts.
  */
+#include "block/drive.h"
+#include "core/dev.h"
 #include "block/disk-priv.h"
 #include "block/priv.h"
 #include <errno.h>
@@ -239,14 +241,20 @@ bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write, Error **
 
 void disk_detach(Disk *d)
 {
+    const Dev *dev = d->dev;
+    bool unplugged;
+
     if (!d->attached)
         return;
     disk_cancel_all(d);
+    unplugged = d->with_device && !d->vm->ending && dev->realized && dev->life != LIFE_LIVE;
     d->attached = false;
     d->ops = NULL;
     d->dev = NULL;
     if (d->node)
         node_permissions(d->node, 0, PERM_ALL, NULL);
+    if (unplugged)
+        drive_remove(d);
 }
 
 /* ---- facts ---- */

@@ -1,5 +1,6 @@
 /* block/drive.c - -drive's placement: interface, bus, unit, default ids as QEMU numbers them. */
 #include "block/drive.h"
+#include "block/disk-priv.h"
 
 typedef struct Iface {
     const char *name;
@@ -122,8 +123,10 @@ static bool fill(Vm *vm, const MachineClass *mc, DriveInfo *d, Opts *o, Error **
     if (vm_lookup(vm, "drive", d->id))
         return fail(err, "-drive id=%s: there is a drive of that id already", d->id);
     d->disk = disk_new(vm, d->id, o, err);
-    if (d->disk)
+    if (d->disk) {
         d->readonly = disk_readonly(own(&vm->root, d->disk, release));
+        ((Disk *)d->disk)->with_device = true;
+    }
     return d->disk;
 }
 
@@ -141,6 +144,19 @@ DriveInfo *drive_add(Vm *vm, const MachineClass *mc, Opts *o, Error **err)
         vm->cfg.drives = g_ptr_array_new_with_free_func(info_free);
     g_ptr_array_add(vm->cfg.drives, d);
     return d;
+}
+
+void drive_remove(Disk *disk)
+{
+    Vm *vm = disk->vm;
+
+    for (guint i = 0; vm->cfg.drives && i < vm->cfg.drives->len; i++)
+        if (((DriveInfo *)vm->cfg.drives->pdata[i])->disk == disk) {
+            g_ptr_array_remove_index(vm->cfg.drives, i);
+            break;
+        }
+    disown(&vm->root, disk);
+    disk_free(disk);
 }
 
 DriveInfo *drive_add_simple(Vm *vm, const MachineClass *mc, char letter, const char *file,

@@ -68,6 +68,8 @@ typedef struct Accel { /* KVM, software CPU, test */
     void (*past)(Cpu *cpu, GString *out); /* for an autopsy: what code it ran last, as lines; vCPU stopped. NULL: not known */
     /* What its CPUs can offer of a CPUID leaf; NULL: what the target implements. After vm_init. */
     void (*cpuid)(Vm *vm, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+    /* A guest's write to where an eventfd hangs (region_add_eventfd) is no exit, so that it is worth having. NULL: it is one. */
+    bool (*eventfds)(Vm *vm);
     uint64_t (*tsc_hz)(Vm *vm);   /* frequency when none is asked for; NULL: the target's default */
 } Accel;
 #define ACCEL(a)                                                                                   \

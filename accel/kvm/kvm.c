@@ -416,6 +416,7 @@ static void stats(Vm *vm, GString *out)
 }
 
 static uint64_t tsc_hz(Vm *vm) { return kvm_of(vm)->tsc_hz; }
+static bool eventfds(Vm *vm) { return kvm_of(vm)->caps.ioeventfd > 0; }
 
 static bool smm(const Vm *vm) { return kvm_of(vm)->caps.smm > 0 && kvm_of(vm)->caps.address_spaces > 1; }
 
@@ -423,6 +424,6 @@ static const Accel kvm = {
     .name = "kvm", .desc = "Linux's KVM: guest code runs on the processor itself", .props = &kvm_props, .probe = kvm_probe, .fast = kvm_fast,
     .vm_init = make, .vm_start = before_start, .vm_exit = unmake, .cpu_init = cpu_init, .cpu_exit = cpu_exit, .run = run,
     .kick = kvm_kick, .pull = kvm_pull, .push = kvm_push, .can_hold = kvm_can_hold, .debug = kvm_debug, .cpu_reset = cpu_was_reset,
-    .stats = stats, .smm = smm, .cpuid = kvm_cpuid_offer, .tsc_hz = tsc_hz,
+    .stats = stats, .smm = smm, .cpuid = kvm_cpuid_offer, .tsc_hz = tsc_hz, .eventfds = eventfds,
 };
 ACCEL(kvm);

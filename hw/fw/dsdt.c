@@ -314,6 +314,26 @@ static void serial_ports(Aml *a, const FwPlatform *p)
             isa_device(a, &(IsaRow){ names[i], "PNP0501", { p->com[i] }, { 8 }, p->com_irq[i], -1 }, i + 1);
 }
 
+typedef struct Sought {
+    const char *name;
+    bool there;
+} Sought;
+
+static void seek(Dev *d, void *arg)
+{
+    Sought *s = arg;
+
+    s->there |= !strcmp(d->cls->obj.name, s->name);
+}
+
+static bool has_device(Vm *vm, const char *name)
+{
+    Sought s = { name, false };
+
+    vm_foreach_dev(vm, seek, &s);
+    return s.there;
+}
+
 static void isa_bridge(Aml *a, const FwPlatform *p)
 {
     guint d = aml_device(a, "ISA_");
@@ -325,7 +345,7 @@ static void isa_bridge(Aml *a, const FwPlatform *p)
         isa_device(a, &(IsaRow){ "KBD_", "PNP0303", { 0x60, 0x64 }, { 1, 1 }, 1, -1 }, 0);
         isa_device(a, &(IsaRow){ "MOU_", "PNP0F13", { 0 }, { 0 }, 12, -1 }, 0);
     }
-    if (p->fdc)
+    if (has_device(p->vm, "isa-fdc"))
         isa_device(a, &(IsaRow){ "FDC0", "PNP0700", { 0x3f2, 0x3f7 }, { 4, 1 }, 6, 2 }, 0);
     if (p->lpt)
         isa_device(a, &(IsaRow){ "LPT1", "PNP0400", { p->lpt }, { 8 }, 7, -1 }, 1);

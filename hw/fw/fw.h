@@ -53,7 +53,7 @@ typedef struct FwPlatform {
     uint8_t gpe0_len;      /* 0: no GPE block */
     uint16_t hotplug_port; /* PCI hot-plug registers; 0: not by ACPI */
     uint8_t acpi_enable, acpi_disable; /* values for SMI_CMD 0xb2; both 0: always in ACPI mode */
-    bool hpet, irq0_override, reset_cf9, i8042, fdc, rtc;
+    bool hpet, irq0_override, reset_cf9, i8042, rtc;
     bool s3, s4;
     uint16_t com[4];       /* ports; 0: none */
     uint8_t com_irq[4];

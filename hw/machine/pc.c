@@ -364,13 +364,33 @@ static void boot_order(Pc *m, const char *order)
     rtc_set_cmos(m->rtc, 0x38, (uint8_t)(boot[2] << 4));
 }
 
+static void match_fdc(Dev *d, void *fdc)
+{
+    if (!strcmp(d->cls->obj.name, "isa-fdc"))
+        *(Dev **)fdc = d;
+}
+
+/* The floppy controller may come by -device, after the machine was made. */
+static void cmos_floppies(Pc *m)
+{
+    Dev *fdc = NULL;
+    unsigned type[2];
+
+    vm_foreach_dev(m->vm, match_fdc, &fdc);
+    for (unsigned i = 0; i < 2; i++)
+        type[i] = fdc ? fdc_drive_type(fdc, i) : 0;
+    rtc_set_cmos(m->rtc, 0x14, (uint8_t)(0x06 | (type[0] ? 1 : 0) | (type[1] ? 0x40 : 0))); /* equipment */
+    rtc_set_cmos(m->rtc, 0x10, (uint8_t)(type[0] << 4 | type[1]));
+}
+
 /* -boot once= holds until the first reset after the start. */
 static void on_reset(void *self)
 {
     Pc *m = self;
     const VmConfig *c = &m->vm->cfg;
 
-    if (m->booted)
+    cmos_floppies(m);
+    if (m->booted && c->boot_once)
         boot_order(m, c->boot_order ? c->boot_order : "cad");
     m->booted = true;
 }
@@ -387,27 +407,22 @@ static void cmos(Pc *m)
     const VmConfig *c = &m->vm->cfg;
     uint64_t ext = (m->below - MiB) / KiB, high = m->below > 16 * MiB ? (m->below - 16 * MiB) / (64 * KiB) : 0;
     uint64_t above = m->above / (64 * KiB);
-    unsigned fd[2] = { m->fdc ? fdc_drive_type(m->fdc, 0) : 0, m->fdc ? fdc_drive_type(m->fdc, 1) : 0 };
-    unsigned equipment = 0x06 | (fd[0] ? 1 : 0) | (fd[1] ? 0x40 : 0);
     const struct {
         uint8_t at;
         uint64_t v;
         unsigned bytes;
     } rows[] = {
         { 0x15, 640, 2 }, { 0x17, MIN(ext, 0xffff), 2 }, { 0x30, MIN(ext, 0xffff), 2 }, { 0x34, MIN(high, 0xffff), 2 },
-        { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 }, { 0x14, equipment, 1 },
-        { 0x10, fd[0] << 4 | fd[1], 1 },
+        { 0x5b, above, 3 }, { 0x5f, MAX(m->vm->cfg.cpus, 1) - 1, 1 },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
         for (unsigned k = 0; k < rows[i].bytes; k++)
             rtc_set_cmos(m->rtc, rows[i].at + k, (uint8_t)(rows[i].v >> (8 * k)));
     boot_order(m, c->boot_once ? c->boot_once : c->boot_order ? c->boot_order : "cad");
-    if (c->boot_once) {
-        m->listener = (VmListener){ .reset = on_reset, .self = m };
-        vm_listen(m->vm, &m->listener);
-        own(&m->obj, m, unlisten);
-    }
+    m->listener = (VmListener){ .reset = on_reset, .self = m };
+    vm_listen(m->vm, &m->listener);
+    own(&m->obj, m, unlisten);
 }
 
 static bool add_fw(Pc *m, Error **err)
@@ -418,7 +433,7 @@ static bool add_fw(Pc *m, Error **err)
         .vm = m->vm, .fw_cfg = fw_cfg_new(m->vm, err), .root = m->bus, .pci_read = pci_host_read, .pci_write = pci_host_write,
         .below_4g = m->below, .above_4g = m->above, .arg = m, .hole = align_up(m->below, MiB), .hole_end = 0xfec00000,
         .hole64 = align_up((1ull << 32) + m->above, GiB), .hole64_len = 32 * GiB, .irq0_override = true, .hpet = m->hpet_on, .firmware = m->firmware,
-        .reset_cf9 = true, .fdc = m->fdc, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
+        .reset_cf9 = true, .lpt = m->vm->cfg.parallel[0] ? 0x378 : 0, .rtc = true,
         .i8042 = m->i8042 && dev_class_find("i8042"),
     };
 

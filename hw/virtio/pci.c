@@ -6,7 +6,7 @@
 #include "hw/virtio/pci.h"
 #include "hw/virtio/ring.h"
 
-enum { ISR = 0x1000, CONFIG = 0x2000, NOTIFY = 0x3000, BAR = 4, NOTIFY_STEP = 4 };
+enum { ISR = 0x1000, CONFIG = 0x2000 };
 #define NO_VECTOR 0xffff
 
 static const Virtio *of(const Dev *d) { return (const Virtio *)(const void *)d; }
@@ -183,22 +183,22 @@ static void cap(Virtio *v, uint8_t type, uint8_t len, uint32_t off, uint32_t siz
 
     p[2] = len;
     p[3] = type;
-    p[4] = BAR;
+    p[4] = VIRTIO_BAR;
     le32_store(p + 8, off);
     le32_store(p + 12, size);
     if (type == 2)
-        le32_store(p + 16, NOTIFY_STEP);
+        le32_store(p + 16, VIRTIO_NOTIFY_STEP);
 }
 
 static const Bank banks[2];
 
 static void add_modern(Virtio *v)
 {
-    pci_set_bar(&v->pci, BAR, dev_region_bank(&v->pci.dev, &banks[0]), BAR_64 | BAR_PREFETCH);
+    pci_set_bar(&v->pci, VIRTIO_BAR, dev_region_bank(&v->pci.dev, &banks[0]), BAR_64 | BAR_PREFETCH);
     cap(v, 1, 16, 0, 0x38);
     cap(v, 3, 16, ISR, 1);
     cap(v, 4, 16, CONFIG, 0x1000);
-    cap(v, 2, 20, NOTIFY, NOTIFY_STEP * VIRTIO_QUEUES);
+    cap(v, 2, 20, VIRTIO_NOTIFY, VIRTIO_NOTIFY_STEP * VIRTIO_QUEUES);
 }
 
 static bool wants_legacy(const Virtio *v)
@@ -240,8 +240,11 @@ static bool plug(Dev *d, Error **err)
     }
     if (!v->disable_modern)
         add_modern(v);
-    return true;
+    return virtio__kicks_begin(v, err);
 }
+
+static void unplug(Dev *d) { virtio__kicks_end(VIRTIO(d)); }
+static void fini(Obj *o) { virtio__kicks_end(VIRTIO(o)); }
 
 static void on_reset(Dev *d) { virtio__reset(VIRTIO(d)); }
 static void loaded(Dev *d) { virtio__tell_live(VIRTIO(d)); }
@@ -291,7 +294,7 @@ static const Reg regs[] = {
     { "queue_device",          0x30, QUEUE(device), .rw = ~0ull, .when = queue_off },
     { "ISR status",       ISR,    REG(Virtio, isr), .rc = 0xff },
     { "device-specific",  CONFIG, NOFIELD(1), ARRAY(VIRTIO_CONFIG_MAX, 1, 0), .value_n = virtio__config_byte, .wrote_n = virtio__config_byte_w },
-    { "notify",           NOTIFY, NOFIELD(4), ARRAY(VIRTIO_QUEUES, NOTIFY_STEP, 0), .wrote_n = notify },
+    { "notify",           VIRTIO_NOTIFY, NOFIELD(4), ARRAY(VIRTIO_QUEUES, VIRTIO_NOTIFY_STEP, 0), .wrote_n = notify },
 };
 static const Bank banks[2] = {
     { "virtio-pci", 0x4000, TABLE(regs), .quiet = true }, { "virtio-pci-legacy", VIRTIO_LEGACY_SIZE, { virtio__legacy_regs, VIRTIO_LEGACY_ROWS }, .quiet = true },
@@ -305,6 +308,7 @@ static const FieldTable queue_table = TABLE(queue_fields);
 static const Field fields[] = {
     STRUCT(Virtio, q, &queue_table), FIELD(Virtio, legacy),
     TRANSIENT(Virtio, queues, "of the device", .keep = true), TRANSIENT(Virtio, was_live, "what the device was told", .keep = true),
+    TRANSIENT(Virtio, kicks, "of the host", .keep = true),
 };
 static const Prop props[] = {
     PROP(Virtio, event_idx, "event_idx", true, "offer event indices"), PROP(Virtio, indirect, "indirect_desc", true, "offer indirect tables"),
@@ -314,8 +318,8 @@ static const Prop props[] = {
     PROP(Virtio, vectors, "vectors", UINT32_MAX, "MSI-X vectors; one for each queue and one for the configuration when not given"),
 };
 const DevClass virtio_base = {
-    .obj = { .name = "virtio-pci-device", .size = sizeof(Virtio), .init = init, .props = TABLE(props) }, .base = &pci_base,
-    .state = TABLE(fields), .banks = banks, .nbanks = 2, .plug = plug, .on_reset = on_reset, .loaded = loaded, .check = check, .hotplug = true,
+    .obj = { .name = "virtio-pci-device", .size = sizeof(Virtio), .init = init, .fini = fini, .props = TABLE(props) }, .base = &pci_base,
+    .state = TABLE(fields), .banks = banks, .nbanks = 2, .plug = plug, .unplug = unplug, .on_reset = on_reset, .loaded = loaded, .check = check, .hotplug = true,
     .inner = "virtio-backend",
 };
 /* clang-format on */

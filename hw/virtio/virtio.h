@@ -35,6 +35,7 @@ typedef struct Virtio {
     VirtioQueues q;
     uint16_t queues;  /* how many there are; set by init, else the class's */
     bool was_live;    /* what `live` was told last */
+    struct VirtioKicks *kicks; /* kick.c, or NULL */
     /* properties */
     bool event_idx, indirect, packed, ioeventfd, disable_modern;
     uint8_t disable_legacy;

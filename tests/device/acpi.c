@@ -13,7 +13,7 @@ static FwPlatform platform(Vm *vm, bool q35)
         .vm = vm, .q35 = q35, .below_4g = 128 * MiB, .pm_base = 0x600, .ecam = q35 ? 0xb0000000 : 0,
         .hole = q35 ? 0x80000000 : 0xc0000000, .hole_end = 0xfec00000, .hole64 = 1ull << 38, .hole64_len = 1ull << 37,
         .gpe0 = q35 ? 0 : 0xafe0, .gpe0_len = q35 ? 16 : 4, .acpi_enable = 2, .acpi_disable = 3, .hpet = true,
-        .irq0_override = true, .reset_cf9 = true, .i8042 = true, .fdc = !q35, .rtc = true, .s3 = true, .s4 = true,
+        .irq0_override = true, .reset_cf9 = true, .i8042 = true, .rtc = true, .s3 = true, .s4 = true,
         .com = { 0x3f8, 0x2f8 }, .com_irq = { 4, 3 }, .lpt = 0x378, .isa_devfn = q35 ? 0xf8 : 0x08,
     };
 }
