@@ -51,8 +51,9 @@ static bool take_inet(NbdAddr *a, Opts *o, const char *prefix, Error **err)
 
 static bool take_unix(NbdAddr *a, Opts *o, const char *prefix, Error **err)
 {
-    g_autofree char *abstract = take(o, prefix, "abstract"), *tight = take(o, prefix, "tight");
+    g_autofree char *abstract = take(o, prefix, "abstract");
 
+    g_free(take(o, prefix, "tight")); /* names are as long as they are */
     a->path = take(o, prefix, "path");
     if (!a->path)
         return fail(err, "Parameter '%spath' is missing", prefix);

@@ -371,7 +371,7 @@ static void seq_loop_end(Seq *q, unsigned loop)
     if (mode == CODE64)
         seq_raw(&q->g, "\x41\xff\xcf", 3); /* dec r15d */
     else
-        seq_raw(&q->g, "\x66\x4d" + (mode == CODE32), mode == CODE32 ? 1 : 2); /* dec ebp */
+        seq_raw(&q->g, mode == CODE32 ? "\x4d" : "\x66\x4d", mode == CODE32 ? 1 : 2); /* dec ebp */
     q->g.undef &= FC;
     j = seq_jump(q, 5, false, q->g.k->len - loop < 100);
     seq_target(q->g.k, &j, loop);

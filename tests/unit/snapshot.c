@@ -3,6 +3,7 @@
  * process and in another; a tree of them; what was changed by others is refused; inside qcow2 images as QEMU does it.
  */
 #include "block/drive.h"
+#include "block/graph.h"
 #include "block/image.h"
 #include "core/machine.h"
 #include "migrate/snapshot.h"
@@ -195,6 +196,27 @@ static void tree(Bench *b, const char *format, bool folder)
     check(snapshot_delete(b->vm, "four", &abort_on_error));
     check_is(b, 5);
 }
+
+/* A job that would put another image in the disk's place finds out that snapshots hold on to this one. */
+static void other_image(Vm *other)
+{
+    Bench b;
+    g_autoptr(Opts) o = opts_parse("driver=null-co,size=4M", NULL, &abort_on_error);
+    Node *to;
+    Error *e = NULL;
+
+    begin(&b);
+    raw_disk(&b);
+    start(&b, "raw", true);
+    put(&b, 1);
+    save(&b, "one");
+    to = node_open(b.vm->loop, o, false, &abort_on_error);
+    refused(graph_replace(b.vm, disk_node(b.d), to, &e), &e, "has snapshots of the machine in a folder");
+    check(snapshot_delete(b.vm, "one", &abort_on_error));
+    node_unref(to);
+    end(&b);
+}
+TEST("snapshot/another-image", other_image);
 
 static void folder_raw(Vm *other)
 {
