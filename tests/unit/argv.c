@@ -57,6 +57,28 @@ static char *refusal(const char *line)
     return why;
 }
 
+/* Into a folder of the test's own, gone when it ends. */
+static char folder[] = "/tmp/menura-argv.XXXXXX";
+
+static void clean_up(void)
+{
+    const char *name;
+    GDir *d = g_dir_open(folder, 0, NULL);
+
+    while (d && (name = g_dir_read_name(d)))
+        unlink(name);
+    if (d)
+        g_dir_close(d);
+    rmdir(folder);
+}
+
+static void check_folder(void)
+{
+    if (!g_mkdtemp(folder) || chdir(folder))
+        exit(2);
+    atexit(clean_up);
+}
+
 int main(int argc, char **argv)
 {
     g_autofree char *text = NULL;
@@ -65,6 +87,7 @@ int main(int argc, char **argv)
 
     if (argc != 2 || !g_file_get_contents(argv[1], &text, NULL, NULL))
         return 2;
+    check_folder(); /* some options make files */
     lines = g_strsplit(text, "\n", -1);
     for (char **l = lines; *l; l++) {
         const char *want = l[1] && l[1][0] == '!' ? l[1] + 2 : NULL;
