@@ -410,5 +410,5 @@ bool snapset_consistent(const SnapSet *s)
             }
         }
     }
-    return !memcmp(refs->data, s->refs->data, refs->len * sizeof(uint32_t));
+    return !refs->len || !memcmp(refs->data, s->refs->data, refs->len * sizeof(uint32_t));
 }

@@ -3,7 +3,7 @@
 snapshot of the machine is made in the middle, in a folder beside a raw image; it goes back ROUNDS times, in the same process and in
 fresh ones (-loadvm), and each time the guest goes on where it was and finds every block as it left it. kill -9 in between.
 BUS: virtio ide ahci nvme scsi. By hand: snapshots.py build/app/menura q35 nvme tcg,jit=off 10"""
-import json, os, random, re, shutil, socket, subprocess, sys, tempfile, time
+import json, os, random, re, shutil, socket, subprocess, sys, tempfile, threading, time
 
 here = os.path.dirname(os.path.abspath(__file__))
 program, machine, bus, accel, rounds = (sys.argv + ['pc', 'virtio', 'tcg', '10'][len(sys.argv) - 2:])[1:6]
@@ -39,9 +39,19 @@ class Machine:
             return
         self.s = self.connect(f'{work}/qmp')
         self.serial = self.connect(f'{work}/in')
+        self.serial.settimeout(None)
+        threading.Thread(target=self.drain, daemon=True).start()
         self.f = self.s.makefile('r')
         self.f.readline()
         self.ask('qmp_capabilities')
+
+    def drain(self):
+        """What nobody reads stops the guest: a socket holds some 280 writes of a byte. The log has it all."""
+        try:
+            while self.serial.recv(4096):
+                pass
+        except OSError:
+            pass
 
     def connect(self, path):
         s = socket.socket(socket.AF_UNIX)

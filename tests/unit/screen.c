@@ -149,6 +149,8 @@ static void ask(Client *c, const char *request, const char *part)
     expect(c, part);
 }
 
+static void free_console(void *c) { ui_console_free(c); }
+
 static void waits(Vm *unused)
 {
     Bench b;
@@ -158,7 +160,7 @@ static void waits(Vm *unused)
 
     qmp_bench_open(&b, NULL);
     path = qmp_bench_monitor(&b, MONITOR_QMP);
-    screen = ui_console_new(b.vm, "vga", &(UiConsoleOps){ 0 });
+    screen = own(&b.vm->root, ui_console_new(b.vm, "vga", &(UiConsoleOps){ 0 }), free_console);
     add_font(b.vm);
     draw(screen, 0, 0, "ready>", 0xffffff, 0);
     qmp_bench_start(&b);
