@@ -124,15 +124,16 @@ def check(ok, *what):
         fail(*what)
 
 
-def main():
+def main(play, image, name):
+    """MENURA CPUS MACHINE [OPTION...]: play() with the kernel `image` and our initrd, made here if need be, and a folder that goes."""
     menura, cpus, machine, rest = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
     guests = os.environ.get('MENURA_GUESTS') or os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'menura-guests')
     here = os.path.dirname(os.path.abspath(__file__))
-    kernel, initrd = os.path.join(guests, 'vmlinuz-cloud'), os.path.join(guests, 'busybox.cpio.gz')
+    kernel, initrd = os.path.join(guests, image), os.path.join(guests, 'busybox.cpio.gz')
     if not (os.path.exists(kernel) and os.path.exists(initrd)) and subprocess.call([os.path.join(here, '../guests/make-initrd'), guests]):
         print('SKIP: the guest cannot be made here (see above)')
         sys.exit(77)
-    with tempfile.TemporaryDirectory(prefix='menura-hotplug.') as work:
+    with tempfile.TemporaryDirectory(prefix=f'menura-{name}.') as work:
         play(menura, cpus, machine, rest, kernel, initrd, work)
 
 
@@ -212,4 +213,4 @@ def play(menura, cpus, machine, rest, kernel, initrd, work):
 
 
 if __name__ == '__main__':
-    main()
+    main(play, 'vmlinuz-cloud', 'hotplug')

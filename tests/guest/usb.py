@@ -4,27 +4,12 @@ they are written. The guest is tests/guests' general kernel with the busybox ini
 import hashlib
 import os
 import struct
-import subprocess
-import sys
-import tempfile
 import time
 
-from hotplug import PATIENCE, Guest, Qmp, check
+from hotplug import PATIENCE, Guest, Qmp, check, main
 
 MB = 1 << 20
 LIST = 'for d in /sys/bus/usb/devices/*-*; do [ -e $d/product ] && echo $(basename $d) $(cat $d/speed) $(cat $d/product); done'
-
-
-def main():
-    menura, cpus, machine, rest = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
-    guests = os.environ.get('MENURA_GUESTS') or os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'menura-guests')
-    here = os.path.dirname(os.path.abspath(__file__))
-    kernel, initrd = os.path.join(guests, 'vmlinuz'), os.path.join(guests, 'busybox.cpio.gz')
-    if not (os.path.exists(kernel) and os.path.exists(initrd)) and subprocess.call([os.path.join(here, '../guests/make-initrd'), guests]):
-        print('SKIP: the guest cannot be made here (see above)')
-        sys.exit(77)
-    with tempfile.TemporaryDirectory(prefix='menura-usb.') as work:
-        play(menura, cpus, machine, rest, kernel, initrd, work)
 
 
 def command(menura, cpus, machine, rest, kernel, initrd, work):
@@ -129,4 +114,4 @@ def play(menura, cpus, machine, rest, kernel, initrd, work):
     print(f'ok: {machine}, {cpus} CPUs: keyboard, tablet, hub, disks')
 
 
-main()
+main(play, 'vmlinuz', 'usb')
