@@ -77,7 +77,7 @@ bool qmp_query_migrate_capabilities(Vm *vm, MigrationCapabilityStatusList *ret, 
 }
 
 /* ---- the human monitor's ---- */
-static void say(Hmp *h, Error *e)
+void migrate__say(Hmp *h, Error *e)
 {
     if (e)
         g_string_append_printf(h->out, "Error: %s\n", error_text(e));
@@ -89,7 +89,7 @@ void hmp_migrate(Hmp *h, const HmpMigrateArgs *args)
     Error *e = NULL;
 
     migrate_start(h->vm, args->uri, &e);
-    say(h, e);
+    migrate__say(h, e);
 }
 
 void hmp_migrate_incoming(Hmp *h, const HmpMigrateIncomingArgs *args)
@@ -97,7 +97,7 @@ void hmp_migrate_incoming(Hmp *h, const HmpMigrateIncomingArgs *args)
     Error *e = NULL;
 
     migrate_incoming(h->vm, args->uri, true, &e);
-    say(h, e);
+    migrate__say(h, e);
 }
 
 void hmp_info_migrate(Hmp *h)

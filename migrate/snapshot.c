@@ -250,19 +250,12 @@ bool qmp_snapshot_delete(Vm *vm, const SnapshotDeleteArgs *a, Error **err)
 }
 
 /* ---- the human monitor's ---- */
-static void say(Hmp *h, Error *e)
-{
-    if (e)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(e));
-    error_free(e);
-}
-
 void hmp_savevm(Hmp *h, const HmpSavevmArgs *args)
 {
     Error *e = NULL;
 
     snapshot_save(h->vm, args->tag, &e);
-    say(h, e);
+    migrate__say(h, e);
 }
 
 void hmp_loadvm(Hmp *h, const HmpLoadvmArgs *args)
@@ -270,7 +263,7 @@ void hmp_loadvm(Hmp *h, const HmpLoadvmArgs *args)
     Error *e = NULL;
 
     snapshot_load(h->vm, args->tag, &e);
-    say(h, e);
+    migrate__say(h, e);
 }
 
 void hmp_delvm(Hmp *h, const HmpDelvmArgs *args)
@@ -278,7 +271,7 @@ void hmp_delvm(Hmp *h, const HmpDelvmArgs *args)
     Error *e = NULL;
 
     snapshot_delete(h->vm, args->tag, &e);
-    say(h, e);
+    migrate__say(h, e);
 }
 
 void hmp_info_snapshots(Hmp *h) { place_of(h->vm)->list(h->vm, h->out); }
