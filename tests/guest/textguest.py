@@ -157,7 +157,7 @@ class Guest:
         self.qmp('screendump', filename=path, format='png')
         return subprocess.run([os.path.join(here, '../guests/ocr-screen'), path], capture_output=True, text=True).stdout
 
-    def poweroff(self, limit=120):
+    def poweroff(self, limit=600):
         """By the guest's own command -> exit status."""
         self.type('poweroff')
         end = time.monotonic() + limit
