@@ -68,7 +68,9 @@ typedef struct Piix4 {
     uint16_t smb_slave_events;
 } Piix4;
 #define PIIX4(d) ((Piix4 *)(void *)(d))
-enum { COMMAND = 4, IO_SPACE = 1, PMBASE = 0x40, PMREGMISC = 0x80, DEVACTB = 0x58, APMC_EN = 1 << 1 /* bit 25 */ };
+enum { PMBASE = 0x40, PMREGMISC = 0x80, DEVACTB = 0x58, APMC_EN = 1 << 1 /* bit 25 */ };
+/* Firmware that knows a PIIX4 sets its SMBus up; what does not (OVMF) finds it where QEMU has it, with IRQ 9. */
+enum { SMB_AT = 0xb100, SMB_SETUP = 9 };
 enum { SMBBA = 0x90, SMBHSTCFG = 0xd2, SMB_HST_EN = 1, SMB_SELECT = 0x0e, SMB_IRQ9 = 8 /* else SMI */ };
 enum { BANK_PM, BANK_APM, BANK_GPE, BANK_HP, BANK_SMB };
 
@@ -86,7 +88,7 @@ static void map_ports(Dev *d)
     const uint8_t *c = PCI(d)->config;
 
     map(d, BANK_PM, le16_load(c + PMBASE) & 0xffc0, c[PMREGMISC] & 1);
-    map(d, BANK_SMB, le16_load(c + SMBBA) & 0xfff0, c[SMBHSTCFG] & SMB_HST_EN && c[COMMAND] & IO_SPACE);
+    map(d, BANK_SMB, le16_load(c + SMBBA) & 0xfff0, c[SMBHSTCFG] & SMB_HST_EN);
 }
 
 static void pm_written(PciDev *p, unsigned off, unsigned size) { map_ports(&p->dev); }
@@ -153,7 +155,8 @@ bool piix4_acpi_hotplug(Dev *d, PciBus *root)
 static void pm_reset(Dev *d)
 {
     PCI(d)->config[PMBASE] |= 1;
-    PCI(d)->config[SMBBA] |= 1;
+    le32_store(PCI(d)->config + SMBBA, SMB_AT | 1);
+    PCI(d)->config[SMBHSTCFG] = SMB_SETUP;
     PCI(d)->config[DEVACTB + 3] = PIIX4(d)->smm ? 0 : APMC_EN;
     map_ports(d);
 }

@@ -65,7 +65,7 @@ static bool send_descriptor(Rtl *s)
     if (flags & FS)
         s->tx_len = 0;
     gather(s, le64_load(d + 8), flags & 0xffff);
-    dma_store(&s->pci.dev, at, 4, flags & ~OWN);
+    dma_store(&s->pci.dev, at, 4, flags & (EOR | FS | LS | 0xffff)); /* where the MSS and the orders stood is now the status: no error, no collision */
     s->tx_slot = next_slot(s->tx_slot, flags);
     if (flags & LS) {
         finish_frame(s, flags);

@@ -138,7 +138,7 @@ static void test_descriptors(Vm *vm)
     check_eq(wire.n, 3);
     check(wire.len[0] == 454 && wire.len[2] == 254);
     check_eq(net_fold(net_sum(wire.last[2] + 34, 220, net_sum(wire.last[2] + 26, 8, 6 + 220))), 0);
-    check_eq(t_ld(vm, TX_RING + 16, 4) & OWN, 0);
+    check_eq(t_ld(vm, TX_RING + 16, 4), 1u << 28 | 1u << 30 | 1000); /* no error: the size of the pieces must not be taken for one */
     check_eq(rd(vm, ISR, 2) & 0x84, 0x84);
     for (unsigned i = 0; i < 2; i++) {
         t_st(vm, RX_RING + 16 * i, 4, OWN | (i ? 1u << 30 : 0) | 512);
