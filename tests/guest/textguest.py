@@ -133,9 +133,16 @@ class Guest:
     def login(self):
         """Until root's shell on the serial port is there, which then echoes nothing -> seconds of the guest's uptime."""
         uptime = int(self.wait(r'GUEST-READY text \S+ (\d+)')[1])
-        self.type("stty -echo; PS1= ; exec bash --noediting --norc")
-        self.type("dmesg -n 1; PS1= ; PS2= ; echo SHELL-$((1 + 1))")  # the kernel does not talk into answers
-        self.wait('SHELL-2')
+        self.type("stty -echo; PS1= ; echo HERE-$((1 + 1)); exec bash --noediting --norc")
+        self.wait('HERE-2')
+        for last in (False, False, True):  # a shell that begins may throw away what was typed before
+            self.type("dmesg -n 1; PS1= ; PS2= ; echo SHELL-$((1 + 1))")  # the kernel does not talk into answers
+            try:
+                self.wait('SHELL-2', None if last else 20)
+                break
+            except Failed:
+                if last or not 'no ' in str(sys.exc_info()[1])[:4]:
+                    raise
         return uptime
 
     def run(self, command, limit=None, fails=False):
