@@ -155,7 +155,7 @@ def session(screen, serial, qmp, out, folder, name):
     until(REACT_S, "the pointer did not come by QMP", lambda: pointer_is_at(serial, 800, 300))
     qmp.click("right")
     on_screen(lambda: dump("menu"), "Files", "Sound, 440", "Power off")  # the pointer hides a part of the first entry
-    qmp.move(830, 338, size)
+    qmp.move(830, 313, size)
     qmp.click("left")
     serial.shell("for i in $(seq 60); do DISPLAY=:0 xdotool search --class stterm | grep -q . && break; sleep 1; done; pgrep -c stterm", r"(?m)^2$")
     time.sleep(3)

@@ -35,7 +35,7 @@ def measure(program, accel, cards, seconds, cpus, folder):
         args += ['-netdev', f'user,id=n{n},net=10.{n + 1}.0.0/24,hostfwd=tcp:127.0.0.1:{ports[n]}-:5201', '-device', f'{card},netdev=n{n},mac=52:54:00:00:00:0{n}']
     with Guest(program, args, 900) as g:
         g.login()
-        g.run('iperf3 -s -D')
+        g.run('iperf3 -s -D; until ss -ltn | grep -q :5201; do sleep 0.1; done')
         for n, card in enumerate(cards):
             nic = g.run(f'basename $(dirname $(grep -l 52:54:00:00:00:0{n} /sys/class/net/*/address))').strip()
             g.run(f'for i in $(seq 120); do ip -4 addr show {nic} | grep -q "inet 10" && break; sleep 1; done; ip -4 addr show {nic} | grep "inet 10"')

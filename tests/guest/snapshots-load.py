@@ -55,7 +55,7 @@ class Lab:
         for n in range(len(CARDS)):
             nic = g.run(f'basename $(dirname $(grep -l 52:54:00:00:00:0{n} /sys/class/net/*/address))').strip()
             g.run(f'for i in $(seq 120); do ip -4 addr show {nic} | grep -q "inet 10" && break; sleep 1; done; ip -4 addr show {nic} | grep "inet 10"')
-            g.run(f'iperf3 -s -D -p {5201 + n}; iperf3 -s -D -p {5301 + n}')
+            g.run(f'iperf3 -s -D -p {5201 + n}; iperf3 -s -D -p {5301 + n}; until ss -ltn | grep -q :{5301 + n}; do sleep 0.1; done')
         g.run(f'mkdir -p /root/.ssh && echo "{open(f"{self.work}/key.pub").read().strip()}" >/root/.ssh/authorized_keys')
         jobs = ' '.join(f'--name={bus} --filename=/dev/{name}' for bus, name in self.disks.items())
         g.run(f'((fio --output=/tmp/fio --output-format=json {FIO} {jobs} >/tmp/fio.err 2>&1; echo $? >/tmp/fio.status) &)')

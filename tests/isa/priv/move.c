@@ -242,11 +242,12 @@ static void look_at_other(void)
     expect(ipis, now + 1, "an interrupt from it");
 }
 
-static void turn(unsigned n, uint64_t want)
+/* The byte that ended it. What comes next may come as soon as it has spoken. */
+static uint32_t turn(unsigned n, uint64_t want)
 {
     const unsigned from = ticks;
+    uint32_t byte;
 
-    command = 0;
     x87_out[0] = x87_out[1] = csr_out = 0;
     expect(user(hold, 0), NO_TRAP, "ring 3");
     expect(wrong, 0, "what ring 3 held (1 general, 2 vector, 20h time, 40h flags)");
@@ -260,7 +261,10 @@ static void turn(unsigned n, uint64_t want)
     look_at_all();
     if (option("two"))
         look_at_other();
+    byte = command;
+    command = 0;
     say("turn %u\n", n);
+    return byte;
 }
 
 int main(void)
@@ -276,7 +280,7 @@ int main(void)
     sti();
     rate_before = tsc_rate();
     say("ready\n");
-    for (unsigned n = 1; command != 'q'; n++) /* each waits for a byte */
-        turn(n, want);
+    for (unsigned n = 1; turn(n, want) != 'q'; n++) /* each waits for a byte */
+        ;
     return 0;
 }

@@ -117,8 +117,8 @@ def moved(machine, folder, n, accel, model):
     machine.ask('quit')
     machine.p.wait(LIMIT)
     machine = Machine(folder, n, accel, model, 'file:' + state)
-    os.unlink(state)
     machine.until('query-status', 'running')
+    os.unlink(state)
     return machine
 
 
