@@ -117,16 +117,19 @@ static bool start(App *a, Error **err)
         return fail(err, "-loadvm and -incoming: the machine can only begin with one of them");
     if (a->snapdir && !snapshot_folder(a->vm, a->snapdir, err))
         return false;
+    a->vm->awaiting = a->incoming || a->loadvm;
     if (!vm_start(a->vm, a->paused || a->incoming || a->loadvm, err))
         return false;
     serving = 1;
     if (a->loadvm && !snapshot_begin_with(a->vm, a->loadvm, err))
         return false;
+    if (a->incoming)
+        migrate_await(a->vm, !a->paused);
+    a->vm->awaiting = false;
     if (a->loadvm && !a->paused)
         vm_cont(a->vm);
     if (!a->incoming)
         return true;
-    migrate_await(a->vm, !a->paused);
     if (!strcmp(a->incoming, "defer") || migrate_incoming(a->vm, a->incoming, true, &why))
         return true;
     return fail_because(err, why, "-incoming %s", a->incoming);

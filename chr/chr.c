@@ -52,10 +52,19 @@ bool chr_help_of(const char *backend, GString *out, Error **err)
     return true;
 }
 
+/* What devices left while the machine's state was still to come. */
+static void state_changed(void *self, RunState now)
+{
+    if (now != RUN_INMIGRATE)
+        chr_accept_input(self);
+}
+
 static void destroy(void *arg)
 {
     Chr *c = arg;
 
+    if (c->listener.self)
+        vm_unlisten(c->vm, &c->listener);
     if (c->ops->close)
         c->ops->close(c);
     if (vm_lookup(c->vm, "chardev", c->id) == c)
@@ -151,6 +160,8 @@ Chr *chr_new(Vm *vm, Opts *o, Error **err)
     if (!ops->starts_closed)
         c->opened = true;
     vm_register(vm, "chardev", c->id, c);
+    c->listener = (VmListener){ .state = state_changed, .self = c };
+    vm_listen(vm, &c->listener);
     return own(&vm->root, c, destroy);
 }
 

@@ -20,6 +20,7 @@ typedef struct ChrOps {
 typedef struct Mux Mux;
 struct Chr {
     Vm *vm;
+    VmListener listener;
     char *id;
     const ChrOps *ops;
     void *opaque;

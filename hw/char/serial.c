@@ -189,7 +189,7 @@ static size_t can_take(void *o)
 {
     Serial *s = o;
 
-    return s->mcr & MCR_LOOP ? 0 : depth(s) - MIN(s->rx.used, depth(s));
+    return s->mcr & MCR_LOOP || vm_awaits_state(s->dev.obj.vm) ? 0 : depth(s) - MIN(s->rx.used, depth(s));
 }
 
 static void take(void *o, const uint8_t *p, size_t n)

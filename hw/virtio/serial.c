@@ -201,7 +201,7 @@ static size_t can_take(void *o)
     VirtioChain *c;
     size_t n;
 
-    if (!s || (!p->guest_open && multiport(s)))
+    if (!s || (!p->guest_open && multiport(s)) || vm_awaits_state(dev_vm(&p->dev)))
         return 0;
     c = virtio_pop(&s->v, rx_queue(p));
     if (!c)

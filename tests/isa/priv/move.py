@@ -109,14 +109,15 @@ def common_model():
     return f'{model},enforce,tsc-frequency={fixed[1] if fixed else 1234567890}'
 
 
-def moved(machine, folder, n, accel, model):
-    """The machine in a fresh process."""
+def moved(machine, folder, n, accel, model, typed=b''):
+    """The machine in a fresh process. What is typed before its state is there must not be lost."""
     state = f'{folder}/state{n}'
     machine.ask('migrate', uri='file:' + state)
     machine.until('query-migrate', 'completed')
     machine.ask('quit')
     machine.p.wait(LIMIT)
     machine = Machine(folder, n, accel, model, 'file:' + state)
+    machine.serial.sendall(typed)
     machine.until('query-status', 'running')
     os.unlink(state)
     return machine
@@ -125,11 +126,11 @@ def moved(machine, folder, n, accel, model):
 def in_turn(machine, folder, model):
     """Each engine once: it answers, then it is moved while it holds, in ring 3."""
     machine.until_text('ready')
+    machine.serial.sendall(b't')
     for turn, accel in enumerate(accels[1:], 1):
-        machine.serial.sendall(b't')
         machine.until_text(f'turn {turn}')
         time.sleep(0.1)
-        machine = moved(machine, folder, turn, accel, model)
+        machine = moved(machine, folder, turn, accel, model, b'q' if turn == len(accels) - 1 else b't')
     return machine
 
 
@@ -161,6 +162,7 @@ def at_random(machine, folder, model):
             machine.until_text(f'turn {turn}', since)
     machine.until_text('ready', since)
     print(', '.join(f'{counts[c]} times {c}' for c in counts))
+    machine.serial.sendall(b'q')
     return machine
 
 
@@ -175,7 +177,6 @@ def main():
         print('CPU model', model)
         machine = Machine(folder, 0, accels[0], model, None)
         machine = (at_random if stops else in_turn)(machine, folder, model)
-        machine.serial.sendall(b'q')
         status = machine.p.wait(LIMIT)
         text = open(f'{folder}/console', errors='replace').read()
         print(text)
