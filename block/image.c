@@ -1,6 +1,7 @@
 /* block/image.c - small things that every format's tools need. */
 #include "block/image.h"
 #include "block/priv.h"
+#include "util/jval.h"
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -45,6 +46,59 @@ void blk_facts_free(GPtrArray *list)
 {
     g_ptr_array_set_free_func(list, fact_free);
     g_ptr_array_free(list, TRUE);
+}
+
+void blk_fact(GPtrArray *list, const char *key, char *value, bool quoted)
+{
+    BlkFact *f = g_new(BlkFact, 1);
+
+    *f = (BlkFact){ key, value, quoted };
+    g_ptr_array_add(list, f);
+}
+
+static JVal *value_of(const BlkFact *f)
+{
+    if (f->quoted)
+        return j_string(f->value);
+    return *f->value == 't' || *f->value == 'f' ? j_bool(*f->value == 't') : j_number(f->value);
+}
+
+/* Puts `v` into the object or list `at` under `key`, which for a list is the next index. */
+static JVal *put(JVal *at, const char *key, JVal *v)
+{
+    if (at->kind == J_LIST)
+        j_append(at, v);
+    else
+        j_set(at, key, v);
+    return v;
+}
+
+static JVal *member(const JVal *at, const char *key)
+{
+    guint64 i = g_ascii_strtoull(key, NULL, 10);
+
+    return at->kind == J_LIST ? (i < j_len(at) ? j_at(at, i) : NULL) : j_get(at, key);
+}
+
+JVal *blk_facts_tree(const GPtrArray *list)
+{
+    JVal *all = j_object();
+
+    for (guint i = 0; i < list->len; i++) {
+        const BlkFact *f = list->pdata[i];
+        g_auto(GStrv) parts = g_strsplit(f->key, ".", -1);
+        JVal *at = all, *next;
+
+        for (char **p = parts; *p; p++) {
+            if (!p[1])
+                put(at, *p, value_of(f));
+            else if ((next = member(at, *p)))
+                at = next;
+            else
+                at = put(at, *p, g_ascii_isdigit(*p[1]) ? j_list() : j_object());
+        }
+    }
+    return all;
 }
 
 CO_FN bool blk_bitmaps_load(Node *n, Error **err)

@@ -7,7 +7,7 @@
 #include "block/node.h"
 
 typedef struct BlkFact { /* one line of "Format specific information" */
-    const char *key;     /* JSON's spelling; text has blanks for the hyphens */
+    const char *key;     /* JSON's spelling, static or interned; inside of others: "extents.0.format"; text has blanks for hyphens */
     char *value;         /* owned */
     bool quoted;         /* a string in JSON, not a number or boolean */
 } BlkFact;
@@ -40,11 +40,13 @@ typedef struct BlkNames {
     bool dirty, corrupt, compressible, encrypted;
 } BlkNames;
 struct BlkImageOps {
-    const char *const *create_options; /* "cluster_size", .. ; NULL at the end */
+    /* "cluster_size=65536", "preallocation", ..; NULL at the end; in the order in which they are told, with "size" at its
+     * place; with a value: that is told when none is given. */
+    const char *const *create_options;
     /* Makes `filename`: options "size", "backing_file", "backing_fmt" and the format's own. */
     CO_FN bool (*create)(Loop *loop, const char *filename, Opts *o, Error **err);
     void (*names)(const Node *n, BlkNames *out);
-    GPtrArray *(*facts)(const Node *n); /* of BlkFact */
+    GPtrArray *(*facts)(const Node *n); /* of BlkFact, what lies together in a row; NULL: none. So with all below. */
     CO_FN int (*check)(Node *n, BlkCheck *out, unsigned fix);
     GPtrArray *(*snapshots)(const Node *n); /* of BlkSnapshot, in order; the caller frees */
     GPtrArray *(*bitmaps)(const Node *n); /* of BlkBitmap; the caller frees */
@@ -74,6 +76,8 @@ void blk_snapshot_head(GString *out);
 void blk_snapshot_row(GString *out, const BlkSnapshot *s);
 void blk_bitmaps_free(GPtrArray *list);
 void blk_facts_free(GPtrArray *list);
+void blk_fact(GPtrArray *list, const char *key, char *value, bool quoted); /* adds one; takes value */
+struct JVal *blk_facts_tree(const GPtrArray *list); /* an object, with objects and lists in it; the caller frees */
 /* The stored bitmaps of an image and of those below it, in memory. */
 CO_FN bool blk_bitmaps_load(Node *n, Error **err);
 /* Outside of coroutines: run fn(arg) as one of the loop and wait. */

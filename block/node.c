@@ -503,6 +503,10 @@ void node_unref(Node *n)
     node_unref(n->file);
     node_unref(n->backing);
     node_unref(n->data);
+    for (guint i = 0; n->extents && i < n->extents->len; i++)
+        node_unref(n->extents->pdata[i]);
+    if (n->extents)
+        g_ptr_array_free(n->extents, TRUE);
     if (n->claims)
         g_ptr_array_free(n->claims, TRUE);
     if (n->hooks)

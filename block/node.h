@@ -71,6 +71,7 @@ struct Node {
     const BlkDriver *drv;
     char *name, *filename;
     Node *file, *backing, *data; /* children; data: an external data file */
+    GPtrArray *extents; /* of Node: more files, in order; owned; NULL: none */
     uint64_t size;        /* bytes */
     bool readonly, direct, no_flush, force_share;
     bool unmap;            /* discard=unmap */

@@ -27,26 +27,14 @@ static BlockdevDetectZeroesOptions zeroes_of(const Node *n)
     return n->detect_zeroes == DETECT_ON ? DETECT_ZEROES_ON : n->detect_zeroes == DETECT_UNMAP ? DETECT_ZEROES_UNMAP : DETECT_ZEROES_OFF;
 }
 
-static JVal *value_of(const BlkFact *f)
-{
-    if (f->quoted)
-        return j_string(f->value);
-    return *f->value == 't' || *f->value == 'f' ? j_bool(*f->value == 't') : j_number(f->value);
-}
-
 /* The driver's facts by the schema's type, which has a place for each. */
 static ImageInfoSpecific *specific(const Node *n)
 {
     GPtrArray *facts = n->drv->image->facts(n);
     ImageInfoSpecific *to = g_new0(ImageInfoSpecific, 1);
     g_autoptr(JVal) all = j_object();
-    JVal *data = j_object();
+    JVal *data = blk_facts_tree(facts);
 
-    for (guint i = 0; i < facts->len; i++) {
-        const BlkFact *f = facts->pdata[i];
-
-        j_set(data, f->key, value_of(f));
-    }
     blk_facts_free(facts);
     j_set(j_set(all, "type", j_string(n->drv->name)), "data", data);
     api_in(&api_ImageInfoSpecific, all, to, &abort_on_error);
@@ -58,10 +46,10 @@ static void fill_names(const Node *n, ImageInfo *i)
     BlkNames names;
 
     n->drv->image->names(n, &names);
-    i->has_cluster_size = true;
+    i->has_cluster_size = names.cluster_size;
     i->cluster_size = (int64_t)names.cluster_size;
     i->dirty_flag = names.dirty;
-    i->format_specific = specific(n);
+    i->format_specific = n->drv->image->facts ? specific(n) : NULL;
     if (!names.backing)
         return;
     i->backing_filename = g_strdup(names.backing);

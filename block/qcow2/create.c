@@ -6,9 +6,9 @@
 #include "block/qcow2/qcow2.h"
 #include <errno.h>
 
-const char *const qcow2__create_options[] = { "cluster_size", "compat", "compression_type", "data_file", "data_file_raw",
-                                              "extended_l2", "lazy_refcounts", "preallocation", "refcount_bits", "extent_size_hint",
-                                              "nocow", NULL };
+const char *const qcow2__create_options[] = { "cluster_size=65536", "extended_l2=off", "preallocation", "compat", "compression_type=zlib", "size",
+                                              "backing_file", "backing_fmt", "data_file", "data_file_raw", "lazy_refcounts=off",
+                                              "refcount_bits=16", "extent_size_hint", "nocow", NULL };
 typedef enum Prealloc { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
 static const char *const prealloc_names[] = { "off", "metadata", "falloc", "full" };
 typedef struct Wish { /* what was asked for */

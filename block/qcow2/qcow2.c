@@ -321,14 +321,6 @@ static void qcow2_names(const Node *n, BlkNames *out)
                        s->corrupt, !n->data, false };
 }
 
-static void fact(GPtrArray *v, const char *key, char *value, bool quoted)
-{
-    BlkFact *f = g_new(BlkFact, 1);
-
-    *f = (BlkFact){ key, value, quoted };
-    g_ptr_array_add(v, f);
-}
-
 static char *yes_no(bool v) { return g_strdup(v ? "true" : "false"); }
 
 static GPtrArray *qcow2_facts(const Node *n)
@@ -336,19 +328,19 @@ static GPtrArray *qcow2_facts(const Node *n)
     const Qcow2 *s = n->opaque;
     GPtrArray *v = g_ptr_array_new();
 
-    fact(v, "compat", g_strdup(s->h.version < 3 ? "0.10" : "1.1"), true);
-    fact(v, "compression-type", g_strdup(s->h.compression ? "zstd" : "zlib"), true);
+    blk_fact(v, "compat", g_strdup(s->h.version < 3 ? "0.10" : "1.1"), true);
+    blk_fact(v, "compression-type", g_strdup(s->h.compression ? "zstd" : "zlib"), true);
     if (s->h.version >= 3)
-        fact(v, "lazy-refcounts", yes_no(s->h.compatible & COMPAT_LAZY), false);
-    fact(v, "refcount-bits", g_strdup_printf("%u", s->refcount_bits), false);
+        blk_fact(v, "lazy-refcounts", yes_no(s->h.compatible & COMPAT_LAZY), false);
+    blk_fact(v, "refcount-bits", g_strdup_printf("%u", s->refcount_bits), false);
     if (s->data_file)
-        fact(v, "data-file", g_strdup(s->data_file), true);
+        blk_fact(v, "data-file", g_strdup(s->data_file), true);
     if (n->data)
-        fact(v, "data-file-raw", yes_no(s->data_raw), false);
+        blk_fact(v, "data-file-raw", yes_no(s->data_raw), false);
     if (s->h.version >= 3)
-        fact(v, "corrupt", yes_no(s->corrupt), false);
+        blk_fact(v, "corrupt", yes_no(s->corrupt), false);
     if (s->h.version >= 3)
-        fact(v, "extended-l2", yes_no(s->nsub > 1), false);
+        blk_fact(v, "extended-l2", yes_no(s->nsub > 1), false);
     return v;
 }
 

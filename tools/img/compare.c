@@ -264,6 +264,8 @@ static CO_FN bool measure_of(Img *m, const char *to, Opts *o, const char *file, 
 
     if (ok && (!d || (!d->image && strcmp(to, "raw"))))
         ok = fail(err, "Unknown file format '%s'", to);
+    if (ok && d->image && !d->image->measure)
+        ok = fail(err, "Block driver '%s' does not support size measurement", to);
     if (ok && opts_peek(o, "cluster_size"))
         ok = parse_size(opts_peek(o, "cluster_size"), 'B', &cluster, err) && (is_pow2(cluster) || fail(err, "Cluster size must be a power of two between 512 and 2048k"));
     if (ok && n) {

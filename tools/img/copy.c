@@ -278,7 +278,7 @@ static CO_FN bool open_sources(Img *m, Copy *c, const Wish *w, const char *forma
     }
     if (!w->snapshot)
         return true;
-    if (n != 1 || !c->sources[0]->drv->image)
+    if (n != 1 || !c->sources[0]->drv->image || !c->sources[0]->drv->image->snapshot_view)
         return fail(err, "Failed to load snapshot: one source with snapshots, please");
     if (!c->sources[0]->drv->image->snapshot_view(c->sources[0], w->snapshot, err))
         return false;

@@ -29,6 +29,28 @@ static CO_FN bool backing_size(Img *m, const char *image, Opts *o, bool unsafe, 
     return format;
 }
 
+/* ---- what a format's options are ---- */
+static const char *const *options_of(const BlkDriver *d)
+{
+    static const char *const raw[] = { "size", "preallocation", "extent_size_hint", "nocow", NULL };
+
+    return d->image ? d->image->create_options : raw;
+}
+
+static bool names_it(const char *option, const char *key)
+{
+    size_t n = strcspn(option, "=");
+
+    return strlen(key) == n && !strncmp(option, key, n);
+}
+
+static bool is_flag(const char *v)
+{
+    bool flag;
+
+    return v && parse_bool(v, &flag, NULL);
+}
+
 static void append(GString *s, const Opts *o, const char *key, const char *otherwise)
 {
     const char *v = opts_peek(o, key);
@@ -40,52 +62,42 @@ static void append(GString *s, const Opts *o, const char *key, const char *other
     v = v ? v : otherwise;
     if (g_str_has_suffix(key, "_size") && parse_size(v, 'B', &bytes, NULL))
         g_string_append_printf(s, " %s=%" PRIu64, key, bytes);
-    else if (otherwise && !strcmp(otherwise, "off") && parse_bool(v, &flag, NULL))
+    else if (is_flag(otherwise) && parse_bool(v, &flag, NULL))
         g_string_append_printf(s, " %s=%s", key, flag ? "on" : "off");
     else
         g_string_append_printf(s, " %s=%s", key, v);
 }
 
 /* The line's order of options is QEMU's. */
-static char *formatting(const char *filename, const char *format, const Opts *o, uint64_t size)
+static char *formatting(const char *filename, const BlkDriver *d, const Opts *o, uint64_t size)
 {
     g_autoptr(GString) s = g_string_new(NULL);
-    bool qcow2 = !strcmp(format, "qcow2");
 
-    g_string_printf(s, "Formatting '%s', fmt=%s", filename, format);
-    if (qcow2) {
-        append(s, o, "cluster_size", "65536");
-        append(s, o, "extended_l2", "off");
-        append(s, o, "preallocation", NULL);
-        append(s, o, "compat", NULL);
-        append(s, o, "compression_type", "zlib");
+    g_string_printf(s, "Formatting '%s', fmt=%s", filename, d->name);
+    for (const char *const *p = options_of(d); *p; p++) {
+        g_auto(GStrv) v = g_strsplit(*p, "=", 2);
+
+        if (!strcmp(v[0], "size"))
+            g_string_append_printf(s, " size=%" PRIu64, size);
+        else
+            append(s, o, v[0], v[1]);
     }
-    g_string_append_printf(s, " size=%" PRIu64, size);
-    if (!qcow2) {
-        append(s, o, "preallocation", NULL);
-        return g_strdup(s->str);
-    }
-    append(s, o, "backing_file", NULL);
-    append(s, o, "backing_fmt", NULL);
-    append(s, o, "data_file", NULL);
-    append(s, o, "data_file_raw", NULL);
-    append(s, o, "lazy_refcounts", "off");
-    append(s, o, "refcount_bits", "16");
     return g_strdup(s->str);
 }
 
-static bool unknown_option(const BlkDriver *d, const Opts *o, const char *format, Error **err)
+static bool unknown_option(const BlkDriver *d, const Opts *o, const char *filename, Error **err)
 {
-    static const char *const always[] = { "size", "backing_file", "backing_fmt", NULL };
-    static const char *const raw[] = { "preallocation", "extent_size_hint", "nocow", NULL };
-    const char *const *own = d->image ? d->image->create_options : raw;
-
     for (guint i = 0; i < o->v->len; i++) {
         const char *k = ((Opt *)o->v->pdata[i])->key;
+        const char *const *p = options_of(d);
 
-        if (!g_strv_contains(own, k) && !g_strv_contains(always, k)) {
+        while (*p && !names_it(*p, k))
+            p++;
+        if (!*p && (!strcmp(k, "backing_file") || !strcmp(k, "backing_fmt")))
+            return fail(err, "%s: Backing file not supported for file format '%s'", filename, d->name);
+        if (!*p) {
             fail(err, "Invalid parameter '%s'", k);
-            return error_hint(err, "format %s does not know it", format);
+            return error_hint(err, "format %s does not know it", d->name);
         }
     }
     return true;
@@ -100,8 +112,6 @@ static CO_FN bool make_raw(Img *m, const char *filename, Opts *o, uint64_t size,
 
     if (pre && strcmp(pre, "off") && strcmp(pre, "falloc") && strcmp(pre, "full"))
         return fail(err, "Invalid parameter '%s': preallocation is off, falloc or full", pre);
-    if (opts_peek(o, "backing_file"))
-        return fail(err, "%s: Backing file not supported for file format 'raw'", filename);
     if (!blk_create_file(m->loop, filename, align_up(size, 512), err))
         return false;
     if (!pre || !strcmp(pre, "off"))
@@ -124,7 +134,9 @@ CO_FN bool img_make(Img *m, const char *filename, const char *format, Opts *o, u
 
     if (!d || (!d->image && strcmp(format, "raw")))
         return fail(err, "Unknown file format '%s'", format);
-    if (!unknown_option(d, o, format, err))
+    if (d->image && !d->image->create)
+        return fail(err, "Format driver '%s' does not support image creation", format);
+    if (!unknown_option(d, o, filename, err))
         return false;
     if (opts_peek(o, "size") && size == UINT64_MAX && !img_size(opts_peek(o, "size"), &size, err))
         return false;
@@ -134,7 +146,7 @@ CO_FN bool img_make(Img *m, const char *filename, const char *format, Opts *o, u
         return fail(err, "%s: Image creation needs a size parameter", filename);
     text = g_strdup_printf("%" PRIu64, align_up(size, 512));
     opts_set(o, "size", text);
-    line = formatting(filename, format, o, align_up(size, 512));
+    line = formatting(filename, d, o, align_up(size, 512));
     if (!m->quiet)
         puts(line);
     fflush(stdout);

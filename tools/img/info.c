@@ -1,5 +1,6 @@
 /* tools/img/info.c - info and check. */
 #include "tools/img/img.h"
+#include "util/jval.h"
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -68,9 +69,9 @@ static Facts facts_of(Node *n)
 
     if (ops) {
         ops->names(n, &f.names);
-        f.facts = ops->facts(n);
-        f.snapshots = ops->snapshots(n);
-        f.bitmaps = ops->bitmaps(n);
+        f.facts = ops->facts ? ops->facts(n) : NULL;
+        f.snapshots = ops->snapshots ? ops->snapshots(n) : NULL;
+        f.bitmaps = ops->bitmaps ? ops->bitmaps(n) : NULL;
     }
     if (f.names.backing)
         f.full_backing = g_path_is_absolute(f.names.backing) || strchr(f.names.backing, ':') || !strcmp(dir, ".")
@@ -127,26 +128,69 @@ static void json_bitmaps(Json *j, GPtrArray *list)
     json_close(j, ']');
 }
 
+/* Objects and lists of the driver's own facts: not deep. */
+static void print_tree(const Facts *f, const JVal *v, int depth)
+{
+    for (size_t i = 0; i < j_len(v); i++) {
+        const JVal *x = j_at(v, i);
+        g_autofree char *key = x->key ? g_strdelimit(g_strdup(x->key), "-", ' ') : g_strdup_printf("[%zu]", i);
+
+        if (!g_strcmp0(x->key, "refcount-bits"))
+            print_bitmaps(f->bitmaps);
+        if (x->items)
+            printf("%*s%s:\n", depth * 4, "", key);
+        else
+            printf("%*s%s: %s\n", depth * 4, "", key, x->kind == J_BOOL ? (x->yes ? "true" : "false") : x->text);
+        if (x->items)
+            print_tree(f, x, depth + 1);
+    }
+}
+
 static void print_facts(const Facts *f)
 {
+    g_autoptr(JVal) all = blk_facts_tree(f->facts);
+
     printf("Format specific information:\n");
-    for (guint i = 0; i < f->facts->len; i++) {
-        const BlkFact *v = f->facts->pdata[i];
-        g_autofree char *key = NULL;
+    print_tree(f, all, 1);
+}
 
-        if (!strcmp(v->key, "refcount-bits"))
-            print_bitmaps(f->bitmaps);
-        key = g_strdelimit(g_strdup(v->key), "-", ' ');
+static void print_child(const char *name, const Node *file)
+{
+    uint64_t length = file_length(file);
+    g_autofree char *actual = size_text(actual_size(file->filename)), *len = size_text(length);
 
-        printf("    %s: %s\n", key, v->value);
+    printf("Child node '/%s':\n    filename: %s\n    protocol type: %s\n    file length: %s (%" PRIu64 " bytes)\n    disk size: %s\n", name,
+           file->filename, file->drv->name, len, length, actual);
+}
+
+/* The files of an image, those of its extents and its own, in QEMU's order. */
+static void each_file(const Node *n, void (*fn)(void *arg, const char *name, const Node *file), void *arg)
+{
+    for (guint i = n->extents ? n->extents->len : 0; i-- > 0;) {
+        g_autofree char *name = g_strdup_printf("extents.%u", i);
+
+        fn(arg, name, n->extents->pdata[i]);
     }
+    if (n->file)
+        fn(arg, "file", n->file);
+}
+
+static void print_one(void *arg, const char *name, const Node *file) { print_child(name, file); }
+static void add_actual(void *arg, const char *name, const Node *file) { *(uint64_t *)arg += actual_size(file->filename); }
+
+static uint64_t actual_of(const Node *n)
+{
+    uint64_t sum = 0;
+
+    if (!n->file)
+        return actual_size(n->filename);
+    each_file(n, add_actual, &sum);
+    return sum;
 }
 
 static void print_info(const Facts *f)
 {
-    Node *file = f->n->file;
-    uint64_t length = file ? file_length(file) : 0;
-    g_autofree char *size = size_text(f->n->size), *actual = size_text(actual_size(f->n->filename)), *len = size_text(length);
+    g_autofree char *size = size_text(f->n->size), *actual = size_text(actual_of(f->n));
 
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", f->n->filename, f->n->drv->name, size,
            f->n->size, actual);
@@ -164,50 +208,66 @@ static void print_info(const Facts *f)
         img_print_snapshots(f->snapshots);
     if (f->facts)
         print_facts(f);
-    if (file)
-        printf("Child node '/file':\n    filename: %s\n    protocol type: %s\n    file length: %s (%" PRIu64 " bytes)\n    disk size: %s\n",
-               file->filename, file->drv->name, len, length, actual);
+    each_file(f->n, print_one, NULL);
+}
+
+static void json_child(void *arg, const char *name, const Node *file)
+{
+    Json *j = arg;
+
+    json_open(j, NULL, '{');
+    json_text(j, "name", name);
+    json_open(j, "info", '{');
+    json_open(j, "children", '[');
+    json_close(j, ']');
+    json_number(j, "virtual-size", file_length(file));
+    json_text(j, "filename", file->filename);
+    json_text(j, "format", file->drv->name);
+    json_number(j, "actual-size", actual_size(file->filename));
+    json_open(j, "format-specific", '{');
+    json_text(j, "type", file->drv->name);
+    json_open(j, "data", '{');
+    json_close(j, '}');
+    json_close(j, '}');
+    json_bare(j, "dirty-flag", "false");
+    json_close(j, '}');
+    json_close(j, '}');
 }
 
 static void json_children(Json *j, const Facts *f)
 {
-    Node *file = f->n->file;
-
     json_open(j, "children", '[');
-    if (file) {
-        json_open(j, NULL, '{');
-        json_text(j, "name", "file");
-        json_open(j, "info", '{');
-        json_open(j, "children", '[');
-        json_close(j, ']');
-        json_number(j, "virtual-size", file_length(file));
-        json_text(j, "filename", file->filename);
-        json_text(j, "format", file->drv->name);
-        json_number(j, "actual-size", actual_size(file->filename));
-        json_open(j, "format-specific", '{');
-        json_text(j, "type", file->drv->name);
-        json_open(j, "data", '{');
-        json_close(j, '}');
-        json_close(j, '}');
-        json_bare(j, "dirty-flag", "false");
-        json_close(j, '}');
-        json_close(j, '}');
-    }
+    each_file(f->n, json_child, j);
     json_close(j, ']');
+}
+
+static void json_tree(Json *j, const Facts *f, const JVal *v)
+{
+    for (size_t i = 0; i < j_len(v); i++) {
+        const JVal *x = j_at(v, i);
+
+        if (!g_strcmp0(x->key, "refcount-bits") && f->bitmaps && f->bitmaps->len)
+            json_bitmaps(j, f->bitmaps);
+        if (x->items) {
+            json_open(j, x->key, x->kind == J_LIST ? '[' : '{');
+            json_tree(j, f, x);
+            json_close(j, x->kind == J_LIST ? ']' : '}');
+        } else if (x->kind == J_STRING) {
+            json_text(j, x->key, x->text);
+        } else {
+            json_bare(j, x->key, x->kind == J_BOOL ? (x->yes ? "true" : "false") : x->text);
+        }
+    }
 }
 
 static void json_specific(Json *j, const Facts *f)
 {
+    g_autoptr(JVal) all = blk_facts_tree(f->facts);
+
     json_open(j, "format-specific", '{');
     json_text(j, "type", f->n->drv->name);
     json_open(j, "data", '{');
-    for (guint i = 0; i < f->facts->len; i++) {
-        const BlkFact *v = f->facts->pdata[i];
-
-        if (!strcmp(v->key, "refcount-bits") && f->bitmaps->len)
-            json_bitmaps(j, f->bitmaps);
-        (v->quoted ? json_text : json_bare)(j, v->key, v->value);
-    }
+    json_tree(j, f, all);
     json_close(j, '}');
     json_close(j, '}');
 }
@@ -225,7 +285,7 @@ static void json_info(Json *j, const Facts *f)
     if (f->names.cluster_size)
         json_number(j, "cluster-size", f->names.cluster_size);
     json_text(j, "format", f->n->drv->name);
-    json_number(j, "actual-size", actual_size(f->n->filename));
+    json_number(j, "actual-size", actual_of(f->n));
     if (f->facts)
         json_specific(j, f);
     if (f->names.backing) {

@@ -145,13 +145,16 @@ bool img_parse_options(Opts *o, const char *text, Error **err)
 
 static bool describe(Img *m, Opts *o, const char *name, const char *format, unsigned flags, Error **err)
 {
+    const BlkDriver *d;
+
     if (m->image_opts && !img_parse_options(o, name, err))
         return false;
     if (!m->image_opts)
         opts_set(o, "filename", name);
     if (format)
         opts_set(o, "driver", format);
-    if (flags & OPEN_NO_BACKING && !(opts_peek(o, "driver") && strcmp(opts_peek(o, "driver"), "qcow2")))
+    d = opts_peek(o, "driver") ? blk_driver_find(opts_peek(o, "driver")) : NULL;
+    if (flags & OPEN_NO_BACKING && d && d->has_backing)
         opts_set(o, "backing", NULL);
     if (flags & OPEN_FOR_CHECK && !g_strcmp0(opts_peek(o, "driver"), "qcow2"))
         opts_set(o, "for-check", "on");
