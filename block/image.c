@@ -56,6 +56,18 @@ void blk_fact(GPtrArray *list, const char *key, char *value, bool quoted)
     g_ptr_array_add(list, f);
 }
 
+void blk_check_say(BlkCheck *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!c->lines || c->lines->len > CHECK_LINES * 80)
+        return;
+    va_start(ap, fmt);
+    g_string_append_vprintf(c->lines, fmt, ap);
+    va_end(ap);
+    g_string_append_c(c->lines, '\n');
+}
+
 static JVal *value_of(const BlkFact *f)
 {
     if (f->quoted)

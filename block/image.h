@@ -76,6 +76,7 @@ void blk_snapshot_head(GString *out);
 void blk_snapshot_row(GString *out, const BlkSnapshot *s);
 void blk_bitmaps_free(GPtrArray *list);
 void blk_facts_free(GPtrArray *list);
+void blk_check_say(BlkCheck *c, const char *fmt, ...) PRINTF(2, 3); /* a line; too many are left out */
 void blk_fact(GPtrArray *list, const char *key, char *value, bool quoted); /* adds one; takes value */
 struct JVal *blk_facts_tree(const GPtrArray *list); /* an object, with objects and lists in it; the caller frees */
 /* The stored bitmaps of an image and of those below it, in memory. */

@@ -25,6 +25,11 @@ FEATURES = {
     "meta": "preallocation=metadata", "falloc": "preallocation=falloc", "full": "preallocation=full,cluster_size=4k",
     "data": "data_file=DATA", "dataraw": "data_file=DATA,data_file_raw=on",
 }
+# Other formats: (name, driver, options of create, what differs: "map" QEMU's map tells less than ours, "check" it has none,
+# "size" the disk is rounded up, "packed" only compressed writes to a new image, "chain" backing files of the same format)
+FORMATS = [
+    ("vdi", "vdi", "", ()), ("vdi-static", "vdi", "static=on", ("map",)),
+]
 
 
 def run(*args, ok=(0,)):
@@ -40,8 +45,9 @@ def skip(why):
 
 
 class Cell:
-    def __init__(self, folder, name, seed):
-        self.img, self.raw = f"{folder}/{name}.qcow2", f"{folder}/{name}.raw"
+    def __init__(self, folder, name, seed, fmt="qcow2", quirks=()):
+        self.fmt, self.quirks = fmt, quirks
+        self.img, self.raw = f"{folder}/{name}.{fmt}", f"{folder}/{name}.raw"
         self.data = f"{folder}/{name}.data"
         self.rng, self.quirky = random.Random(seed), seed in ("meta", "dataraw")
         with open(self.raw, "wb") as f:
@@ -52,7 +58,7 @@ class Cell:
 
     def io(self, commands):
         """The same commands, through qemu-io, to the image and to the raw twin."""
-        for file, fmt in ((self.img, "qcow2"), (self.raw, "raw")):
+        for file, fmt in ((self.img, self.fmt), (self.raw, "raw")):
             args = [x for c in commands for x in ("-c", c)]
             out = run("qemu-io", "-f", fmt, "-d", "unmap", *args, file)
             assert "failed" not in out, out
@@ -74,19 +80,20 @@ class Cell:
     def ours_writes(self):
         """menura-img writes: the twin, scattered anew, is converted onto the existing image."""
         run("qemu-io", "-f", "raw", *[x for c in self.commands(8) for x in ("-c", c)], self.raw)
-        run(M, "convert", "-n", "-f", "raw", "-O", "qcow2", self.raw, self.img)
+        run(M, "convert", "-n", "-f", "raw", "-O", self.fmt, self.raw, self.img)
 
     def agree(self):
-        run("qemu-img", "check", self.img)
-        run(M, "check", self.img)
-        run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", self.img, self.raw)
-        run(M, "compare", "-f", "qcow2", "-F", "raw", self.img, self.raw)
+        if "check" not in self.quirks:
+            run("qemu-img", "check", "-f", self.fmt, self.img)
+            run(M, "check", self.img)
+        run("qemu-img", "compare", "-f", self.fmt, "-F", "raw", self.img, self.raw)
+        run(M, "compare", "-f", self.fmt, "-F", "raw", self.img, self.raw)
         run(M, "convert", self.img, self.raw + ".out")
         with open(self.raw, "rb") as a, open(self.raw + ".out", "rb") as b:
             assert a.read() == b.read(), "the bytes differ"
         os.unlink(self.raw + ".out")
         # QEMU looks below preallocated clusters for holes and does not name offset 0 of a data file: we do neither
-        for verb in ("info",) if self.quirky else ("info", "map"):
+        for verb in ("info",) if self.quirky or "map" in self.quirks else ("info", "map"):
             theirs, ours = run("qemu-img", verb, "--output=json", self.img), run(M, verb, "--output=json", self.img)
             if verb == "info":  # QEMU counts a file's length in sectors
                 theirs, ours = (re.sub(r'"(actual-size|virtual-size)": \d+', "", x) for x in (theirs, ours))
@@ -105,6 +112,27 @@ def feature(folder, name, maker):
     c.agree()
     if not name.startswith("data"):
         snapshots(c)
+
+
+def other_format(folder, name, fmt, options, quirks, maker):
+    """An image of another format, made by one program and written by both in turn."""
+    c = Cell(folder, f"{name}-{'ours' if maker == M else 'qemu'}", name, fmt, quirks)
+    run(maker, "create", "-q", "-f", fmt, *c.options(options), c.img, str(SIZE))
+    if "size" in quirks:
+        with open(c.raw, "r+b") as f:
+            f.truncate(json.loads(run("qemu-img", "info", "--output=json", "-f", fmt, c.img))["virtual-size"])
+    assert json.loads(run(M, "info", "--output=json", c.img))["format"] == fmt, "we take it for something else"
+    for turn in (lambda: None, lambda: c.io(c.commands()), c.ours_writes, lambda: c.io(c.commands()), c.ours_writes):
+        turn()
+        c.agree()
+    converted(c, options, maker)
+
+
+def converted(c, options, maker):
+    """The content, converted to a new image of the format by the other program."""
+    c.img += ".again"
+    run("qemu-img" if maker == M else M, "convert", "-f", "raw", "-O", c.fmt, *c.options(options), c.raw, c.img)
+    c.agree()
 
 
 def snapshots(c):
@@ -279,6 +307,7 @@ def main():
     cells = [(f"{n} made by {'us' if m == M else 'QEMU'}", feature, (n, m)) for n in FEATURES for m in (M, "qemu-img")]
     cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
     cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
+    cells += [(f"{f[0]} made by {'us' if m == M else 'QEMU'}", other_format, (*f, m)) for f in FORMATS for m in (M, "qemu-img")]
     cells += [("bitmaps", bitmaps, ()), ("verbs of bitmaps", bitmap_verbs, ()), ("texts", texts, ())]
     only, bad = sys.argv[2:], 0
     for name, fn, args in cells:

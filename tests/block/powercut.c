@@ -1,7 +1,7 @@
 /*
- * tests/block/powercut.c - qcow2 and the mains. While several writers work on an image, the power goes now and then: the
- * file keeps what was flushed and any part of the rest. The image that is left must hold each sector's flushed bytes or
- * any written since, and a check must find nothing worse than leaks, which a repair mends.
+ * tests/block/powercut.c - image formats and the mains. While several writers work on an image, the power goes now and then:
+ * the file keeps what was flushed and any part of the rest. The image that is left must hold each sector's flushed bytes or
+ * any written since, and a check must find nothing worse than leaks, which a repair mends; it can be written to again.
  *   t-powercut [PATTERN]; POWER_CUTS=N in the environment: so many cuts for each geometry (default 60)
  */
 #include "block/image.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { DISK = 512 * 1024, SECTORS = DISK / 512, WRITERS = 3, MAYBE = 24 };
+enum { DISK = 512 * 1024, SECTORS = DISK / 512, WRITERS = 3, MAYBE = 24, PIECE = 64 /* sectors */, PIECES = SECTORS / PIECE };
 
 typedef struct Sector { /* which values it may have after a cut */
     uint32_t stable, now;
@@ -30,7 +30,8 @@ typedef struct Bench {
     unsigned one_in;
     int running;
     bool checking, snapshots;
-    const char *open_options;
+    const char *driver, *open_options;
+    uint64_t spread; /* bytes from one piece of the disk that is used to the next; 0: all is used */
 } Bench;
 typedef struct Call {
     void (*fn)(Bench *b, void *arg);
@@ -54,7 +55,7 @@ static void in_co(Bench *b, void (*fn)(Bench *b, void *arg), void *arg)
 
 static Node *open_image(Bench *b, Node *file, bool readonly)
 {
-    g_autofree char *text = g_strdup_printf("driver=qcow2,discard=unmap%s", b->open_options);
+    g_autofree char *text = g_strdup_printf("driver=%s,discard=unmap%s", b->driver, b->open_options);
     g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
 
     return node_open_on(b->vm->loop, o, readonly, file, NULL, &abort_on_error);
@@ -81,11 +82,17 @@ static bool possible(const Sector *s, const uint8_t *bytes)
     return ok;
 }
 
+static uint64_t place(const Bench *b, unsigned sector)
+{
+    return b->spread ? sector / PIECE * b->spread + sector % PIECE * 512ull : sector * 512ull;
+}
+
 static CO_FN void all_sectors(Bench *b, Node *n)
 {
     g_autofree uint8_t *buf = g_malloc(DISK);
 
-    check_eq(blk_read(n, 0, buf, DISK), 0);
+    for (unsigned i = 0; i < PIECES; i++)
+        check_eq(blk_read(n, place(b, i * PIECE), buf + i * PIECE * 512, PIECE * 512), 0);
     for (unsigned i = 0; i < SECTORS; i++)
         if (!possible(&b->sectors[i], buf + i * 512))
             t_fail(__FILE__, __LINE__, "cut %" PRIu64 ": sector %u holds %#x, flushed was %#x and %u values since", b->cuts, i,
@@ -104,15 +111,10 @@ static uint64_t harmless(const char *lines)
     return n;
 }
 
-static CO_FN void examine(Bench *b, GByteArray *left)
+static CO_FN void check_left(Bench *b, Node *n)
 {
-    Power *p = power_new(1);
     BlkCheck c = { .lines = g_string_new(NULL) };
-    Node *file, *n;
 
-    g_byte_array_append(p->now, left->data, left->len);
-    file = power_open(b->vm->loop, p, false);
-    n = open_image(b, file, false); /* with lazy refcounts this repairs */
     check_eq((n->drv->image->check)(n, &c, 0), 0);
     if (c.corruptions > (b->snapshots ? harmless(c.lines->str) : 0) || c.errors)
         t_fail(__FILE__, __LINE__, "cut %" PRIu64 ": %" PRIu64 " corruptions:\n%s", b->cuts, c.corruptions, c.lines->str);
@@ -127,6 +129,36 @@ static CO_FN void examine(Bench *b, GByteArray *left)
         all_sectors(b, n);
     }
     g_string_free(c.lines, TRUE);
+}
+
+/* What was not flushed may lie about in the file: a block that gets its place there has nothing of it. */
+static CO_FN void write_again(Bench *b, Node *n)
+{
+    unsigned i = (unsigned)(rng_next(&b->rng) % SECTORS);
+    Sector was = b->sectors[i];
+    uint8_t sector[512];
+
+    fill(sector, 0x12345678);
+    check_eq(blk_write(n, place(b, i), sector, 512), 0);
+    check_eq(blk_flush(n), 0);
+    b->sectors[i] = (Sector){ .stable = 0x12345678 };
+    all_sectors(b, n);
+    b->sectors[i] = was;
+}
+
+static CO_FN void examine(Bench *b, GByteArray *left)
+{
+    Power *p = power_new(1);
+    Node *file, *n;
+
+    g_byte_array_append(p->now, left->data, left->len);
+    file = power_open(b->vm->loop, p, false);
+    n = open_image(b, file, false); /* with lazy refcounts this repairs; a log is replayed */
+    if (n->drv->image->check)
+        check_left(b, n);
+    all_sectors(b, n);
+    if (!b->snapshots && rng_next(&b->rng) % 4 == 0)
+        write_again(b, n);
     node_unref(n);
     node_unref(file);
     power_free(p);
@@ -195,9 +227,11 @@ static CO_FN void step(Bench *b, unsigned lo, unsigned hi)
     unsigned n = 1 + (unsigned)(rng_next(&b->rng) % (rng_next(&b->rng) % 4 ? 12 : 90));
     uint32_t v = ++b->next * 2654435761u | 1;
     g_autofree uint8_t *buf = g_malloc(512 * 90);
-    BlkReq r = { .off = first * 512ull };
+    BlkReq r = { .off = place(b, first) };
     struct iovec one = { buf, 0 };
 
+    if (b->spread)
+        most = MIN(most, PIECE - first % PIECE);
     n = room(b, first, MIN(n, most));
     if (!n || rng_next(&b->rng) % 12 == 0) {
         flush(b);
@@ -251,12 +285,13 @@ static void work(void *arg)
 static void make(Bench *b, void *arg)
 {
     const char *options = arg;
-    g_autofree char *path = g_strdup("/tmp/menura-power.XXXXXX"), *text = g_strdup_printf("size=%d%s", DISK, options), *bytes = NULL;
+    g_autofree char *path = g_strdup("/tmp/menura-power.XXXXXX"), *bytes = NULL;
+    g_autofree char *text = g_strdup_printf("size=%" PRIu64 "%s", b->spread ? b->spread * PIECES : DISK, options);
     g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
     gsize n;
 
     close(g_mkstemp(path));
-    check(blk_driver_find("qcow2")->image->create(b->vm->loop, path, o, &abort_on_error));
+    check(blk_driver_find(b->driver)->image->create(b->vm->loop, path, o, &abort_on_error));
     check(g_file_get_contents(path, &bytes, &n, NULL));
     g_byte_array_append(b->p->now, (uint8_t *)bytes, (guint)n);
     g_byte_array_append(b->p->durable, (uint8_t *)bytes, (guint)n);
@@ -280,19 +315,15 @@ static void some_content(Bench *b, void *arg)
 
 enum { PLAIN, SHARED, SNAPSHOTS }; /* nothing shared; tables shared with a snapshot; snapshots come and go */
 
-static void cut_test(Vm *vm, const char *options, int kind, const char *open_options, uint64_t seed)
+static void cut_image(Vm *vm, const Bench *what, const char *options, int kind, uint64_t seed, uint64_t cuts)
 {
-    const char *cuts = g_getenv("POWER_CUTS");
-    Bench *b = g_new0(Bench, 1);
+    Bench *b = g_memdup2(what, sizeof(*what));
 
-    if (cuts)
-        alarm(0); /* meson's limit holds */
     b->vm = vm;
     b->p = power_new(seed);
     b->p->forgets = true;
     b->rng.s = seed;
-    b->open_options = open_options;
-    b->cuts_left = cuts ? g_ascii_strtoull(cuts, NULL, 10) : 60;
+    b->cuts_left = cuts;
     b->one_in = 5;
     in_co(b, make, (char *)options);
     b->file = power_open(vm->loop, b->p, false);
@@ -314,34 +345,67 @@ static void cut_test(Vm *vm, const char *options, int kind, const char *open_opt
     g_free(b);
 }
 
+/* Where a few blocks are the whole disk, soon all have their place: then a new image is more of a test. */
+static void cut_test(Vm *vm, const Bench *what, const char *options, int kind, uint64_t seed)
+{
+    const char *cuts = g_getenv("POWER_CUTS");
+    uint64_t left = cuts ? g_ascii_strtoull(cuts, NULL, 10) : 60;
+
+    if (cuts)
+        alarm(0); /* meson's limit holds */
+    for (uint64_t n; left; left -= n) {
+        n = MIN(left, what->spread ? 15 : UINT64_MAX);
+        cut_image(vm, what, options, kind, seed, n);
+        seed += 1000;
+    }
+}
+
+static void cut_rows(Vm *vm, const Bench *what, const char *const *rows, int kind, uint64_t seed)
+{
+    for (; *rows; rows++)
+        cut_test(vm, what, *rows, kind, seed++);
+}
+
+static const Bench plain_qcow2 = { .driver = "qcow2", .open_options = "" };
+
 static void cuts(Vm *vm)
 {
     static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=2k,refcount_bits=64", ",cluster_size=16k,extended_l2=on",
-                                        ",cluster_size=64k", ",cluster_size=1k,refcount_bits=1", ",cluster_size=4k,lazy_refcounts=on" };
+                                        ",cluster_size=64k", ",cluster_size=1k,refcount_bits=1", ",cluster_size=4k,lazy_refcounts=on", NULL };
 
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-        cut_test(vm, rows[i], PLAIN, "", i + 1);
+    cut_rows(vm, &plain_qcow2, rows, PLAIN, 1);
 }
 TEST("powercut/qcow2", cuts);
 
 static void cuts_shared(Vm *vm)
 {
-    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on" };
+    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on", NULL };
 
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-        cut_test(vm, rows[i], SHARED, "", i + 11);
+    cut_rows(vm, &plain_qcow2, rows, SHARED, 11);
 }
 TEST("powercut/qcow2-shared", cuts_shared);
 
 /* A cache of the least size: tables are written because room is needed, not only on a flush. */
-static void cuts_small_cache(Vm *vm) { cut_test(vm, ",cluster_size=512,refcount_bits=64", PLAIN, ",l2-cache-size=512", 23); }
+static void cuts_small_cache(Vm *vm)
+{
+    static const Bench small = { .driver = "qcow2", .open_options = ",l2-cache-size=512" };
+
+    cut_test(vm, &small, ",cluster_size=512,refcount_bits=64", PLAIN, 23);
+}
 TEST("powercut/qcow2-small-cache", cuts_small_cache);
 
 static void cuts_snapshots(Vm *vm)
 {
-    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on" };
+    static const char *const rows[] = { ",cluster_size=512", ",cluster_size=4k", ",cluster_size=16k,extended_l2=on", NULL };
 
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
-        cut_test(vm, rows[i], SNAPSHOTS, "", i + 41);
+    cut_rows(vm, &plain_qcow2, rows, SNAPSHOTS, 41);
 }
 TEST("powercut/qcow2-snapshots", cuts_snapshots);
+
+static void cuts_vdi(Vm *vm)
+{
+    static const Bench vdi = { .driver = "vdi", .open_options = "", .spread = MiB };
+
+    cut_test(vm, &vdi, "", PLAIN, 51);
+}
+TEST("powercut/vdi", cuts_vdi);
