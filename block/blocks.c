@@ -388,7 +388,7 @@ static CO_FN int status(Blocks *b, BlkReq *r)
     r->compressed = m.type == BLOCK_PACKED;
     r->map_file = m.type == BLOCK_DATA ? m.file : NULL;
     r->map = m.host;
-    if (m.type != BLOCK_NONE || !b->n->drv->has_backing)
+    if (m.type != BLOCK_NONE || !b->n->drv->has_backing || b->alone)
         return 0;
     r->allocated = false;
     if (r->flags & BLK_THIS_LAYER || r->zero)

@@ -51,6 +51,7 @@ typedef struct Blocks {
     CoLock lock;
     GQueue placing; /* of the engine */
     bool begun, dirty; /* dirty: tables in memory are newer */
+    bool alone;        /* this image can have no backing file, though the format can */
 } Blocks;
 
 void blocks_init(Node *n, const BlockOps *ops, uint64_t block, uint64_t unit);

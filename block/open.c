@@ -30,8 +30,8 @@ static const struct {
     const char *name;
 } foreign[] = {
     { 0, "QFI\xfb", 4, "qcow" }, { 0, "KDMV", 4, "vmdk" },
-    { 0, "vhdxfile", 8, "vhdx" }, 
-    { 0, "conectix", 8, "vpc" },  { 0, "QED\0", 4, "qed" },
+    { 0, "vhdxfile", 8, "vhdx" },
+    { 0, "QED\0", 4, "qed" },
     { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
 };
 

@@ -1,6 +1,30 @@
 /* tests/block/fuzz-formats.c - what is fuzzed: a row for each format. */
 #include "tests/block/fuzz.h"
 
+static void vpc_sum(uint8_t *p, size_t n, size_t at)
+{
+    uint32_t sum = 0;
+
+    be32_store(p + at, 0);
+    for (size_t i = 0; i < n; i++)
+        sum += p[i];
+    be32_store(p + at, ~sum);
+}
+
+static void vpc_seal(GByteArray *a, Rng *rng)
+{
+    uint32_t last = (a->len - 1) / 512 * 512;
+
+    if (rng_next(rng) % 4 == 0) /* a differencing image, whose parent is somewhere */
+        a->data[63] = 4;
+    if (last + 512 <= a->len && a->data[last] == 'c')
+        vpc_sum(a->data + last, 512, 64);
+    if (a->len >= 1536 && a->data[0] == 'c') {
+        vpc_sum(a->data, 512, 64);
+        vpc_sum(a->data + 512, 1024, 36);
+    }
+}
+
 /* clang-format off */
 FUZZ(qcow2, .size = 1 << 20, .open = ",data-file.driver=null-co",
      FUZZ_CREATES("", ",cluster_size=512", ",cluster_size=4k,refcount_bits=1", ",cluster_size=16k,extended_l2=on",
@@ -8,4 +32,6 @@ FUZZ(qcow2, .size = 1 << 20, .open = ",data-file.driver=null-co",
      FUZZ_LIST(fields, 4, 8, 16, 20, 24, 32, 36, 40, 48, 56, 60, 64, 72, 80, 88, 96, 100, 104, 112, 116));
 FUZZ(vdi, .size = 4 << 20, .little = true, .areas = { { 512, 16 } }, FUZZ_CREATES("", ",static=on"),
      FUZZ_LIST(fields, 0x44, 0x4c, 0x154, 0x158, 0x168, 0x170, 0x174, 0x178, 0x17c, 0x180, 0x184, 0x1a8, 0x1b8));
+FUZZ(vpc, .size = 5 << 20, .areas = { { 1536, 12 } }, .seal = vpc_seal, FUZZ_CREATES("", ",force_size=on", ",subformat=fixed"),
+     FUZZ_LIST(fields, 16, 28, 40, 48, 52, 56, 58, 60, 63, 512 + 16, 512 + 20, 512 + 24, 512 + 28, 512 + 32, 512 + 576, 512 + 580, 512 + 584, 512 + 592));
 /* clang-format on */

@@ -16,6 +16,7 @@ import tempfile
 import time
 
 M = sys.argv[1]
+NBD = os.path.join(os.path.dirname(M), "..", "nbd", "menura-nbd")
 SIZE = 6 * 1024 * 1024 + 512 * 3
 FEATURES = {
     "plain": "", "v2": "compat=0.10", "c512": "cluster_size=512", "c4k": "cluster_size=4k", "c2M": "cluster_size=2M",
@@ -26,9 +27,12 @@ FEATURES = {
     "data": "data_file=DATA", "dataraw": "data_file=DATA,data_file_raw=on",
 }
 # Other formats: (name, driver, options of create, what differs: "map" QEMU's map tells less than ours, "check" it has none,
-# "size" the disk is rounded up, "packed" only compressed writes to a new image, "chain" backing files of the same format)
+# "size" the disk is rounded up, "unseen" by its first bytes, "packed" only compressed writes to a new image, "chain" backing files of the same format)
 FORMATS = [
     ("vdi", "vdi", "", ()), ("vdi-static", "vdi", "static=on", ("map",)),
+    ("vpc", "vpc", "", ("check", "size")), ("vpc-size", "vpc", "force_size=on", ("check",)),
+    ("vpc-fixed", "vpc", "subformat=fixed", ("check", "size", "map", "unseen")),
+    ("vpc-fixed-size", "vpc", "subformat=fixed,force_size=on", ("check", "map", "unseen")),
 ]
 
 
@@ -63,6 +67,22 @@ class Cell:
             out = run("qemu-io", "-f", fmt, "-d", "unmap", *args, file)
             assert "failed" not in out, out
 
+    def our_io(self, commands):
+        """The same, but our driver does it: the image is served over NBD."""
+        sock = self.img + ".sock"
+        nbd = subprocess.Popen([NBD, "-f", self.fmt, "-k", sock, "-t", "--discard=unmap", self.img])
+        try:
+            for _ in range(200):
+                if os.path.exists(sock):
+                    break
+                time.sleep(0.05)
+            for file in (f"nbd+unix:///?socket={sock}", self.raw):
+                out = run("qemu-io", "-f", "raw", "-d", "unmap", *[x for c in commands for x in ("-c", c)], file)
+                assert "failed" not in out, out
+        finally:
+            nbd.terminate()
+            nbd.wait()
+
     def commands(self, n=24):
         v = []
         for i in range(n):
@@ -88,13 +108,13 @@ class Cell:
             run(M, "check", self.img)
         run("qemu-img", "compare", "-f", self.fmt, "-F", "raw", self.img, self.raw)
         run(M, "compare", "-f", self.fmt, "-F", "raw", self.img, self.raw)
-        run(M, "convert", self.img, self.raw + ".out")
+        run(M, "convert", "-f", self.fmt, self.img, self.raw + ".out")
         with open(self.raw, "rb") as a, open(self.raw + ".out", "rb") as b:
             assert a.read() == b.read(), "the bytes differ"
         os.unlink(self.raw + ".out")
         # QEMU looks below preallocated clusters for holes and does not name offset 0 of a data file: we do neither
         for verb in ("info",) if self.quirky or "map" in self.quirks else ("info", "map"):
-            theirs, ours = run("qemu-img", verb, "--output=json", self.img), run(M, verb, "--output=json", self.img)
+            theirs, ours = (run(t, verb, "--output=json", "-f", self.fmt, self.img) for t in ("qemu-img", M))
             if verb == "info":  # QEMU counts a file's length in sectors
                 theirs, ours = (re.sub(r'"(actual-size|virtual-size)": \d+', "", x) for x in (theirs, ours))
             assert theirs == ours, f"{verb}:\n" + "\n".join(difflib.unified_diff(theirs.split("\n"), ours.split("\n"), "qemu", "menura", n=0))
@@ -121,11 +141,31 @@ def other_format(folder, name, fmt, options, quirks, maker):
     if "size" in quirks:
         with open(c.raw, "r+b") as f:
             f.truncate(json.loads(run("qemu-img", "info", "--output=json", "-f", fmt, c.img))["virtual-size"])
-    assert json.loads(run(M, "info", "--output=json", c.img))["format"] == fmt, "we take it for something else"
-    for turn in (lambda: None, lambda: c.io(c.commands()), c.ours_writes, lambda: c.io(c.commands()), c.ours_writes):
+    seen = "raw" if "unseen" in quirks else fmt
+    assert json.loads(run(M, "info", "--output=json", c.img))["format"] == seen, "we take it for something else"
+    for turn in (lambda: None, lambda: c.io(c.commands()), lambda: c.our_io(c.commands()), lambda: c.io(c.commands()), c.ours_writes):
         turn()
         c.agree()
     converted(c, options, maker)
+
+
+def differencing(folder):
+    """VHD over VHD, which QEMU does not have: the base is QEMU's, two layers are ours."""
+    c = Cell(folder, "diff", "diff", "vpc", ("check",))
+    run("qemu-img", "create", "-q", "-f", "vpc", "-o", "force_size=on", c.img, str(SIZE))
+    c.io(c.commands())
+    for _ in range(2):
+        below, c.img = c.img, c.img + ".vhd"
+        run(M, "create", "-q", "-f", "vpc", "-b", os.path.basename(below), "-F", "vpc", c.img)
+        for _ in range(2):
+            c.our_io(c.commands())
+            run(M, "compare", "-f", "vpc", "-F", "raw", c.img, c.raw)
+    assert run(M, "info", "--backing-chain", c.img).count("virtual size") == 3
+    run(M, "convert", "-f", "vpc", "-O", "raw", c.img, c.raw + ".out")
+    run("cmp", c.raw, c.raw + ".out")
+    run("qemu-img", "create", "-q", "-f", "vpc", "-o", "force_size=on", below, str(SIZE))
+    bad = subprocess.run([M, "compare", "-f", "vpc", c.img, c.raw], capture_output=True, text=True)
+    assert "not the parent" in bad.stderr and bad.stderr.count("\n") == 1, bad.stderr
 
 
 def converted(c, options, maker):
@@ -308,6 +348,7 @@ def main():
     cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
     cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
     cells += [(f"{f[0]} made by {'us' if m == M else 'QEMU'}", other_format, (*f, m)) for f in FORMATS for m in (M, "qemu-img")]
+    cells += [("differencing vpc", differencing, ())]
     cells += [("bitmaps", bitmaps, ()), ("verbs of bitmaps", bitmap_verbs, ()), ("texts", texts, ())]
     only, bad = sys.argv[2:], 0
     for name, fn, args in cells:

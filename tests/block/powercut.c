@@ -409,3 +409,11 @@ static void cuts_vdi(Vm *vm)
     cut_test(vm, &vdi, "", PLAIN, 51);
 }
 TEST("powercut/vdi", cuts_vdi);
+
+static void cuts_vpc(Vm *vm)
+{
+    static const Bench vpc = { .driver = "vpc", .open_options = "", .spread = MiB };
+
+    cut_test(vm, &vpc, "", PLAIN, 61);
+}
+TEST("powercut/vpc", cuts_vpc);
