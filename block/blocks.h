@@ -86,6 +86,28 @@ MUST CO_FN int block_table_write(BlockTable *t, Node *file); /* what changed, in
 void block_table_free(BlockTable *t);
 #define BLOCK_TABLE_MAX (256 * MiB)
 
+/* Pieces of tables that are too large to be in memory whole, by a key of the driver's. Dirty ones stay. */
+typedef struct BlockChunk {
+    uint64_t key, at, mirror; /* bytes in the file; of a second copy, 0: none */
+    Node *file;
+    bool dirty;
+    GList link;
+    uint8_t bytes[];
+} BlockChunk;
+typedef struct BlockCache {
+    GHashTable *chunks;
+    GQueue lru;
+    unsigned size, max, ndirty; /* size: bytes of a chunk */
+    CoLock loading;
+} BlockCache;
+void block_cache_init(BlockCache *c, unsigned size, unsigned max);
+void block_cache_free(BlockCache *c);
+MUST CO_FN int block_cache_get(BlockCache *c, uint64_t key, Node *file, uint64_t at, BlockChunk **out); /* until the next yield */
+BlockChunk *block_cache_new(BlockCache *c, uint64_t key, Node *file, uint64_t at); /* zeros; the key is not there yet */
+void block_cache_dirty(BlockCache *c, BlockChunk *v);
+static inline bool block_cache_is_full(const BlockCache *c) { return c->ndirty > c->max / 2; } /* write it back soon */
+MUST CO_FN int block_cache_write(BlockCache *c); /* what is dirty; the lock is held; not synced */
+
 /* A new image's file, open for writing; NULL + err. size: of the disk, checked by the caller. */
 CO_FN Node *blocks_new_file(Loop *loop, const char *filename, Error **err);
 #endif

@@ -68,7 +68,7 @@ static CO_FN int map_fixed(Node *n, uint64_t off, uint64_t len, BlockMap *out)
 }
 
 /* Sectors in a row, from `first` on, whose bits are alike. */
-static uint64_t run_of(const VpcBits *v, uint64_t first, uint64_t end, bool *set)
+static uint64_t run_of(const BlockChunk *v, uint64_t first, uint64_t end, bool *set)
 {
     uint64_t i = first;
 
@@ -81,7 +81,7 @@ static uint64_t run_of(const VpcBits *v, uint64_t first, uint64_t end, bool *set
 static CO_FN int map_bits(Vpc *s, uint64_t block, uint64_t in, uint64_t len, BlockMap *out)
 {
     bool set = true;
-    VpcBits *v;
+    BlockChunk *v;
     int ret = vpc__bits_get(s, block, &v);
 
     if (ret)
@@ -135,18 +135,17 @@ static CO_FN int vpc_place(Node *n, BlockPlace *p)
 static CO_FN int vpc_link(Node *n, const BlockPlace *p)
 {
     Vpc *s = n->opaque;
-    bool diff = s->f.type == VPC_DIFF;
     uint64_t start = p->first * s->b.block;
+    int ret;
 
     if (!p->had_place) {
-        vpc__bits_new(s, p->first, !diff);
         be32_store(s->table.bytes + p->first * 4, (uint32_t)((p->host - s->bitmap_bytes) / 512));
         block_table_mark(&s->table, p->first * 4, 4);
-        if (s->full)
-            s->full[p->first / 8] |= (uint8_t)(1 << (p->first % 8));
+        vpc__bits_new(s, p->first);
     }
     s->b.dirty = true;
-    return vpc__bits_set(s, p->first, diff ? p->lo - start : 0, diff ? p->hi - start : 0);
+    ret = s->f.type == VPC_DIFF ? vpc__bits_set(s, p->first, p->lo - start, p->hi - start) : 0;
+    return !ret && block_cache_is_full(&s->bits) ? blocks_writeback(n) : ret;
 }
 
 static CO_FN int vpc_writeback(Node *n)
@@ -155,7 +154,7 @@ static CO_FN int vpc_writeback(Node *n)
     int ret = s->f.type == VPC_DIFF ? blk_flush(n->file) : 0; /* bits speak of data that is there */
 
     if (!ret)
-        ret = vpc__bits_write(s);
+        ret = block_cache_write(&s->bits);
     if (!ret && s->footer_moved)
         ret = blk_write(n->file, s->next, s->footer, VPC_FOOTER);
     if (!ret)
@@ -278,12 +277,10 @@ static CO_FN bool open_sparse(Node *n, Opts *o, Error **err)
     if (ret)
         return fail_errno_is(err, -ret, "cannot read the table of '%s'", n->filename);
     s->bitmap_bytes = align_up(s->h.block_size / 512 / 8, 512);
-    s->bits = g_hash_table_new(g_int64_hash, g_int64_equal);
+    vpc__bits_init(s);
     blocks_init(n, &vpc__ops, s->h.block_size, s->f.type == VPC_DIFF ? 512 : s->h.block_size);
-    if (s->f.type == VPC_DYNAMIC) {
-        s->full = g_malloc0(s->h.entries / 8 + 1);
+    if (s->f.type == VPC_DYNAMIC)
         return find_next(s, err);
-    }
     return vpc__read_parent(s, err) && find_next(s, err) && block__open_backing(n, o, s->parent, "vpc", err) && vpc__parent_fits(s, err);
 }
 

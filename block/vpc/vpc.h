@@ -25,12 +25,6 @@ typedef struct VpcFooter {
 typedef struct VpcHeader {
     uint64_t data_at, table_at, version, entries, block_size, checksum, parent_time;
 } VpcHeader;
-typedef struct VpcBits { /* the bitmap of a block */
-    uint64_t block;
-    bool dirty;
-    GList link;
-    uint8_t bytes[];
-} VpcBits;
 typedef struct Vpc {
     Blocks b;
     VpcFooter f;
@@ -41,11 +35,8 @@ typedef struct Vpc {
     bool footer_moved;
     char *parent;
     /* bitmap.c */
-    GHashTable *bits; /* block -> VpcBits */
-    GQueue lru;
-    unsigned ndirty;
+    BlockCache bits; /* by block */
     uint8_t *full; /* dynamic: a bit per block whose bitmap is known to be all ones */
-    CoLock loading;
 } Vpc;
 
 /* vpc.c */
@@ -56,13 +47,13 @@ uint32_t vpc__sum(const uint8_t *p, size_t n, size_t sum_at);
 static inline uint32_t vpc__entry(const Vpc *s, uint64_t block) { return be32_load(s->table.bytes + block * 4); }
 static inline uint64_t vpc__bits_at(const Vpc *s, uint64_t block) { return vpc__entry(s, block) * 512ull; }
 extern const BlockOps vpc__ops;
-/* bitmap.c; b.lock held but for get */
-MUST CO_FN int vpc__bits_get(Vpc *s, uint64_t block, VpcBits **out); /* valid until the next yield */
-MUST CO_FN int vpc__bits_set(Vpc *s, uint64_t block, uint64_t lo, uint64_t hi); /* bytes in the block */
-VpcBits *vpc__bits_new(Vpc *s, uint64_t block, bool ones);
-MUST CO_FN int vpc__bits_write(Vpc *s);
-MUST CO_FN int vpc__make_full(Vpc *s, uint64_t off, uint64_t len); /* lock not held */
+/* bitmap.c; b.lock held but for get, make_full */
+void vpc__bits_init(Vpc *s);
 void vpc__bits_free(Vpc *s);
+MUST CO_FN int vpc__bits_get(Vpc *s, uint64_t block, BlockChunk **out); /* valid until the next yield */
+MUST CO_FN int vpc__bits_set(Vpc *s, uint64_t block, uint64_t lo, uint64_t hi); /* bytes in the block */
+void vpc__bits_new(Vpc *s, uint64_t block); /* dynamic: all ones */
+MUST CO_FN int vpc__make_full(Vpc *s, uint64_t off, uint64_t len);
 /* parent.c */
 CO_FN bool vpc__read_parent(Vpc *s, Error **err); /* s->parent, by the locators */
 bool vpc__parent_fits(const Vpc *s, Error **err);
