@@ -282,11 +282,7 @@ static CO_FN int write_all(Blocks *b, const BlkReq *r)
     if (r->flags & BLK_COMPRESS) {
         if (!b->ops->write_packed)
             return -ENOTSUP;
-        co_lock(&b->lock);
-        ret = b->ops->write_packed(b->n, r);
-        b->dirty = true;
-        co_unlock(&b->lock);
-        return ret;
+        return b->ops->write_packed(b->n, r);
     }
     for (uint64_t at = 0, done = 0; at < r->len && !ret; at += done)
         ret = write_some(b, r, at, &done); /* done 0: the block got its place meanwhile */

@@ -37,7 +37,7 @@ typedef struct BlockOps {
     MUST CO_FN int (*place)(Node *n, BlockPlace *p);
     MUST CO_FN int (*link)(Node *n, const BlockPlace *p); /* the bytes are in the file: the tables say so */
     MUST CO_FN int (*unpack)(Node *n, uint64_t block, const BlockMap *m, void *buf); /* a whole packed block */
-    MUST CO_FN int (*write_packed)(Node *n, const BlkReq *r); /* BLK_COMPRESS; NULL: not possible */
+    MUST CO_FN int (*write_packed)(Node *n, const BlkReq *r); /* BLK_COMPRESS, takes the lock; NULL: not possible */
     /* The blocks read as zeros from now on, if the tables can say so; else -ENOTSUP. Of BLOCK_NONE with a backing file. */
     MUST CO_FN int (*make_zero)(Node *n, uint64_t block, uint64_t count);
     MUST CO_FN int (*begin)(Node *n);     /* before the first change since it was opened for writing; or NULL */

@@ -29,10 +29,10 @@ static const struct {
     unsigned len;
     const char *name;
 } foreign[] = {
-    { 0, "QFI\xfb", 4, "qcow" }, { 0, "KDMV", 4, "vmdk" },
+    { 0, "QFI\xfb", 4, "qcow" },
     { 0, "vhdxfile", 8, "vhdx" },
     { 0, "QED\0", 4, "qed" },
-    { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk" },
+    { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk (COWD)" },
 };
 
 static const char *foreign_of(const uint8_t *head, size_t n)

@@ -34,4 +34,7 @@ FUZZ(vdi, .size = 4 << 20, .little = true, .areas = { { 512, 16 } }, FUZZ_CREATE
      FUZZ_LIST(fields, 0x44, 0x4c, 0x154, 0x158, 0x168, 0x170, 0x174, 0x178, 0x17c, 0x180, 0x184, 0x1a8, 0x1b8));
 FUZZ(vpc, .size = 5 << 20, .areas = { { 1536, 12 } }, .seal = vpc_seal, FUZZ_CREATES("", ",force_size=on", ",subformat=fixed"),
      FUZZ_LIST(fields, 16, 28, 40, 48, 52, 56, 58, 60, 63, 512 + 16, 512 + 20, 512 + 24, 512 + 28, 512 + 32, 512 + 576, 512 + 580, 512 + 584, 512 + 592));
+FUZZ(vmdk, .size = 2 << 20, .little = true, .areas = { { 512, 400 }, { 21 * 512, 4 }, { 22 * 512, 128 }, { 26 * 512, 4 }, { 27 * 512, 128 } },
+     FUZZ_CREATES("", ",zeroed_grain=on", ",subformat=streamOptimized"),
+     FUZZ_LIST(fields, 4, 8, 10, 12, 16, 20, 28, 36, 44, 48, 56, 64, 77));
 /* clang-format on */

@@ -33,6 +33,11 @@ FORMATS = [
     ("vpc", "vpc", "", ("check", "size")), ("vpc-size", "vpc", "force_size=on", ("check",)),
     ("vpc-fixed", "vpc", "subformat=fixed", ("check", "size", "map", "unseen")),
     ("vpc-fixed-size", "vpc", "subformat=fixed,force_size=on", ("check", "map", "unseen")),
+    ("vmdk", "vmdk", "", ("chain",)), ("vmdk-zeroed", "vmdk", "zeroed_grain=on,adapter_type=lsilogic", ("chain",)),
+    ("vmdk-flat", "vmdk", "subformat=monolithicFlat,adapter_type=buslogic", ("map",)),
+    ("vmdk-split", "vmdk", "subformat=twoGbMaxExtentSparse", ("chain",)),
+    ("vmdk-split-flat", "vmdk", "subformat=twoGbMaxExtentFlat,hwversion=7,toolsversion=9", ("map",)),
+    ("vmdk-stream", "vmdk", "subformat=streamOptimized,compat6=on", ("packed",)),
 ]
 
 
@@ -143,10 +148,26 @@ def other_format(folder, name, fmt, options, quirks, maker):
             f.truncate(json.loads(run("qemu-img", "info", "--output=json", "-f", fmt, c.img))["virtual-size"])
     seen = "raw" if "unseen" in quirks else fmt
     assert json.loads(run(M, "info", "--output=json", c.img))["format"] == seen, "we take it for something else"
+    if "packed" in quirks:
+        run("qemu-io", "-f", "raw", *[x for k in c.commands() for x in ("-c", k)], c.raw)
+        converted(c, options, M)
+        return converted(c, options, "qemu-img")
     for turn in (lambda: None, lambda: c.io(c.commands()), lambda: c.our_io(c.commands()), lambda: c.io(c.commands()), c.ours_writes):
         turn()
         c.agree()
     converted(c, options, maker)
+    if "chain" in quirks:
+        layers(c, options, maker)
+
+
+def layers(c, options, maker):
+    """Two layers on the image, by the other program and by the same."""
+    for who in ("qemu-img" if maker == M else M, maker):
+        below, c.img = c.img, f"{c.img}.{who == M}.vmdk"
+        run(who, "create", "-q", "-f", c.fmt, "-b", os.path.basename(below), "-F", c.fmt, *c.options(options), c.img)
+        c.io(c.commands(8))
+        c.our_io(c.commands(8))
+        c.agree()
 
 
 def differencing(folder):

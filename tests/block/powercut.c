@@ -417,3 +417,12 @@ static void cuts_vpc(Vm *vm)
     cut_test(vm, &vpc, "", PLAIN, 61);
 }
 TEST("powercut/vpc", cuts_vpc);
+
+static void cuts_vmdk(Vm *vm)
+{
+    static const char *const rows[] = { "", ",zeroed_grain=on", NULL };
+    static const Bench vmdk = { .driver = "vmdk", .open_options = "", .spread = 48 * KiB };
+
+    cut_rows(vm, &vmdk, rows, PLAIN, 71);
+}
+TEST("powercut/vmdk", cuts_vmdk);

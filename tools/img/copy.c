@@ -338,10 +338,10 @@ static CO_FN bool convert(Img *m, Copy *c, const Wish *w, const char *target, Er
         return fail(err, "Compression not supported for this file format");
     c->m = m;
     c->base_depth = w->backing && c->target->backing ? depth_of(c->sources[0], c->target->backing->filename) : -1;
-    c->compress = w->compress;
-    c->piece = w->compress ? names.cluster_size : PIECE;
+    c->compress = w->compress || names.must_compress;
+    c->piece = c->compress ? names.cluster_size : PIECE;
     c->sparse = w->sparse ? MAX(w->sparse, names.cluster_size) : 0;
-    c->any_order = w->compress || w->any_order;
+    c->any_order = c->compress || w->any_order;
     c->salvage = w->salvage;
     c->workers = (int)w->workers;
     return copy_all(c, err);
