@@ -30,7 +30,7 @@ static const struct {
     const char *name;
 } foreign[] = {
     { 0, "QFI\xfb", 4, "qcow" },
-    { 0, "vhdxfile", 8, "vhdx" },
+    
     { 0, "QED\0", 4, "qed" },
     { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk (COWD)" },
 };

@@ -25,6 +25,41 @@ static void vpc_seal(GByteArray *a, Rng *rng)
     }
 }
 
+/* ---- vhdx ---- */
+static uint32_t crc32c(const uint8_t *p, size_t n)
+{
+    uint32_t crc = ~0u;
+
+    for (size_t i = 0; i < n; i++) {
+        crc ^= i - 4 < 4 ? 0 : p[i];
+        for (int k = 0; k < 8; k++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return ~crc;
+}
+
+static void vhdx_sum(GByteArray *a, uint32_t at, uint32_t len)
+{
+    if (at + len <= a->len)
+        le32_store(a->data + at + 4, crc32c(a->data + at, len));
+}
+
+/* Also the log's first entry counts, often: the newer header names its log. */
+static void vhdx_seal(GByteArray *a, Rng *rng)
+{
+    bool log = rng_next(rng) % 2 && a->len > 2 << 20;
+    uint32_t len = log ? le32_load(a->data + (1 << 20) + 8) : 0;
+
+    for (uint32_t at = 64 << 10; log && at <= 128 << 10; at += 64 << 10)
+        memcpy(a->data + at + 48, a->data + (1 << 20) + 32, 16);
+    vhdx_sum(a, 64 << 10, 4096);
+    vhdx_sum(a, 128 << 10, 4096);
+    if (rng_next(rng) % 2) /* slow, the whole of 64 KiB bit by bit */
+        vhdx_sum(a, 192 << 10, 64 << 10);
+    if (log && len <= 65536)
+        vhdx_sum(a, 1 << 20, len);
+}
+
 /* clang-format off */
 FUZZ(qcow2, .size = 1 << 20, .open = ",data-file.driver=null-co",
      FUZZ_CREATES("", ",cluster_size=512", ",cluster_size=4k,refcount_bits=1", ",cluster_size=16k,extended_l2=on",
@@ -37,4 +72,7 @@ FUZZ(vpc, .size = 5 << 20, .areas = { { 1536, 12 } }, .seal = vpc_seal, FUZZ_CRE
 FUZZ(vmdk, .size = 2 << 20, .little = true, .areas = { { 512, 400 }, { 21 * 512, 4 }, { 22 * 512, 128 }, { 26 * 512, 4 }, { 27 * 512, 128 } },
      FUZZ_CREATES("", ",zeroed_grain=on", ",subformat=streamOptimized"),
      FUZZ_LIST(fields, 4, 8, 10, 12, 16, 20, 28, 36, 44, 48, 56, 64, 77));
+FUZZ(vhdx, .size = 4 << 20, .little = true, .seal = vhdx_seal, .open = "",
+     .areas = { { 64 << 10, 80 }, { 128 << 10, 80 }, { 192 << 10, 80 }, { 2 << 20, 48 }, { 3 << 20, 192 }, { (3 << 20) + 65536, 40 }, { 1 << 20, 128 } },
+     FUZZ_CREATES(",block_size=1M", ",block_size=1M,subformat=fixed"));
 /* clang-format on */

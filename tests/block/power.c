@@ -58,8 +58,9 @@ static void apply(GByteArray *to, const Pending *w)
     memcpy(to->data + w->at, w->sector, 512);
 }
 
-static void flush(Power *p, guint n)
+static void flush(Power *p, guint n, uint64_t size)
 {
+    grow(p->durable, size); /* a new end of the file lasts, too */
     for (guint i = 0; i < n; i++)
         apply(p->durable, &g_array_index(p->pending, Pending, i));
     g_array_remove_range(p->pending, 0, n);
@@ -134,6 +135,7 @@ static CO_FN int power_submit(Node *n, BlkReq *r)
 {
     Power *p = *(Power **)n->opaque;
     guint pending;
+    uint64_t size;
 
     p->requests++;
     if (r->op != BLK_READ && r->op != BLK_STATUS && p->before)
@@ -144,8 +146,9 @@ static CO_FN int power_submit(Node *n, BlkReq *r)
         return read_now(p, r);
     case BLK_FLUSH:
         pending = p->pending->len; /* what ends meanwhile is not covered */
+        size = p->now->len;
         dawdle(p, n->loop);
-        flush(p, MIN(pending, p->pending->len));
+        flush(p, MIN(pending, p->pending->len), p->forgets ? size : 0);
         return 0;
     case BLK_STATUS:
         return -ENOTSUP;
