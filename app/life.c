@@ -7,7 +7,7 @@
 #include "migrate/migrate.h"
 #include "migrate/snapshot.h"
 #include "ui/front.h"
-#include <errno.h>
+#include "util/daemon.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -52,61 +52,10 @@ static void catch_signals(Vm *vm)
         sigaction(which[i], &s, NULL);
 }
 
-/* ---- background ---- */
-/* In the parent: waits for the child's word and ends. In the child: where to send it. -1 + err. */
-static int go_background(Error **err)
+/* ---- background, pid file ---- */
+static bool take_pidfile(App *a, Error **err)
 {
-    int word[2];
-    pid_t pid;
-    char c = 1;
-
-    if (pipe2(word, O_CLOEXEC) || (pid = fork()) < 0) {
-        fail_errno(err, "-daemonize: cannot make a process");
-        return -1;
-    }
-    if (pid) {
-        close(word[1]);
-        while (read(word[0], &c, 1) < 0 && errno == EINTR)
-            ;
-        _exit(c);
-    }
-    close(word[0]);
-    setsid();
-    return word[1];
-}
-
-static void say_ready(int word)
-{
-    int null = open("/dev/null", O_RDWR);
-    char ok = 0;
-
-    for (int fd = 0; fd < 3; fd++)
-        dup2(null, fd);
-    if (null > 2)
-        close(null);
-    if (chdir("/") || write(word, &ok, 1) != 1)
-        return; /* the parent is gone: nobody is told */
-    close(word);
-}
-
-/* ---- pid file: locked while we live ---- */
-static bool write_pidfile(App *a, Error **err)
-{
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    g_autofree char *pid = g_strdup_printf("%d\n", getpid());
-    int fd;
-
-    if (!a->pidfile)
-        return true;
-    fd = open(a->pidfile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return fail_errno(err, "-pidfile %s: cannot write it", a->pidfile);
-    if (fcntl(fd, F_SETLK, &lock) || ftruncate(fd, 0) || write(fd, pid, strlen(pid)) < 0) {
-        fail_errno(err, "-pidfile %s: cannot take it, another process may have it", a->pidfile);
-        close(fd);
-        return false;
-    }
-    return a->has_pidfile = true; /* the descriptor stays: it is the lock */
+    return !a->pidfile || (a->has_pidfile = pidfile_take(a->pidfile, err));
 }
 
 static bool start(App *a, Error **err)
@@ -140,13 +89,13 @@ static int live(App *a, Error **err)
     const UiDisplay *display = NULL;
     int word = -1;
 
-    if (a->daemonize && (word = go_background(err)) < 0)
+    if (a->daemonize && (word = daemon_begin(err)) < 0)
         return STATUS_USAGE;
     catch_signals(a->vm);
-    if (!app_build(a, &display, err) || !write_pidfile(a, err) || !start(a, err) || !app_run_with(a, err) || !app_sandbox(a->sandbox, err))
+    if (!app_build(a, &display, err) || !take_pidfile(a, err) || !start(a, err) || !app_run_with(a, err) || !app_sandbox(a->sandbox, err))
         return STATUS_USAGE;
     if (word >= 0)
-        say_ready(word);
+        daemon_ready(word, true, NULL); /* who started us is gone: nobody is told */
     return display->run(a->vm);
 }
 

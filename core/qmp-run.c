@@ -51,7 +51,10 @@ bool qmp_system_wakeup(Vm *vm, Error **err)
 
 bool qmp_quit(Vm *vm, Error **err)
 {
-    vm_request(vm, VM_SHUTDOWN, CAUSE_HOST_QMP_QUIT);
+    if (vm->mc)
+        vm_request(vm, VM_SHUTDOWN, CAUSE_HOST_QMP_QUIT);
+    else
+        vm_exit_code(vm, 0);
     return true;
 }
 

@@ -88,6 +88,14 @@ void vm_look_end(Vm *vm)
         core__cpus_resume(vm);
 }
 
+void vm_start_loop(Vm *vm)
+{
+    if (vm->priv->looped)
+        return;
+    vm->priv->looped = true;
+    loop_start(vm->loop);
+}
+
 bool vm_start(Vm *vm, bool paused, Error **err)
 {
     lock_take(&vm->lock);
@@ -98,10 +106,7 @@ bool vm_start(Vm *vm, bool paused, Error **err)
     }
     core__cpu_start_threads(vm);
     vm->priv->started = true;
-    if (!vm->priv->looped) {
-        vm->priv->looped = true;
-        loop_start(vm->loop);
-    }
+    vm_start_loop(vm);
     if (!paused)
         vm_cont(vm);
     lock_drop(&vm->lock);

@@ -45,6 +45,7 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     int boot_splash_ms, boot_retry_ms; /* -1: the firmware's own, never */
     char *boot_splash;               /* picture beside the boot menu: a file */
     char *vga;                       /* -vga: "std", "none", .. or NULL: default */
+    const char *const *commands;     /* what the monitors offer, NULL-terminated; NULL: all. Static */
     bool nodefaults, no_user_config, nographic;
     char *rtc_base, *rtc_clock, *rtc_driftfix; /* utc, localtime or a date */
     RebootAction on_reboot;
@@ -95,6 +96,7 @@ void vm_free(Vm *vm);    /* stops everything first */
 bool vm_set_accel(Vm *vm, const char *name, Opts *props, Error **err); /* then memory roots exist */
 bool vm_init_machine(Vm *vm, const char *machine, Opts *machine_props, Error **err);
 bool vm_start(Vm *vm, bool paused, Error **err); /* reset, threads, run */
+void vm_start_loop(Vm *vm); /* the loop's thread alone: for who has no machine, but nodes, character devices and monitors */
 /* Stop all vCPUs (returns when none runs) / let them go. VM lock held or not; nests by state only. */
 void vm_stop(Vm *vm, RunState why);
 void vm_cont(Vm *vm); /* inmigrate: later, when loaded; finish-migrate: not at all */

@@ -135,12 +135,15 @@ static const char *use(Walker *w, const ApiType *t)
     return t ? name_of(t) : empty_type;
 }
 
-static void add_commands(Walker *w)
+static void add_commands(Walker *w, const Vm *vm)
 {
     for (unsigned i = 0; i < api_command_count; i++) {
         const ApiCommand *c = &api_commands[i];
-        JVal *o = entry(c->name, "command");
+        JVal *o;
 
+        if (!qmp__offers(vm, c))
+            continue;
+        o = entry(c->name, "command");
         j_set(o, "arg-type", j_string(use(w, c->args)));
         j_set(o, "ret-type", j_string(use(w, c->ret)));
         j_set(o, "allow-oob", j_bool(false));
@@ -154,7 +157,7 @@ bool qmp_query_qmp_schema(Vm *vm, AnyList *ret, Error **err)
 {
     Walker w = { j_list(), g_hash_table_new(g_str_hash, g_str_equal) };
 
-    add_commands(&w);
+    add_commands(&w, vm);
     for (unsigned i = 0; i < api_event_count; i++)
         j_append(w.out, j_set(entry(api_events[i].name, "event"), "arg-type", j_string(use(&w, api_events[i].data))));
     j_append(w.out, j_set(entry(empty_type, "object"), "members", j_list()));
@@ -169,6 +172,7 @@ bool qmp_query_qmp_schema(Vm *vm, AnyList *ret, Error **err)
 bool qmp_query_commands(Vm *vm, CommandInfoList *ret, Error **err)
 {
     for (unsigned i = 0; i < api_command_count; i++)
-        API_ADD(ret)->name = g_strdup(api_commands[i].name);
+        if (qmp__offers(vm, &api_commands[i]))
+            API_ADD(ret)->name = g_strdup(api_commands[i].name);
     return true;
 }

@@ -35,5 +35,6 @@ void qmp__init(Monitor *m);
 void qmp__fini(Monitor *m);
 /* Finds, checks, calls. *ret: the value returned, or NULL; the caller owns it. args NULL: none. */
 bool qmp__call(Vm *vm, Monitor *m, const ApiCommand *c, const JVal *args, JVal **ret, Error **err);
-const ApiCommand *qmp__find(const char *name);
+const ApiCommand *qmp__find(const Vm *vm, const char *name);
+bool qmp__offers(const Vm *vm, const ApiCommand *c); /* by vm->cfg.commands */
 #endif

@@ -65,10 +65,15 @@ static void on_event(void *self, const char *name, const char *json)
 }
 
 /* ---- calls ---- */
-const ApiCommand *qmp__find(const char *name)
+bool qmp__offers(const Vm *vm, const ApiCommand *c)
+{
+    return !vm->cfg.commands || g_strv_contains(vm->cfg.commands, c->name);
+}
+
+const ApiCommand *qmp__find(const Vm *vm, const char *name)
 {
     for (unsigned i = 0; i < api_command_count; i++)
-        if (!strcmp(api_commands[i].name, name))
+        if (!strcmp(api_commands[i].name, name) && qmp__offers(vm, &api_commands[i]))
             return &api_commands[i];
     return NULL;
 }
@@ -152,7 +157,7 @@ static bool serve(Monitor *m, const JVal *v, JVal **ret, Error **err)
         return fail(err, "QMP input member 'execute' must be a string");
     if (args && args->kind != J_OBJECT)
         return fail(err, "QMP input member 'arguments' must be an object");
-    c = qmp__find(name->text);
+    c = qmp__find(m->vm, name->text);
     if (!m->negotiated && (!c || !c->early))
         return not_now(err, "Expecting capabilities negotiation with 'qmp_capabilities'");
     if (!c) {

@@ -11,8 +11,8 @@ def escape(text):
     return "\\&" + text if text[:1] in (".", "'") else text
 
 
-def option(name, arg, text):
-    what = f".B \\-{escape(name)}" if arg == "NULL" else f".BI \\-{escape(name)} \" {escape(arg[1:-1])}\""
+def option(dash, name, arg, text):
+    what = f".B {dash}{escape(name)}" if arg == "NULL" else f".BI {dash}{escape(name)} \" {escape(arg[1:-1])}\""
     return f".TP\n{what}\n{escape(text)}."
 
 
@@ -22,7 +22,9 @@ def main():
     rows = ROW.findall(source)
     if len(rows) != len(re.findall(r'\bO\("', source)):
         sys.exit(f"man.py: {table} has a row that is not understood")
-    text = open(page).read().replace("@VERSION@", version).replace("@OPTIONS@", "\n".join(option(*r) for r in rows))
+    text = open(page).read().replace("@VERSION@", version)
+    for mark, dash in ("@OPTIONS@", "\\-"), ("@LONG_OPTIONS@", "\\-\\-"):
+        text = text.replace(mark, "\n".join(option(dash, *r) for r in rows))
     open(out, "w").write(text)
 
 

@@ -1,8 +1,8 @@
 /* tools/nbd/main.c - menura-nbd: a disk image over NBD. Options and texts are qemu-nbd's. */
 #include "tools/nbd/nbd.h"
+#include "util/daemon.h"
 #include <getopt.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { OPT_CACHE = 256, OPT_AIO, OPT_DISCARD, OPT_DETECT, OPT_OBJECT, OPT_TLS, OPT_TLS_HOST, OPT_TLS_AUTHZ, OPT_IMAGE, OPT_FORK, OPT_PID,
@@ -200,36 +200,11 @@ static bool parse(NbdTool *t, int argc, char **argv, int *status, Error **err)
     return consistent(t, argc - optind, err);
 }
 
-/* The parent stays until the child serves (a byte) or has failed (the end). */
-static bool detach(NbdTool *t, int *status)
-{
-    int fd[2], ended = 1;
-    char byte;
-    pid_t pid;
-
-    if (pipe(fd) < 0 || (pid = fork()) < 0) {
-        perror("menura-nbd: fork");
-        return false;
-    }
-    if (!pid) {
-        close(fd[0]);
-        setsid();
-        t->ready_fd = fd[1];
-        return true;
-    }
-    close(fd[1]);
-    if (read(fd[0], &byte, 1) == 1)
-        *status = 0;
-    else if (waitpid(pid, &ended, 0) == pid)
-        *status = 1;
-    return false;
-}
-
 static void run(NbdTool *t, int argc, char **argv, int *status, Error **err)
 {
     if (!parse(t, argc, argv, status, err))
         return;
-    if (t->fork && !t->list && !detach(t, status))
+    if (t->fork && !t->list && (t->ready_fd = daemon_begin(err)) < 0)
         return;
     *status = t->list ? nbd_list(t, err) : nbd_serve(t, err);
 }

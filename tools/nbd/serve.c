@@ -1,6 +1,6 @@
 /* tools/nbd/serve.c - menura-nbd's server: opens the image, listens, ends in an orderly way. */
 #include "tools/nbd/nbd.h"
-#include <fcntl.h>
+#include "util/daemon.h"
 #include <glib-unix.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -185,18 +185,7 @@ static bool tell_ready(const NbdTool *t, Error **err)
 
     if (t->pid_file && !g_file_set_contents(t->pid_file, pid, -1, &why))
         return fail(err, "cannot write the PID file: %s", why->message);
-    if (t->ready_fd >= 0) {
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-        if (write(t->ready_fd, "", 1) != 1)
-            return fail_errno(err, "the parent is gone");
-        close(t->ready_fd);
-        for (int i = 0; i < 3 && null >= 0; i++)
-            dup2(null, i);
-        if (null > 2)
-            close(null);
-    }
-    return true;
+    return t->ready_fd < 0 || daemon_ready(t->ready_fd, false, err);
 }
 
 static bool start(Serving *s, Error **err)
