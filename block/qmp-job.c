@@ -41,6 +41,13 @@ static Job *find(Vm *vm, const char *id, Error **err)
 }
 
 /* ---- steering ---- */
+static bool steer(Vm *vm, const char *id, bool (*verb)(Job *j, Error **err), Error **err)
+{
+    Job *j = find(vm, id, err);
+
+    return j && verb(j, err);
+}
+
 bool qmp_block_job_set_speed(Vm *vm, const BlockJobSetSpeedArgs *args, Error **err)
 {
     Job *j = find(vm, args->device, err);
@@ -60,40 +67,16 @@ bool qmp_block_job_cancel(Vm *vm, const BlockJobCancelArgs *args, Error **err)
     return job_cancel(j, force, err);
 }
 
-bool qmp_block_job_pause(Vm *vm, const BlockJobPauseArgs *args, Error **err)
-{
-    Job *j = find(vm, args->device, err);
-
-    return j && job_pause(j, err);
-}
-
-bool qmp_block_job_resume(Vm *vm, const BlockJobResumeArgs *args, Error **err)
-{
-    Job *j = find(vm, args->device, err);
-
-    return j && job_resume(j, err);
-}
-
-bool qmp_block_job_complete(Vm *vm, const BlockJobCompleteArgs *args, Error **err)
-{
-    Job *j = find(vm, args->device, err);
-
-    return j && job_complete(j, err);
-}
-
-bool qmp_block_job_finalize(Vm *vm, const BlockJobFinalizeArgs *args, Error **err)
-{
-    Job *j = find(vm, args->id, err);
-
-    return j && job_finalize(j, err);
-}
-
-bool qmp_block_job_dismiss(Vm *vm, const BlockJobDismissArgs *args, Error **err)
-{
-    Job *j = find(vm, args->id, err);
-
-    return j && job_dismiss(j, err);
-}
+/* clang-format off */
+#define VERB(name, Args, key, verb) \
+    bool qmp_block_job_##name(Vm *vm, const Args *args, Error **err) { return steer(vm, args->key, verb, err); }
+VERB(pause, BlockJobPauseArgs, device, job_pause)
+VERB(resume, BlockJobResumeArgs, device, job_resume)
+VERB(complete, BlockJobCompleteArgs, device, job_complete)
+VERB(finalize, BlockJobFinalizeArgs, id, job_finalize)
+VERB(dismiss, BlockJobDismissArgs, id, job_dismiss)
+#undef VERB
+/* clang-format on */
 
 static void describe(Job *j, void *arg)
 {
