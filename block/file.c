@@ -142,9 +142,23 @@ static CO_FN bool file_set_readonly(Node *n, bool readonly, Error **err)
     f->fd = fd;
     f->want = f->unshared = 0;
     n->readonly = readonly;
+    find_alignment(n, f);
+    block__limits(n);
     if (readonly)
         want &= ~(unsigned)(PERM_WRITE | PERM_RESIZE);
     return file_permissions(n, NULL, want, PERM_ALL & ~unshared, err);
+}
+
+static CO_FN bool file_reopen(Node *n, Opts *o, bool apply, Error **err)
+{
+    const char *name = opts_get(o, "filename"), *locking = opts_get(o, "locking");
+
+    opts_get(o, "aio");
+    if (!name)
+        return fail(err, "Parameter 'filename' is missing");
+    if (strcmp(name, n->filename))
+        return fail(err, "Cannot change the option 'filename'");
+    return !locking || ((File *)n->opaque)->no_lock == !strcmp(locking, "off") || fail(err, "Cannot change the option 'locking'");
 }
 
 /* ---- requests ---- */
@@ -314,6 +328,7 @@ const BlkDriver block__file = {
     .limits = file_limits,
     .permissions = file_permissions,
     .set_readonly = file_set_readonly,
+    .reopen = file_reopen,
 };
 BLK_DRIVER(block__file);
 static const BlkDriver host_device = {
@@ -326,6 +341,7 @@ static const BlkDriver host_device = {
     .limits = file_limits,
     .permissions = file_permissions,
     .set_readonly = file_set_readonly,
+    .reopen = file_reopen,
 };
 BLK_DRIVER(host_device);
 static const BlkDriver host_cdrom = {

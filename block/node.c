@@ -390,6 +390,16 @@ static CO_FN int after(Node *n, const BlkReq *r, int ret)
     return ret;
 }
 
+static void watch_threshold(Node *n, const BlkReq *r)
+{
+    uint64_t limit = n->write_threshold, end = r->off + r->len;
+
+    if ((r->op != BLK_WRITE && r->op != BLK_ZERO) || end <= limit)
+        return;
+    n->exceeded(n, end - limit, n->exceeded_arg);
+    n->write_threshold = 0;
+}
+
 static CO_FN int perform(Node *n, BlkReq *r)
 {
     bool hooked = n->hooks && n->hooks->len && changes(r) && !(r->flags & BLK_PAST_GATE);
@@ -397,6 +407,8 @@ static CO_FN int perform(Node *n, BlkReq *r)
 
     if (ret)
         return ret;
+    if (n->write_threshold)
+        watch_threshold(n, r);
     ret = n->grows && r->len && r->off + r->len > n->size ? past_end(n, r) : by_op(n, r);
     if (n->dirty)
         keep_bitmaps(n, r);

@@ -66,6 +66,9 @@ typedef struct BlkDriver {
     bool (*permissions)(Node *n, Node *parent, unsigned want, unsigned share, Error **err);
     /* Writable from now on, or not any more; nothing is under way. NULL: as its child "file" is. */
     bool (*set_readonly)(Node *n, bool readonly, Error **err) CO_FN;
+    /* blockdev-reopen: its own options (all of them: what is not named has its default) are looked at, or with `apply` in force.
+     * Nothing is under way. NULL: the driver cannot. blk_reopen_plain: it has none that may change. */
+    bool (*reopen)(Node *n, Opts *o, bool apply, Error **err) CO_FN;
 } BlkDriver;
 struct Node {
     const BlkDriver *drv;
@@ -94,6 +97,9 @@ struct Node {
     void *opaque;
     Loop *loop;
     CoLock rmw; /* unaligned writes, one at a time */
+    uint64_t write_threshold; /* writes beyond this byte are told once; 0: none */
+    void (*exceeded)(Node *n, uint64_t by, void *o); /* on the node's loop */
+    void *exceeded_arg;
     GPtrArray *dirty; /* of DirtyBitmap (block/dirty.h); NULL: none */
 };
 enum { DETECT_OFF, DETECT_ON, DETECT_UNMAP };
@@ -134,6 +140,7 @@ int blk_sync(Node *n, BlkReq *r);         /* the single non-coroutine wrapper */
 CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);
 /* The driver that fits the file's first bytes; "" when the name itself says it (json:); NULL: error. Coroutine. */
 CO_FN const char *blk_guess_format(Loop *loop, const char *filename, bool force_share, Error **err);
+CO_FN bool blk_reopen_plain(Node *n, Opts *o, bool apply, Error **err);
 const BlkDriver *blk_driver_find(const char *name);
 void blk_driver_foreach(void (*fn)(const BlkDriver *d, void *arg), void *arg);
 void node_drain(Node *n); /* runs the loop until nothing is in flight */

@@ -21,6 +21,17 @@ static CO_FN bool null_open(Node *n, Opts *o, Error **err)
            opts_get_bool(o, "read-zeroes", true, &s->zeroes, err);
 }
 
+static CO_FN bool null_reopen(Node *n, Opts *o, bool apply, Error **err)
+{
+    uint64_t size = n->size;
+    bool zeroes = true;
+
+    opts_get(o, "filename");
+    opts_get(o, "latency-ns");
+    return opts_get_size(o, "size", size, &size, err) && opts_get_bool(o, "read-zeroes", true, &zeroes, err) &&
+           ((size == n->size && zeroes == ((Null *)n->opaque)->zeroes) || fail(err, "Cannot change the option '%s'", size == n->size ? "read-zeroes" : "size"));
+}
+
 static CO_FN int null_submit(Node *n, BlkReq *r)
 {
     Null *s = n->opaque;
@@ -38,11 +49,13 @@ static const BlkDriver null_co = { .name = "null-co",
                                    .size = sizeof(Null),
                                    .protocol = true,
                                    .open = null_open,
-                                   .submit = null_submit };
+                                   .submit = null_submit,
+                                   .reopen = null_reopen };
 BLK_DRIVER(null_co);
 static const BlkDriver null_aio = { .name = "null-aio",
                                     .size = sizeof(Null),
                                     .protocol = true,
                                     .open = null_open,
-                                    .submit = null_submit };
+                                    .submit = null_submit,
+                                   .reopen = null_reopen };
 BLK_DRIVER(null_aio);

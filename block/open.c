@@ -118,7 +118,7 @@ static bool detect_zeroes(Node *n, const char *v, Error **err)
     return !v || fail(err, "detect-zeroes=%s: must be off, on or unmap", v);
 }
 
-static bool common(Node *n, Opts *o, Error **err)
+bool block__common(Node *n, Opts *o, Error **err)
 {
     const char *v;
 
@@ -173,24 +173,30 @@ static bool split_protocol(Opts *o, bool child, Error **err)
     return true;
 }
 
-/* The child "file": given, by nested options, or by our own filename. */
-static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
+void block__inherit(const Opts *o, Opts *child)
 {
-    g_autoptr(Opts) sub = opts_sub(o, "file");
-    g_autofree char *filename = opts_take(o, "filename");
     static const char *const inherited[] = { "cache.direct", "cache.no-flush",
                                              "read-only",    "auto-read-only",
                                              "aio",          "locking",
                                              "force-share" };
 
-    if (filename)
-        opts_set(sub, "filename", filename);
     for (size_t i = 0; i < G_N_ELEMENTS(inherited); i++) {
         const char *v = opts_peek(o, inherited[i]);
 
-        if (v && !opts_peek(sub, inherited[i]))
-            opts_set(sub, inherited[i], v);
+        if (v && !opts_peek(child, inherited[i]))
+            opts_set(child, inherited[i], v);
     }
+}
+
+/* The child "file": given, by nested options, or by our own filename. */
+static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
+{
+    g_autoptr(Opts) sub = opts_sub(o, "file");
+    g_autofree char *filename = opts_take(o, "filename");
+
+    if (filename)
+        opts_set(sub, "filename", filename);
+    block__inherit(o, sub);
     g_free(opts_take(o, "aio"));
     g_free(opts_take(o, "locking"));
     if (!opts_peek(sub, "driver") && !split_protocol(sub, true, err))
@@ -269,7 +275,7 @@ static CO_FN bool set_up(Node *n, Opts *o, Error **err)
 {
     if (n->file)
         n->filename = g_strdup(n->file->filename);
-    if (common(n, o, err) && n->drv->open(n, o, err))
+    if (block__common(n, o, err) && n->drv->open(n, o, err))
         return true;
     n->drv = &block__raw; /* nothing of the driver's to close */
     return false;
@@ -333,3 +339,5 @@ Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err)
 {
     return node_open_on(loop, o, readonly, NULL, NULL, err);
 }
+
+CO_FN bool blk_reopen_plain(Node *n, Opts *o, bool apply, Error **err) { return true; }

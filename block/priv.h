@@ -18,6 +18,10 @@ CO_FN bool block__open_backing(Node *n, Opts *o, const char *name, const char *f
 CO_FN bool block__open_data(Node *n, Opts *o, const char *name, Error **err); /* the same for n->data */
 char *block__beside(const char *image, const char *name); /* where a name in an image's header leads; caller frees */
 const char *block__format_of(const uint8_t *head, size_t n); /* by its first bytes; NULL: raw */
+/* What all nodes have: node-name, read-only, cache.*, discard, detect-zeroes, .. */
+bool block__common(Node *n, Opts *o, Error **err);
+/* The options that a child without options of its own gets of its parent's. */
+void block__inherit(const Opts *o, Opts *child);
 /* Locks other processes see. want/share: PERM_*. fd readable. */
 bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared,
                       unsigned had_want, unsigned had_unshared, Error **err);

@@ -108,6 +108,7 @@ static void fill_node(const Node *n, BlockDeviceInfo *b)
     b->drv = g_strdup(n->drv->name);
     b->backing_file = n->backing ? g_strdup(n->backing->filename) : NULL;
     b->backing_file_depth = depth_of(n);
+    b->write_threshold = (int64_t)n->write_threshold;
     b->active = true;
     b->detect_zeroes = zeroes_of(n);
     b->cache = (BlockdevCacheInfo){ .writeback = true, .direct = n->direct, .no_flush = n->no_flush };

@@ -11,17 +11,41 @@ typedef struct Raw {
     uint64_t at, size; /* size 0: up to the end */
 } Raw;
 
-static CO_FN bool raw_open(Node *n, Opts *o, Error **err)
+static bool window(const Node *n, Opts *o, Raw *w, Error **err)
 {
-    Raw *w = n->opaque;
-
     if (!opts_get_size(o, "offset", 0, &w->at, err) || !opts_get_size(o, "size", 0, &w->size, err))
         return false;
     if ((w->at | w->size) % 512)
         return fail(err, "raw: offset and size must be multiples of 512");
     if (!in_range(w->at, w->size, n->file->size))
         return fail(err, "raw: the window lies beyond the end of '%s'", n->file->filename);
-    n->size = w->size ? w->size : n->file->size - w->at;
+    return true;
+}
+
+static void look_through(Node *n, Raw w)
+{
+    *(Raw *)n->opaque = w;
+    n->size = w.size ? w.size : n->file->size - w.at;
+}
+
+static CO_FN bool raw_open(Node *n, Opts *o, Error **err)
+{
+    Raw w = { 0, 0 };
+
+    if (!window(n, o, &w, err))
+        return false;
+    look_through(n, w);
+    return true;
+}
+
+static CO_FN bool raw_reopen(Node *n, Opts *o, bool apply, Error **err)
+{
+    Raw w = { 0, 0 };
+
+    if (!window(n, o, &w, err))
+        return false;
+    if (apply)
+        look_through(n, w);
     return true;
 }
 
@@ -63,5 +87,6 @@ const BlkDriver block__raw = { .name = "raw",
                                .size = sizeof(Raw),
                                .open = raw_open,
                                .submit = raw_submit,
-                               .limits = raw_limits };
+                               .limits = raw_limits,
+                               .reopen = raw_reopen };
 BLK_DRIVER(block__raw);

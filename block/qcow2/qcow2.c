@@ -220,6 +220,24 @@ static CO_FN bool qcow2_set_readonly(Node *n, bool readonly, Error **err)
     return mend_dirty(s, err) && clear_autoclear(s, err);
 }
 
+static CO_FN bool qcow2_reopen(Node *n, Opts *o, bool apply, Error **err)
+{
+    Qcow2 *s = n->opaque, wanted = *s; /* for its numbers */
+    int ret;
+
+    wanted.lazy = s->h.compatible & COMPAT_LAZY;
+    if (!options(&wanted, o, err))
+        return false;
+    if (!apply)
+        return true;
+    ret = s->lazy && !wanted.lazy && !n->readonly ? finish_writing(s) : 0; /* the counts are true again */
+    if (ret)
+        return fail_errno_is(err, -ret, "cannot write '%s'", n->filename);
+    s->lazy = wanted.lazy;
+    s->slices_max = wanted.slices_max; /* what is above it goes as the next ones come */
+    return true;
+}
+
 static CO_FN void qcow2_close(Node *n)
 {
     Qcow2 *s = n->opaque;
@@ -379,5 +397,6 @@ static const BlkDriver qcow2 = {
     .limits = qcow2_limits,
     .permissions = qcow2_permissions,
     .set_readonly = qcow2_set_readonly,
+    .reopen = qcow2_reopen,
 };
 BLK_DRIVER(qcow2);

@@ -3,89 +3,23 @@
 meanwhile. `jobs.py QEMU qemu-img qemu-nbd` runs the same on QEMU."""
 import os
 import random
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nbdclient import PAGE, Client  # noqa: E402
 from qmpvm import Vm  # noqa: E402
 
 PROGRAM, IMG, NBD = sys.argv[1:4]
 SIZE = 8 << 20
-PAGE = 4096
 
 
 def run(*args, ok=0):
     p = subprocess.run(args, capture_output=True, text=True, timeout=240)
     assert p.returncode == ok, f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}"
     return p.stdout + p.stderr
-
-
-class Client:
-    """A disk over NBD and what it should hold; `churn` writes until told to stop."""
-
-    def __init__(self, path, export):
-        self.c = socket.socket(socket.AF_UNIX)
-        self.c.settimeout(120)
-        self.c.connect(path)
-        self.get(18)
-        self.c.sendall(struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">III", 7, 6 + len(export), len(export)) + export.encode() + b"\0\0")
-        while True:
-            kind, n = struct.unpack(">II", self.get(20)[12:])
-            self.get(n)
-            if kind == 1:
-                break
-            assert kind == 3, kind
-        self.want = bytearray(self.read(0, SIZE))
-
-    def get(self, n):
-        b = b""
-        while len(b) < n:
-            more = self.c.recv(n - len(b))
-            assert more, "the server hung up"
-            b += more
-        return b
-
-    def ask(self, kind, off, n, data=b""):
-        self.c.sendall(struct.pack(">IHHQQI", 0x25609513, 0, kind, 1, off, n) + data)
-        magic, err, _ = struct.unpack(">IIQ", self.get(16))
-        assert magic == 0x67446698
-        return err
-
-    def read(self, off, n):
-        assert self.ask(0, off, n) == 0
-        return self.get(n)
-
-    def write(self, off, data):
-        assert self.ask(1, off, len(data), data) == 0
-        self.want[off:off + len(data)] = data
-
-    def churn(self, seed):
-        self.rng, self.stop = random.Random(seed), False
-        self.failed = None
-
-        def work():
-            try:
-                while not self.stop:
-                    self.one()
-            except Exception as e:  # shown by quiet()
-                self.failed = e
-        self.t = threading.Thread(target=work)
-        self.t.start()
-
-    def one(self):
-        n = self.rng.choice([512, PAGE, 3 * PAGE, 65536])
-        self.write(self.rng.randrange((SIZE - n) // 512) * 512, self.rng.randbytes(n))
-
-    def quiet(self):
-        self.stop = True
-        self.t.join()
-        assert not self.failed, self.failed
-        assert self.read(0, SIZE) == bytes(self.want), "the disk does not hold what was written"
 
 
 class Case:
@@ -113,7 +47,7 @@ class Case:
     def serve(self, vm, node):
         vm.cmd("nbd-server-start", addr={"type": "unix", "data": {"path": self.sock}})
         vm.cmd("block-export-add", type="nbd", id="e", node_name=node, name="d", writable=True)
-        return Client(self.sock, "d")
+        return Client(self.sock, "d", SIZE)
 
 
 def wait_end(vm, job, error=None):
@@ -284,7 +218,7 @@ def backup_none(d):
         vm.cmd("blockdev-backup", job_id="n", device="a", target="s", sync="none", auto_dismiss=False)
         vm.cmd("block-export-add", type="nbd", id="old", node_name="s", name="old")
         k.churn(1)
-        old = Client(c.sock, "old")
+        old = Client(c.sock, "old", SIZE)
         seen = bytes(old.want)
         for _ in range(3):
             assert old.read(0, SIZE) == seen == then, "the past changed"

@@ -131,7 +131,7 @@ class Model:
                 data = f.read(BLOCK)
                 found = next((s for s in reversed(self.begun[b]) if data == self.block(b, s)), None)
                 self.begun[b] = self.torn(b, data) if found is None else [found]
-                self.done[b] = len(self.begun[b]) - 1
+                self.done[b] = 0  # of a torn one no more than the oldest part is sure
 
     def torn(self, b, data):
         """A write that was under way may be there in part: sectors of several."""

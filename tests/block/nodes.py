@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""nodes.py PROGRAM IMG: what may be changed of nodes in use, under a client that writes. PROGRAM is menura-storage or qemu-storage-daemon, IMG
+its tool for images; both pass."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nbdclient import Client  # noqa: E402
+from qmpvm import Vm  # noqa: E402
+
+PROGRAM, IMG = sys.argv[1:3]
+SIZE = 8 << 20
+
+
+def run(*args, ok=0):
+    p = subprocess.run(args, capture_output=True, text=True, timeout=240)
+    assert p.returncode == ok, f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}"
+    return p.stdout + p.stderr
+
+
+class Daemon(Vm):
+    def __init__(self, d, *nodes, more=()):
+        self.d, self.sock = d, f"{d}/sock"
+        args = [x for n in nodes for x in ("--blockdev", json.dumps(n))]
+        super().__init__(PROGRAM, argv=[PROGRAM, "--chardev", "stdio,id=m", "--monitor", "m", "--nbd-server", f"addr.type=unix,addr.path={self.sock}", *more, *args])
+
+    def serve(self, node, name="d", writable=True):
+        self.cmd("block-export-add", type="nbd", id=f"e-{name}", node_name=node, name=name, writable=writable)
+        return Client(self.sock, name, SIZE)
+
+    def reopen(self, *options):
+        return self.cmd("blockdev-reopen", options=list(options))
+
+    def refused(self, *options):
+        return self.err("blockdev-reopen", options=list(options))
+
+    def node(self, name):
+        return next(n for n in self.cmd("query-named-block-nodes") if n["node-name"] == name)
+
+    def quit(self):
+        super().quit()
+        os.unlink(self.sock) if os.path.exists(self.sock) else None
+
+
+def file(name, path, **more):
+    return {"driver": "file", "node-name": name, "filename": path, **more}
+
+
+def create(path, fmt="qcow2", *more):
+    run(IMG, "create", "-q", "-f", fmt, *more, path, str(SIZE))
+    return path
+
+
+def reopen(d):
+    base, top, raw = create(f"{d}/base.qcow2"), f"{d}/top.qcow2", create(f"{d}/r.raw", "raw")
+    other = create(f"{d}/other.raw", "raw")
+    create(top, "qcow2", "-b", base, "-F", "qcow2")
+    a = {"driver": "qcow2", "node-name": "a", "file": "af"}
+    r = {"driver": "raw", "node-name": "r", "file": "rf"}
+    b = {"driver": "qcow2", "node-name": "b", "file": {"driver": "file", "filename": base}, "read-only": True}
+    af, rf = file("af", top), file("rf", raw)
+    with Daemon(d, b, af, {**a, "backing": "b"}, rf, r, file("of", other)) as vm:
+        c = vm.serve("a")
+        c.churn(1)
+        assert "backing is missing" in vm.refused(a)
+        for wrong, says in [({**a, "backing": "nope"}, "nope"), ({**a, "backing": "a"}, "would create a cycle"), ({**a, "backing": "b", "frob": 1}, "frob"),
+                            ({**a, "backing": "b", "node-name": "x"}, "node-name='x'"), ({**af, "filename": raw}, "filename"), ({**af, "read-only": True}, "cannot support read-write users"),
+                            ({**a, "backing": "b", "read-only": True}, "cannot support read-write users"),
+                            ({**a, "backing": "b", "detect-zeroes": "unmap"}, "without setting discard"), ({**r, "force-share": True}, "force-share")]:
+            assert says in vm.refused(wrong), wrong
+        for direct in (True, False, True):  # another descriptor below a client that writes
+            vm.reopen({**af, "cache": {"direct": direct}})
+            assert vm.node("af")["cache"]["direct"] == direct
+            vm.reopen({**a, "backing": "b", "lazy-refcounts": direct})
+        # all or none
+        assert "nope" in vm.refused({**r, "read-only": True}, {**r, "node-name": "nope"})
+        assert not vm.node("r")["ro"]
+        vm.reopen({**a, "backing": "b", "discard": "unmap", "detect-zeroes": "unmap"}, {**r, "read-only": True})
+        assert vm.node("r")["ro"] and vm.node("a")["detect_zeroes"] == "unmap"
+        vm.reopen(r)
+        assert not vm.node("r")["ro"] and vm.node("a")["detect_zeroes"] == "unmap"
+        vm.reopen({**a, "backing": "b"})
+        assert vm.node("a")["detect_zeroes"] == "off"
+        c.quiet()
+        # a window, and another file
+        x = vm.serve("r", "r")
+        x.write(4096, b"here" * 1024)
+        vm.cmd("block-export-del", id="e-r", mode="hard")
+        vm.event("BLOCK_EXPORT_DELETED")
+        vm.reopen({**r, "offset": 4096, "size": 8192})
+        assert vm.node("r")["image"]["virtual-size"] == 8192
+        vm.reopen(r)
+        vm.reopen({**r, "file": "of"})
+        x = vm.serve("r", "r")
+        assert x.read(4096, 4096) == bytes(4096)
+        vm.cmd("block-export-del", id="e-r", mode="hard")
+        vm.event("BLOCK_EXPORT_DELETED")
+        vm.cmd("blockdev-del", node_name="rf")
+        # without what is below, the layer alone is left; with it all is there again
+        whole = c.read(0, SIZE)
+        vm.reopen({**a, "backing": None})
+        c.read(0, SIZE)
+        vm.reopen({**a, "backing": "b"})
+        assert c.read(0, SIZE) == whole
+    run(IMG, "check", top)
+
+
+def threshold(d):
+    path = create(f"{d}/t.qcow2")
+    with Daemon(d, file("tf", path), {"driver": "qcow2", "node-name": "t", "file": "tf"}) as vm:
+        assert "nope" in vm.err("block-set-write-threshold", node_name="nope", write_threshold=1)
+        vm.cmd("block-set-write-threshold", node_name="tf", write_threshold=1 << 20)
+        assert vm.node("tf")["write_threshold"] == 1 << 20
+        c = vm.serve("t")
+        c.write(0, bytes([1]) * 65536)
+        vm.cmd("query-version")
+        assert not [e for e in vm.events if e["event"] == "BLOCK_WRITE_THRESHOLD"]
+        for i in range(1, 20):
+            c.write(i * 65536, bytes([i]) * 65536)
+        e = vm.event("BLOCK_WRITE_THRESHOLD", node_name="tf")
+        assert e["write-threshold"] == 1 << 20 and 0 < e["amount-exceeded"] <= 1 << 20, e
+        for i in range(1, 40):
+            c.write(i * 65536, bytes([i]) * 65536)
+        assert vm.node("tf")["write_threshold"] == 0
+        assert not [e for e in vm.events if e["event"] == "BLOCK_WRITE_THRESHOLD"]
+        vm.cmd("block-set-write-threshold", node_name="tf", write_threshold=1 << 20)
+        vm.cmd("block-set-write-threshold", node_name="tf", write_threshold=0)
+        c.write(0, bytes(65536))
+        c.quiet_now()
+
+
+def main():
+    for part in (reopen, threshold):
+        with tempfile.TemporaryDirectory(prefix="menura-nodes.", dir="/var/tmp") as d:
+            part(d)
+        print(part.__name__, flush=True)
+
+
+main()
