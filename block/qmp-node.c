@@ -1,5 +1,6 @@
 /* block/qmp-node.c - the monitor's commands that make, change and remove nodes (schema/block.json). */
 #include "block/disk.h"
+#include "block/image.h"
 #include "block/qmp-job.h"
 #include "block/reopen.h"
 #include "core/api/block.h"
@@ -59,5 +60,80 @@ bool qmp_block_set_write_threshold(Vm *vm, const BlockSetWriteThresholdArgs *arg
     n->exceeded = exceeded;
     n->exceeded_arg = vm;
     n->write_threshold = args->write_threshold;
+    return true;
+}
+
+/* ---- options of the image itself ---- */
+typedef struct Amend {
+    Node *node;
+    Opts *o;
+} Amend;
+
+static CO_FN bool amend_run(Job *j, Error **err)
+{
+    Amend *a = job_state(j);
+    bool ok;
+
+    job_total(j, 1);
+    node_quiesce(a->node);
+    ok = a->node->drv->image->amend(a->node, a->o, err);
+    node_release(a->node);
+    job_done(j, ok);
+    return ok;
+}
+
+static void amend_clean(Job *j)
+{
+    Amend *a = job_state(j);
+
+    opts_free(a->o);
+    node_unref(a->node);
+}
+
+static const JobDriver amend = { .type = JOB_TYPE_AMEND, .size = sizeof(Amend), .run = amend_run, .clean = amend_clean };
+
+/* As `create -o` spells them: cluster_size, not cluster-size. */
+static Opts *spelled(Opts *given, const char **driver)
+{
+    Opts *o = opts_new();
+
+    for (guint i = 0; i < given->v->len; i++) {
+        const Opt *x = given->v->pdata[i];
+        g_autofree char *key = g_strdelimit(g_strdup(x->key), "-", '_');
+
+        if (strcmp(key, "driver"))
+            opts_set(o, key, x->value);
+    }
+    *driver = opts_peek(given, "driver");
+    return o;
+}
+
+static bool amendable(const Node *n, const char *driver, const char *name, Error **err)
+{
+    if (!n)
+        return fail(err, "Cannot find device='' nor node-name='%s'", name);
+    if (!driver || strcmp(driver, n->drv->name))
+        return fail(err, "x-blockdev-amend doesn't support changing the block driver");
+    return (n->drv->image && n->drv->image->amend) || fail(err, "Driver does not support x-blockdev-amend");
+}
+
+bool qmp_x_blockdev_amend(Vm *vm, const XBlockdevAmendArgs *args, Error **err)
+{
+    Node *n = graph_find(vm, args->node_name);
+    g_autofree char *text = args->options->kind == J_OBJECT ? j_text(args->options) : NULL;
+    g_autoptr(Opts) given = text ? opts_parse_any(text, NULL, err) : NULL;
+    const char *driver = NULL;
+    g_autoptr(Opts) o = given ? spelled(given, &driver) : NULL;
+    Job *j;
+
+    if (!text)
+        return fail(err, "Invalid parameter type for 'options', expected: object");
+    if (!o || !amendable(n, driver, args->node_name, err))
+        return false;
+    j = job_new(vm, &amend, args->job_id, JOB_MANUAL_DISMISS, err);
+    if (!j)
+        return false;
+    *(Amend *)job_state(j) = (Amend){ node_ref(n), g_steal_pointer(&o) };
+    job_start(j);
     return true;
 }

@@ -132,8 +132,30 @@ def threshold(d):
         c.quiet_now()
 
 
+def amend(d):
+    path = create(f"{d}/m.qcow2")
+    with Daemon(d, {"driver": "qcow2", "node-name": "m", "file": {"driver": "file", "filename": path}}) as vm:
+        assert "nope" in vm.err("x-blockdev-amend", job_id="j", node_name="nope", options={"driver": "qcow2"})
+        vm.err("x-blockdev-amend", job_id="j", node_name="m", options={"driver": "raw"})
+        if "qemu" in PROGRAM:  # it has only what is about encryption
+            return
+        c = vm.serve("m")
+        c.churn(3)
+        for lazy in (True, False, True):
+            vm.cmd("x-blockdev-amend", job_id="j", node_name="m", options={"driver": "qcow2", "lazy-refcounts": lazy})
+            vm.event("JOB_STATUS_CHANGE", status="concluded")
+            assert "error" not in vm.cmd("query-jobs")[0]
+            vm.cmd("job-dismiss", id="j")
+        vm.cmd("x-blockdev-amend", job_id="j", node_name="m", options={"driver": "qcow2", "refcount-bits": 64})
+        vm.event("JOB_STATUS_CHANGE", status="concluded")
+        assert "error" in vm.cmd("query-jobs")[0]
+        c.quiet()
+    assert "lazy refcounts: true" in run(IMG, "info", path)
+    run(IMG, "check", path)
+
+
 def main():
-    for part in (reopen, threshold):
+    for part in (reopen, threshold, amend):
         with tempfile.TemporaryDirectory(prefix="menura-nodes.", dir="/var/tmp") as d:
             part(d)
         print(part.__name__, flush=True)
