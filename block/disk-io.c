@@ -162,8 +162,11 @@ static CO_FN int perform(Disk *d, BlkReq *r)
 static void body(void *arg)
 {
     DiskItem *it = arg;
-    int ret = perform(it->d, it->r);
+    int ret;
 
+    if (it->r->op == BLK_READ || it->r->op == BLK_WRITE)
+        throttle_pass(&it->d->throttle, is_write(it->r), it->r->len);
+    ret = perform(it->d, it->r);
     if (ret && ret != -ENOMEDIUM)
         failed(it, ret);
     else
@@ -171,15 +174,11 @@ static void body(void *arg)
 }
 
 /* ---- from the device ---- */
-static void kick(void *arg);
-
-static bool unthrottle(void *arg)
+static void unthrottle(Disk *d, bool on)
 {
-    Disk *d = arg;
-
-    d->timer = 0;
-    kick(d);
-    return false;
+    throttle_free(&d->throttle, on);
+    if (d->node)
+        blk_unthrottle(d->node, on);
 }
 
 static void kick(void *arg)
@@ -188,19 +187,10 @@ static void kick(void *arg)
     DiskItem *it;
 
     d->kicked = false;
-    while (!d->timer && (it = g_queue_peek_head(&d->queue))) {
-        bool moves = it->r->op == BLK_READ || it->r->op == BLK_WRITE;
-        int64_t wait = d->throttle.on && moves && !d->draining
-                           ? throttle_wait(&d->throttle, host_now(), is_write(it->r), it->r->len)
-                           : 0;
-
-        if (wait) {
-            d->timer = loop_after(d->vm->loop, wait, unthrottle, d);
-            break;
-        }
-        g_queue_pop_head(&d->queue);
+    if (d->draining)
+        unthrottle(d, true);
+    while ((it = g_queue_pop_head(&d->queue)))
         co_enter(co_new(body, it));
-    }
 }
 
 static void post_kick(Disk *d)
@@ -246,11 +236,7 @@ void disk__drain(Disk *d)
     if (d->ops && d->ops->drain)
         d->ops->drain(d->dev, true);
     d->draining = true;
-    if (d->timer) {
-        loop_unwatch(d->vm->loop, d->timer);
-        d->timer = 0;
-        post_kick(d);
-    }
+    post_kick(d); /* who waits at a throttle is let go there */
     give_up_stopped(d);
     while (d->in_flight || d->kicked || d->reporting || d->flushing) {
         if (loop_is_mine(d->vm->loop))
@@ -259,6 +245,7 @@ void disk__drain(Disk *d)
             lock_wait(&d->vm->lock, &d->idle, host_now() + 10 * MS);
     }
     d->draining = false;
+    unthrottle(d, false);
     if (d->ops && d->ops->drain)
         d->ops->drain(d->dev, false);
 }
@@ -292,6 +279,8 @@ static void on_ending(void *self)
     unsigned depth;
 
     disk__drain(d);
+    d->draining = true; /* what others still have under way does not wait any more */
+    post_kick(d);
     if (loop_is_mine(d->vm->loop)) {
         nbd__end_all(d->vm->loop);
         return;

@@ -29,10 +29,9 @@ struct Disk {
     GQueue queue, stopped, done; /* of DiskItem *: not started; waiting for cont; to be reported */
     bool kicked, reporting, draining;
     bool wrote, flush_wanted, flushing; /* since the last flush of ours; the VM stopped: once nothing is in flight */
-    guint timer;        /* throttle */
     unsigned in_flight; /* from submit to done */
     GCond idle;
-    Throttle throttle;
+    ThrottleMember throttle;
     DiskStats stats;
     VmListener listener;
     DiskGuard guard; /* .before NULL: none */
@@ -40,6 +39,7 @@ struct Disk {
 void disk__io_init(Disk *d);
 void disk__io_fini(Disk *d);
 void disk__drain(Disk *d);
+void disk__throttle(Disk *d, const char *group, const ThrottleLimits *l); /* the group has these limits from now on */
 CO_FN int disk__before(Disk *d, const BlkReq *r); /* asks the guard */
 int disk__now(Disk *d, BlkReq *r); /* one request, outside of coroutines: waits */
 void disk__unguard(Disk *d); /* the medium goes */

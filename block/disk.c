@@ -91,6 +91,30 @@ static bool read_only(Disk *d, Opts *o, Error **err)
            opts_get_bool(o, "read-only", ro, &d->readonly, err);
 }
 
+/* Without a group's name the disk is alone in one of its own. */
+static bool throttle(Disk *d, Opts *o, Error **err)
+{
+    const char *name = opts_get(o, "throttling.group");
+    ThrottleLimits l;
+
+    throttle_limits_init(&l);
+    if (!throttle_limits_parse(&l, o, "throttling.", true, err))
+        return false;
+    if (throttle_limits_any(&l))
+        disk__throttle(d, name ? name : d->id, &l);
+    return true;
+}
+
+void disk__throttle(Disk *d, const char *group, const ThrottleLimits *l)
+{
+    ThrottleGroup *g = throttle_group_get(d->vm->loop, group);
+
+    if (g != d->throttle.group)
+        throttle_join(&d->throttle, g);
+    throttle_group_set(g, l);
+    throttle_group_put(g);
+}
+
 static bool parse(Disk *d, Opts *o, Error **err)
 {
     static const char *const medias[] = { "disk", "cdrom", NULL }, *const aios[] = {
@@ -114,7 +138,7 @@ static bool parse(Disk *d, Opts *o, Error **err)
     return on_error(w, "werror", true, &d->werror, err) &&
            on_error(r, "rerror", false, &d->rerror, err) && read_only(d, o, err) &&
            opts_get_bool(o, "snapshot", false, &d->snapshot, err) && cache(d, o, err) &&
-           discard_options(d, o, err) && throttle_parse(&d->throttle, o, err);
+           discard_options(d, o, err) && throttle(d, o, err);
 }
 
 /* What is left is the node's: format or driver, file and file.*. */
@@ -194,6 +218,7 @@ void disk_free(Disk *d)
     if (!d)
         return;
     disk__io_fini(d);
+    throttle_leave(&d->throttle);
     disk__unguard(d);
     if (vm_lookup(d->vm, "drive", d->id) == d)
         vm_unregister(d->vm, "drive", d->id);

@@ -433,6 +433,15 @@ CO_FN int blk_submit(Node *n, BlkReq *r)
     return ret;
 }
 
+CO_FN int block__forward(Node *n, BlkReq *r)
+{
+    int ret = blk_submit(n->file, r);
+
+    if (!ret && r->op == BLK_TRUNCATE)
+        n->size = n->file->size;
+    return ret;
+}
+
 CO_FN int blk_read(Node *n, uint64_t off, void *buf, size_t len)
 {
     struct iovec one = { buf, len };

@@ -31,21 +31,45 @@ static void stop(Exports *x)
     nbd_server_stop(s);
 }
 
+static void let_go(NbdExport *e, void *arg) { blk_unthrottle(*nbd_export_node(e), true); }
+
+static void end_now(Exports *x)
+{
+    if (x->server)
+        nbd_export_foreach(x->server, let_go, NULL);
+    stop(x);
+}
+
+static void end_there(void *arg)
+{
+    Exports *x = arg;
+
+    end_now(x);
+    x->ending--;
+}
+
 /* The loop's thread may be another; it needs the lock now and then. */
 static void on_ending(void *self)
 {
     Exports *x = self;
+    bool mine = loop_is_mine(x->vm->loop);
 
-    stop(x);
+    if (mine) {
+        end_now(x);
+    } else {
+        x->ending++;
+        loop_post(x->vm->loop, end_there, x);
+    }
     while (x->ending) {
-        if (loop_is_mine(x->vm->loop)) {
-            loop_iterate(x->vm->loop, true);
-        } else {
-            unsigned depth = lock_drop_all(&x->vm->lock);
+        unsigned depth;
 
-            g_usleep(1000);
-            lock_retake(&x->vm->lock, depth);
+        if (mine) {
+            loop_iterate(x->vm->loop, true);
+            continue;
         }
+        depth = lock_drop_all(&x->vm->lock);
+        g_usleep(1000);
+        lock_retake(&x->vm->lock, depth);
     }
 }
 

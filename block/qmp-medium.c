@@ -148,6 +148,46 @@ bool qmp_block_resize(Vm *vm, const BlockResizeArgs *args, Error **err)
     return d && disk_resize(d, (uint64_t)args->size, err);
 }
 
+/* ---- limits ---- */
+static bool limits_of(const BlockSetIoThrottleArgs *a, ThrottleLimits *l, Error **err)
+{
+    const struct {
+        int64_t avg, max, length;
+    } rows[THROTTLES] = {
+#define ROW(n) { a->n, a->n##_max, a->has_##n##_max_length ? a->n##_max_length : 1 }
+        [THROTTLE_BPS] = ROW(bps), [THROTTLE_BPS_RD] = ROW(bps_rd), [THROTTLE_BPS_WR] = ROW(bps_wr),
+        [THROTTLE_IOPS] = ROW(iops), [THROTTLE_IOPS_RD] = ROW(iops_rd), [THROTTLE_IOPS_WR] = ROW(iops_wr),
+#undef ROW
+    };
+
+    for (unsigned i = 0; i < THROTTLES; i++) { /* negative: too large */
+        l->avg[i] = (uint64_t)rows[i].avg;
+        l->max[i] = (uint64_t)rows[i].max;
+        l->length[i] = (uint64_t)rows[i].length;
+    }
+    l->op_size = (uint64_t)a->iops_size;
+    return throttle_limits_check(l, err);
+}
+
+bool qmp_block_set_io_throttle(Vm *vm, const BlockSetIoThrottleArgs *args, Error **err)
+{
+    Disk *d = find(vm, args->device, args->id, err);
+    const char *now = d && d->throttle.group ? throttle_group_name(d->throttle.group) : NULL;
+    ThrottleLimits l;
+
+    if (!d)
+        return false;
+    if (!d->node)
+        return fail(err, "Device has no medium");
+    if (!limits_of(args, &l, err))
+        return false;
+    if (throttle_limits_any(&l))
+        disk__throttle(d, args->group ? args->group : now ? now : args->device ? args->device : args->id, &l);
+    else
+        throttle_leave(&d->throttle);
+    return true;
+}
+
 /* ---- by hand ---- */
 static void say(Hmp *h, Error *err)
 {

@@ -115,18 +115,39 @@ static void fill_node(const Node *n, BlockDeviceInfo *b)
     fill_image(n, &b->image);
 }
 
+static void fill_limits(const ThrottleGroup *g, BlockDeviceInfo *b)
+{
+    const ThrottleLimits *l = g ? throttle_group_limits(g) : NULL;
+    const struct {
+        int64_t *avg, *max, *length;
+        bool *has_max, *has_length;
+    } rows[THROTTLES] = {
+#define ROW(n) { &b->n, &b->n##_max, &b->n##_max_length, &b->has_##n##_max, &b->has_##n##_max_length }
+        [THROTTLE_BPS] = ROW(bps), [THROTTLE_BPS_RD] = ROW(bps_rd), [THROTTLE_BPS_WR] = ROW(bps_wr),
+        [THROTTLE_IOPS] = ROW(iops), [THROTTLE_IOPS_RD] = ROW(iops_rd), [THROTTLE_IOPS_WR] = ROW(iops_wr),
+#undef ROW
+    };
+
+    if (!g)
+        return;
+    b->group = g_strdup(throttle_group_name(g));
+    b->has_iops_size = l->op_size;
+    b->iops_size = (int64_t)l->op_size;
+    for (unsigned i = 0; i < THROTTLES; i++) {
+        *rows[i].avg = (int64_t)l->avg[i];
+        *rows[i].max = (int64_t)l->max[i];
+        *rows[i].length = (int64_t)l->length[i];
+        *rows[i].has_max = *rows[i].has_length = l->max[i];
+    }
+}
+
 /* snapshot=on is shown as the image below it. */
 static void fill_inserted(const Disk *d, BlockDeviceInfo *b)
 {
     fill_node(d->snapshot ? d->node->backing : d->node, b);
     b->ro = disk_readonly(d);
     b->detect_zeroes = zeroes_of(d->node);
-    b->bps = (int64_t)d->throttle.b[THROTTLE_BPS].rate;
-    b->bps_rd = (int64_t)d->throttle.b[THROTTLE_BPS_RD].rate;
-    b->bps_wr = (int64_t)d->throttle.b[THROTTLE_BPS_WR].rate;
-    b->iops = (int64_t)d->throttle.b[THROTTLE_IOPS].rate;
-    b->iops_rd = (int64_t)d->throttle.b[THROTTLE_IOPS_RD].rate;
-    b->iops_wr = (int64_t)d->throttle.b[THROTTLE_IOPS_WR].rate;
+    fill_limits(d->throttle.group, b);
     b->cache = (BlockdevCacheInfo){ .writeback = !d->write_through, .direct = d->direct, .no_flush = d->no_flush };
 }
 

@@ -33,7 +33,7 @@ typedef struct Prop {
     bool (*set)(Obj *o, const char *text, Error **err); /* P_CUSTOM */
     char *(*get)(Obj *o);                               /* P_CUSTOM; caller frees */
     char *(*get_named)(Obj *o, const struct Prop *p);   /* P_CUSTOM: one function for many rows */
-    const char *type;                                   /* P_CUSTOM: as clients see it; "str" unless given; "strList": with commas */
+    const char *type;                                   /* P_CUSTOM: as clients see it; "str" unless given; "strList": with commas; capital: a structure of numbers, "a=1,b=2" */
 } Prop;
 typedef struct PropTable {
     const Prop *v;

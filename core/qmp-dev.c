@@ -30,6 +30,18 @@ bool qmp_device_del(Vm *vm, const DeviceDelArgs *args, Error **err)
 }
 
 /* ---- objects ---- */
+/* "limits.a=1,limits.b=2" are one property, a structure. */
+static void fold(const Prop *p, void *arg)
+{
+    g_autoptr(Opts) sub = p->type && g_ascii_isupper(*p->type) ? opts_sub(arg, p->name) : NULL;
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; sub && i < sub->v->len; i++)
+        g_string_append_printf(text, "%s%s=%s", i ? "," : "", ((Opt *)sub->v->pdata[i])->key, ((Opt *)sub->v->pdata[i])->value);
+    if (text->len)
+        opts_set(arg, p->name, text->str);
+}
+
 bool obj_create(Vm *vm, Opts *o, Error **err)
 {
     g_autofree char *type = opts_take(o, "qom-type"), *id = opts_take(o, "id");
@@ -46,6 +58,7 @@ bool obj_create(Vm *vm, Opts *o, Error **err)
         return fail(err, "Parameter 'id' is missing");
     if (obj_child(folder, id))
         return fail(err, "attempt to add duplicate property '%s' to object (type 'container')", id);
+    obj_prop_foreach(c, fold, o);
     return obj_new(c, folder, id, o, err);
 }
 

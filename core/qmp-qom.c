@@ -46,6 +46,21 @@ static Obj *resolve(Vm *vm, const char *path, Error **err)
 }
 
 /* ---- values ---- */
+/* A structure of numbers: "a=1,b=2". */
+static JVal *structure(const char *text)
+{
+    g_auto(GStrv) items = g_strsplit(text, ",", -1);
+    JVal *o = j_object();
+
+    for (char **i = items; *i; i++) {
+        g_auto(GStrv) pair = g_strsplit(*i, "=", 2);
+
+        if (pair[0] && pair[1])
+            j_set(o, pair[0], j_number(pair[1]));
+    }
+    return o;
+}
+
 static JVal *typed_json(const char *type, const char *text)
 {
     g_auto(GStrv) items = NULL;
@@ -56,6 +71,8 @@ static JVal *typed_json(const char *type, const char *text)
         return j_bool(!strcmp(text, "true"));
     if (!strcmp(type, "int") && parse_u64(text, &u, NULL))
         return j_uint(u);
+    if (g_ascii_isupper(*type))
+        return structure(text);
     if (strcmp(type, "strList"))
         return j_string(text);
     items = g_strsplit(text, ",", -1);
@@ -88,6 +105,7 @@ static char *to_text(const JVal *v, Error **err)
     case J_BOOL: return g_strdup(v->yes ? "on" : "off");
     case J_NUMBER:
     case J_STRING: return g_strdup(v->text);
+    case J_OBJECT: return j_text(v);
     default: fail(err, "Invalid parameter type for 'value', expected: string, number or boolean"); return NULL;
     }
 }
