@@ -6,6 +6,7 @@
  *                ^                         | error, policy stop
  *                +---------- cont -----  stopped
  */
+#include "block/cor.h"
 #include "block/disk-priv.h"
 #include "core/api/block.h"
 #include "block/iov.h"
@@ -156,7 +157,7 @@ static CO_FN int perform(Disk *d, BlkReq *r)
             zero.flags |= BLK_MAY_UNMAP;
         return blk_submit(d->node, &zero);
     }
-    return blk_submit(d->node, r);
+    return d->copy_on_read && r->op == BLK_READ ? blk_copy_on_read(d->node, r) : blk_submit(d->node, r);
 }
 
 static void body(void *arg)

@@ -2,6 +2,7 @@
  * loop. */
 #include "block/disk-priv.h"
 #include "block/graph.h"
+#include "block/priv.h"
 #include "core/api/block.h"
 #include <errno.h>
 
@@ -214,6 +215,7 @@ bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
         return fail(err, "there is a node or drive named '%s' already", name);
     if (!opts_peek(o, "driver"))
         return fail(err, "-blockdev %s needs driver=", name);
+    block__own_keys(o);
     file = child_named(vm, o, "file", &why);
     backing = why ? NULL : child_named(vm, o, "backing", &why);
     if (why)

@@ -21,7 +21,7 @@ struct Disk {
     void *dev;
     bool attached, want_write, share_rw;
     bool with_device; /* of a -drive: goes with the device that is unplugged */
-    bool cdrom, removable, readonly, snapshot, write_through, no_flush, direct, unmap;
+    bool cdrom, removable, readonly, snapshot, copy_on_read, write_through, no_flush, direct, unmap;
     uint8_t detect_zeroes;
     OnError rerror, werror;
     bool tray_open, tray_locked, failed, nospace;

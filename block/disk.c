@@ -121,7 +121,7 @@ static bool parse(Disk *d, Opts *o, Error **err)
         "threads", "native", "io_uring", NULL
     };
     static const char *const placed[] = { "if",   "index",          "bus",         "unit", "id",
-                                          "addr", "auto-read-only", "copy-on-read" };
+                                          "addr", "auto-read-only" };
     const char *media = opts_get(o, "media"), *aio = opts_get(o, "aio");
     const char *w = opts_get(o, "werror"), *r = opts_get(o, "rerror"),
                *serial = opts_get(o, "serial");
@@ -137,7 +137,7 @@ static bool parse(Disk *d, Opts *o, Error **err)
     d->rerror = ON_ERROR_REPORT;
     return on_error(w, "werror", true, &d->werror, err) &&
            on_error(r, "rerror", false, &d->rerror, err) && read_only(d, o, err) &&
-           opts_get_bool(o, "snapshot", false, &d->snapshot, err) && cache(d, o, err) &&
+           opts_get_bool(o, "snapshot", false, &d->snapshot, err) && opts_get_bool(o, "copy-on-read", false, &d->copy_on_read, err) && cache(d, o, err) &&
            discard_options(d, o, err) && throttle(d, o, err);
 }
 

@@ -56,6 +56,7 @@ typedef struct BlkDriver {
     const char *name;
     size_t size;   /* of the driver's state, n->opaque */
     bool protocol; /* file, null: has no child "file" */
+    const char *file_key, *backing_key; /* options that name these children, where they are not "file" and "backing" */
     bool has_backing; /* a format whose images may name a backing file */
     const BlkImageOps *image; /* what tools do with an image: block/image.h; NULL: nothing */
     int (*probe)(const uint8_t *head, size_t n);

@@ -281,6 +281,34 @@ static CO_FN bool set_up(Node *n, Opts *o, Error **err)
     return false;
 }
 
+/* "image.x" is "file.x" inside. */
+static void rename_key(Opts *o, const char *from, const char *to)
+{
+    size_t n = from ? strlen(from) : 0;
+
+    for (guint i = 0; from && i < o->v->len; i++) {
+        Opt *x = o->v->pdata[i];
+
+        if (!strncmp(x->key, from, n) && (!x->key[n] || x->key[n] == '.')) {
+            char *key = g_strconcat(to, x->key + n, NULL);
+
+            g_free(x->key);
+            x->key = key;
+        }
+    }
+}
+
+void block__own_keys(Opts *o)
+{
+    const char *name = opts_peek(o, "driver");
+    const BlkDriver *d = name ? blk_driver_find(name) : NULL;
+
+    if (!d)
+        return;
+    rename_key(o, d->file_key, "file");
+    rename_key(o, d->backing_key, "backing");
+}
+
 CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, const Node *upper, Error **err)
 {
     g_autofree char *driver = NULL;
@@ -288,6 +316,7 @@ CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *ba
     Node *n, *child = file ? node_ref(file) : NULL;
     bool ok;
 
+    block__own_keys(o);
     if (!split_protocol(o, false, err) || !(driver = opts_take(o, "driver"), d = find_driver(loop, driver, &child, o, readonly, err))) {
         node_unref(child);
         return NULL;

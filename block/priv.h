@@ -22,6 +22,8 @@ const char *block__format_of(const uint8_t *head, size_t n); /* by its first byt
 bool block__common(Node *n, Opts *o, Error **err);
 /* The options that a child without options of its own gets of its parent's. */
 void block__inherit(const Opts *o, Opts *child);
+/* Children that a driver calls otherwise are "file" and "backing" from here on. */
+void block__own_keys(Opts *o);
 /* A filter's request as it is to its file; the node's size goes along. */
 CO_FN int block__forward(Node *n, BlkReq *r);
 /* Locks other processes see. want/share: PERM_*. fd readable. */

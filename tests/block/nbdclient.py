@@ -10,7 +10,7 @@ PAGE = 4096
 class Client:
     """A disk over NBD and what it should hold; `churn` writes until told to stop."""
 
-    def __init__(self, path, export, size):
+    def __init__(self, path, export, size, want=None):
         self.size = size
         self.c = socket.socket(socket.AF_UNIX)
         self.c.settimeout(120)
@@ -23,7 +23,7 @@ class Client:
             if kind == 1:
                 break
             assert kind == 3, kind
-        self.want = bytearray(self.read(0, self.size))
+        self.want = bytearray(want or self.read(0, self.size))
 
     def get(self, n):
         b = b""
@@ -59,6 +59,11 @@ class Client:
                 self.failed = e
         self.t = threading.Thread(target=work)
         self.t.start()
+
+    def churn_for(self, seed, n):
+        self.rng = random.Random(seed)
+        for _ in range(n):
+            self.one()
 
     def one(self):
         n = self.rng.choice([512, PAGE, 3 * PAGE, 65536])

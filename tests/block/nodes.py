@@ -3,6 +3,7 @@
 its tool for images; both pass."""
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -30,9 +31,9 @@ class Daemon(Vm):
         args = [x for n in nodes for x in ("--blockdev", json.dumps(n))]
         super().__init__(PROGRAM, argv=[PROGRAM, "--chardev", "stdio,id=m", "--monitor", "m", "--nbd-server", f"addr.type=unix,addr.path={self.sock}", *more, *args])
 
-    def serve(self, node, name="d", writable=True):
+    def serve(self, node, name="d", writable=True, want=None):
         self.cmd("block-export-add", type="nbd", id=f"e-{name}", node_name=node, name=name, writable=writable)
-        return Client(self.sock, name, SIZE)
+        return Client(self.sock, name, SIZE, want)
 
     def reopen(self, *options):
         return self.cmd("blockdev-reopen", options=list(options))
@@ -186,8 +187,87 @@ def throttle(d):
         vm.cmd("query-version")
 
 
+def copy_on_read(d):
+    base, top = create(f"{d}/base.raw", "raw"), f"{d}/top.qcow2"
+    rng = random.Random(5)
+    with open(base, "r+b") as f:
+        f.write(rng.randbytes(SIZE))
+    create(top, "qcow2", "-b", base, "-F", "raw")
+    a = {"driver": "qcow2", "node-name": "a", "file": {"driver": "file", "filename": top}}
+    with Daemon(d, {**a, "discard": "unmap"}, {"driver": "copy-on-read", "node-name": "c", "file": "a"}) as vm:
+        writer = vm.serve("c", want=open(base, "rb").read())
+        writer.churn(1)
+        reader = vm.serve("c", "d2", want=b"-")
+        for at in range(0, SIZE, 65536):
+            reader.read(at, 65536)
+        writer.quiet()
+    layers = json.loads(run(IMG, "map", "--output=json", top))
+    assert all(x["depth"] == 0 for x in layers), layers
+
+
+def preallocate(d):
+    path = create(f"{d}/p.qcow2")
+    step = {"prealloc-size": 4 << 20, "prealloc-align": 1 << 20}
+    with Daemon(d, {"driver": "qcow2", "node-name": "a", "file": {"driver": "preallocate", **step, "file": {"driver": "file", "filename": path}}}) as vm:
+        c = vm.serve("a")
+        c.write(0, b"x" * 65536)
+        size = os.path.getsize(path)
+        assert size >= 4 << 20, size
+        c.churn_for(1, 40)
+        c.quiet_now()
+        assert os.path.getsize(path) % (1 << 20) == 0
+    assert os.path.getsize(path) % (1 << 20) != 0  # what was taken in advance is given back
+    run(IMG, "check", path)
+
+
+def compress(d):
+    path = create(f"{d}/z.qcow2")
+    with Daemon(d, {"driver": "compress", "node-name": "a", "file": {"driver": "qcow2", "file": {"driver": "file", "filename": path}}}) as vm:
+        c = vm.serve("a")
+        for i in range(8):
+            c.write(i * 65536, b"abcd" * 16384)
+        c.quiet_now()
+    assert json.loads(run(IMG, "check", "--output=json", path))["compressed-clusters"] == 8
+    with Daemon(d, {"driver": "raw", "node-name": "r", "file": {"driver": "null-co", "size": SIZE}}) as vm:
+        assert "ompress" in vm.err("blockdev-add", driver="compress", node_name="x", file="r")
+
+
+def faults(d):
+    path = create(f"{d}/f.raw", "raw")
+    rules = {"inject-error": [{"event": "write_aio", "iotype": "write", "errno": 28, "sector": 8, "once": True}, {"event": "read_aio", "state": 2, "errno": 5}],
+             "set-state": [{"event": "flush_to_os", "state": 1, "new_state": 2}]}
+    file = {"driver": "file", "filename": path}
+    with Daemon(d, {"driver": "raw", "node-name": "a", "file": {"driver": "blkdebug", "image": file, **rules}}) as vm:
+        c = vm.serve("a")
+        assert c.ask(1, 4096, 4096, bytes(4096)) == 28  # ENOSPC
+        assert c.ask(1, 4096, 4096, bytes(4096)) == 0  # once
+        assert c.ask(0, 0, 512) == 0 and c.get(512)
+        if "qemu" not in PROGRAM:  # its raw driver has no event for a flush
+            assert c.ask(3, 0, 0) == 0
+            assert c.ask(0, 0, 512) == 5
+        assert vm.err("blockdev-add", driver="blkdebug", node_name="x", image="a", inject_error=[{"event": "frob"}])
+    bad = create(f"{d}/g.raw", "raw")
+    with open(bad, "r+b") as f:
+        f.seek(5000)
+        f.write(b"!")
+    p = subprocess.Popen([PROGRAM, "--blockdev", json.dumps({"driver": "blkverify", "node-name": "v", "test": file, "raw": {"driver": "file", "filename": bad}}),
+                          "--nbd-server", f"addr.type=unix,addr.path={d}/v", "--export", "nbd,id=e,node-name=v,name=d,writable=on", "--pidfile", f"{d}/pid"], stderr=subprocess.PIPE, text=True)
+    while not os.path.exists(f"{d}/pid"):
+        assert p.poll() is None
+        time.sleep(0.01)
+    c = None
+    try:
+        c = Client(f"{d}/v", "d", 4096)
+        assert c.ask(1, 0, 4096, b"y" * 4096) == 0 and c.read(0, 4096) == b"y" * 4096
+        c.read(4096, 4096)
+        raise SystemExit("blkverify did not see the difference")
+    except (AssertionError, OSError):
+        pass
+    assert p.wait(60) == 1 and "mismatch" in p.stderr.read()
+
+
 def main():
-    for part in (reopen, threshold, amend, throttle):
+    for part in (reopen, threshold, amend, throttle, copy_on_read, preallocate, compress, faults):
         with tempfile.TemporaryDirectory(prefix="menura-nodes.", dir="/var/tmp") as d:
             part(d)
         print(part.__name__, flush=True)

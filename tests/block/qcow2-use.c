@@ -313,7 +313,7 @@ static void note_done(void *o, BlkReq *r, int ret) { *(int *)o = ret; }
 static int written(Vm *vm, Disk *d, uint64_t off, uint8_t *buf)
 {
     struct iovec one = { buf, 512 };
-    BlkReq r = { .op = BLK_WRITE, .off = off, .len = 512, .iov = &one, .niov = 1 };
+    BlkReq r = { .op = op, .off = off, .len = 512, .iov = &one, .niov = 1 };
     int ret = 1;
 
     disk_submit(d, &r, note_done, &ret);
@@ -323,6 +323,36 @@ static int written(Vm *vm, Disk *d, uint64_t off, uint8_t *buf)
     }
     return ret;
 }
+
+static int written(Vm *vm, Disk *d, uint64_t off, void *buf) { return submitted(vm, d, BLK_WRITE, off, buf); }
+
+/* copy-on-read=on: what was read once is in the layer, and the base may go. */
+static void copy_on_read(Vm *vm)
+{
+    g_autofree char *base = make(vm, "base.qcow2", "size=1M"), *top = make(vm, "top.qcow2", "size=1M,backing_file=base.qcow2,backing_fmt=qcow2");
+    g_autofree char *text = g_strdup_printf("file=%s,copy-on-read=on", top), *alone = g_strdup_printf("{\"filename\":\"%s\",\"backing\":null}", top);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+    Node *n = open_file(vm, base, false, &abort_on_error);
+    uint8_t buf[512] = { 0x77 };
+    Disk *d;
+
+    check_eq(rw(n, BLK_WRITE, 8192, buf, 512), 0);
+    check_eq(rw(n, BLK_WRITE, 524288, buf, 512), 0);
+    node_unref(n);
+    d = disk_new(vm, "d", o, &abort_on_error);
+    buf[0] = 0;
+    check_eq(submitted(vm, d, BLK_READ, 8192, buf), 0);
+    check_eq(buf[0], 0x77);
+    disk_free(d);
+    n = open_text(vm, alone, true, &abort_on_error);
+    check_eq(rw(n, BLK_READ, 8192, buf, 512), 0);
+    check_eq(buf[0], 0x77);
+    check_eq(rw(n, BLK_READ, 524288, buf, 512), 0); /* nobody read that */
+    check_eq(buf[0], 0);
+    node_unref(n);
+    clean();
+}
+TEST("qcow2-use/copy-on-read", copy_on_read);
 
 /* What a stopped VM has written is in its image, tables and all, while the image is still open. */
 static void stopped(Vm *vm)
