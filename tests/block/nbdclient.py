@@ -34,7 +34,13 @@ class Client:
         return b
 
     def ask(self, kind, off, n, data=b""):
+        self.send(kind, off, n, data)
+        return self.answer()
+
+    def send(self, kind, off, n, data=b""):
         self.c.sendall(struct.pack(">IHHQQI", 0x25609513, 0, kind, 1, off, n) + data)
+
+    def answer(self):
         magic, err, _ = struct.unpack(">IIQ", self.get(16))
         assert magic == 0x67446698
         return err

@@ -193,14 +193,19 @@ def copy_on_read(d):
     with open(base, "r+b") as f:
         f.write(rng.randbytes(SIZE))
     create(top, "qcow2", "-b", base, "-F", "raw")
-    a = {"driver": "qcow2", "node-name": "a", "file": {"driver": "file", "filename": top}}
-    with Daemon(d, {**a, "discard": "unmap"}, {"driver": "copy-on-read", "node-name": "c", "file": "a"}) as vm:
+    slow = {"driver": "raw", "file": {"driver": "file", "filename": base, "cache": {"direct": True}}}  # others run while it reads
+    a = {"driver": "qcow2", "node-name": "a", "file": {"driver": "file", "filename": top}, "backing": slow}
+    with Daemon(d, a, {"driver": "copy-on-read", "node-name": "c", "file": "a"}) as vm:
         writer = vm.serve("c", want=open(base, "rb").read())
-        writer.churn(1)
         reader = vm.serve("c", "d2", want=b"-")
-        for at in range(0, SIZE, 65536):
-            reader.read(at, 65536)
-        writer.quiet()
+        for at in range(0, SIZE, 65536):  # while a piece comes up, some of it is written
+            data, off = rng.randbytes(4096), at + rng.randrange(16) * 4096
+            reader.send(0, at, 65536)
+            writer.send(1, off, 4096, data)
+            writer.want[off:off + 4096] = data
+            assert writer.answer() == 0 and reader.answer() == 0
+            reader.get(65536)
+        writer.quiet_now()
     layers = json.loads(run(IMG, "map", "--output=json", top))
     assert all(x["depth"] == 0 for x in layers), layers
 

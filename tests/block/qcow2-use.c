@@ -310,7 +310,7 @@ TEST("qcow2-use/direct", direct);
 
 static void note_done(void *o, BlkReq *r, int ret) { *(int *)o = ret; }
 
-static int written(Vm *vm, Disk *d, uint64_t off, uint8_t *buf)
+static int submitted(Vm *vm, Disk *d, BlkOp op, uint64_t off, void *buf)
 {
     struct iovec one = { buf, 512 };
     BlkReq r = { .op = op, .off = off, .len = 512, .iov = &one, .niov = 1 };
