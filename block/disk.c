@@ -167,6 +167,8 @@ static bool open_medium(Disk *d, Opts *o, Error **err)
         opts_set(n, "driver", format);
     if (d->unmap)
         opts_set(n, "discard", "unmap");
+    if (d->aio && (!opts_peek(n, "driver") || blk_takes_aio(opts_peek(n, "driver"))))
+        opts_set(n, "aio", d->aio);
     opts_set(n, "cache.direct", d->direct ? "on" : "off");
     opts_set(n, "cache.no-flush", d->no_flush ? "on" : "off");
     d->node = node_open(d->vm->loop, n, d->readonly || d->snapshot, err);

@@ -1,10 +1,11 @@
 /*
  * block/file.c - driver "file" (also "host_device", "host_cdrom"): a regular file or block device.
- * System calls that may block run in the thread pool; a read that the page cache can answer is
- * served at once (preadv2 with RWF_NOWAIT). A file whose size is no multiple of 512 reads as if
- * padded with zeros. Left out: io_uring and native AIO (aio= is accepted and means the pool).
+ * A read that the page cache can answer is served at once (preadv2 with RWF_NOWAIT); other reads, writes and flushes go to
+ * io_uring unless aio=threads, the rest and what io_uring did in part to the thread pool. A file whose size is no multiple of
+ * 512 reads as if padded with zeros.
  */
 #include "block/priv.h"
+#include "block/uring.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -15,6 +16,7 @@
 
 typedef struct File {
     int fd;
+    Uring *uring; /* NULL: the pool does all */
     uint32_t align;
     bool device, no_lock, no_punch, no_zero;
     unsigned want, unshared; /* locks held */
@@ -66,13 +68,24 @@ static int open_fd(const char *name, int flags)
     return fd < 0 ? -errno : fd;
 }
 
+static bool aio_mode(const Node *n, const char *v, bool *threads, Error **err)
+{
+    *threads = v && !strcmp(v, "threads");
+    if (v && !*threads && strcmp(v, "native") && strcmp(v, "io_uring"))
+        return fail(err, "aio=%s: must be threads, native or io_uring", v);
+    return !v || strcmp(v, "native") || n->direct ||
+           fail(err, "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+}
+
 static CO_FN bool file_open(Node *n, Opts *o, Error **err)
 {
     File *f = n->opaque;
     const char *name = opts_get(o, "filename"), *locking = opts_get(o, "locking");
+    bool threads;
 
     f->fd = -1;
-    opts_get(o, "aio");
+    if (!aio_mode(n, opts_get(o, "aio"), &threads, err))
+        return false;
     if (!name || !*name) {
         fail(err, "driver file needs a file name");
         return error_hint(err, "file=PATH or file.filename=PATH");
@@ -94,6 +107,7 @@ static CO_FN bool file_open(Node *n, Opts *o, Error **err)
         return false;
     }
     find_alignment(n, f);
+    f->uring = threads ? NULL : uring_open(n->loop);
     return true;
 }
 
@@ -101,6 +115,7 @@ static CO_FN void file_close(Node *n)
 {
     File *f = n->opaque;
 
+    uring_close(f->uring);
     if (f->fd >= 0)
         close(f->fd);
 }
@@ -152,8 +167,10 @@ static CO_FN bool file_set_readonly(Node *n, bool readonly, Error **err)
 static CO_FN bool file_reopen(Node *n, Opts *o, bool apply, Error **err)
 {
     const char *name = opts_get(o, "filename"), *locking = opts_get(o, "locking");
+    bool threads;
 
-    opts_get(o, "aio");
+    if (!aio_mode(n, opts_get(o, "aio"), &threads, err))
+        return false;
     if (!name)
         return fail(err, "Parameter 'filename' is missing");
     if (strcmp(name, n->filename))
@@ -294,6 +311,20 @@ static int job_status(void *arg)
     return 0;
 }
 
+/* 1: it was not, or not wholly, done. */
+static CO_FN int by_uring(File *f, const BlkReq *r)
+{
+    int ret = uring_submit(f->uring, f->fd, r);
+
+    if (!ret && r->op == BLK_FLUSH)
+        return 0;
+    if (ret >= 0 ? (uint64_t)ret < r->len : ret == -EAGAIN || ret == -EINTR || ret == -EOPNOTSUPP)
+        return 1;
+    if (ret > 0 && r->op == BLK_WRITE && r->flags & BLK_FUA)
+        return by_uring(f, &(BlkReq){ .op = BLK_FLUSH });
+    return MIN(ret, 0);
+}
+
 static CO_FN int file_submit(Node *n, BlkReq *r)
 {
     static int (*const jobs[])(
@@ -310,7 +341,9 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
         return -ENOTSUP;
     if (r->op == BLK_READ && !n->direct && !transfer(f, r, RWF_NOWAIT))
         return 0;
-    ret = blk_in_pool(n->loop, jobs[r->op], &j);
+    ret = f->uring && (r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_FLUSH) ? by_uring(f, r) : 1;
+    if (ret > 0)
+        ret = blk_in_pool(n->loop, jobs[r->op], &j);
     if (!ret && r->op == BLK_TRUNCATE)
         n->size = align_up(r->off, 512);
     if (!ret && r->op == BLK_STATUS)

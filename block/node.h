@@ -142,6 +142,7 @@ CO_FN int blk_in_pool(Loop *loop, int (*fn)(void *arg), void *arg);
 /* The driver that fits the file's first bytes; "" when the name itself says it (json:); NULL: error. Coroutine. */
 CO_FN const char *blk_guess_format(Loop *loop, const char *filename, bool force_share, Error **err);
 CO_FN bool blk_reopen_plain(Node *n, Opts *o, bool apply, Error **err);
+bool blk_takes_aio(const char *driver); /* the option aio= means something to it */
 const BlkDriver *blk_driver_find(const char *name);
 void blk_driver_foreach(void (*fn)(const BlkDriver *d, void *arg), void *arg);
 void node_drain(Node *n); /* runs the loop until nothing is in flight */

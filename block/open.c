@@ -188,6 +188,14 @@ void block__inherit(const Opts *o, Opts *child)
     }
 }
 
+/* Formats hand it on to their file. */
+bool blk_takes_aio(const char *driver)
+{
+    const BlkDriver *d = blk_driver_find(driver);
+
+    return !d || !d->protocol || d->open == block__file.open;
+}
+
 /* The child "file": given, by nested options, or by our own filename. */
 static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
 {
@@ -203,6 +211,8 @@ static Node *open_file_child(Loop *loop, Opts *o, bool readonly, Error **err)
         return NULL;
     if (!opts_peek(sub, "driver"))
         opts_set(sub, "driver", "file");
+    if (!blk_takes_aio(opts_peek(sub, "driver")))
+        g_free(opts_take(sub, "aio"));
     return block__open(loop, sub, readonly, NULL, NULL, NULL, err);
 }
 

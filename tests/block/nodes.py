@@ -271,8 +271,38 @@ def faults(d):
     assert p.wait(60) == 1 and "mismatch" in p.stderr.read()
 
 
+def aio(d):
+    def rings(vm):
+        fds = f"/proc/{vm.p.pid}/fd"
+        return sum("[io_uring]" in os.readlink(f"{fds}/{f}") for f in os.listdir(fds))
+
+    for mode in ("threads", "io_uring", "native"):
+        path = create(f"{d}/{mode}.qcow2")
+        for direct in (True, False):
+            f = {"driver": "file", "filename": path, "aio": mode, "cache": {"direct": direct}}
+            if mode == "native" and not direct:
+                with Daemon(d) as vm:
+                    assert "requires cache.direct=on" in vm.err("blockdev-add", node_name="x", **f)
+                continue
+            with Daemon(d, {"driver": "qcow2", "node-name": "a", "file": f}) as vm:
+                if "qemu" not in PROGRAM:
+                    assert rings(vm) <= (mode != "threads")
+                    print(f"{mode}: {rings(vm)} ring" + ("" if rings(vm) else "; threads do it"))
+                clients = [vm.serve("a", "a"), vm.serve("a", "b")]
+                clients[0].size = SIZE // 2  # each has a half of it
+                clients[0].churn(1)
+                for n in range(200):
+                    clients[1].write(SIZE // 2 + random.Random(n).randrange(SIZE // 2 - 8192), bytes([n]) * 8192)
+                clients[0].stop = True
+                clients[0].t.join()
+                assert not clients[0].failed
+                want = clients[0].want[:SIZE // 2] + clients[1].want[SIZE // 2:]
+                assert clients[1].ask(3, 0, 0) == 0 and clients[1].read(0, SIZE) == bytes(want)
+        run(IMG, "check", path)
+
+
 def main():
-    for part in (reopen, threshold, amend, throttle, copy_on_read, preallocate, compress, faults):
+    for part in (aio, reopen, threshold, amend, throttle, copy_on_read, preallocate, compress, faults):
         with tempfile.TemporaryDirectory(prefix="menura-nodes.", dir="/var/tmp") as d:
             part(d)
         print(part.__name__, flush=True)

@@ -83,7 +83,7 @@ static const struct option own[] = { { "count", required_argument, NULL, 'c' }, 
                                      { "cache", required_argument, NULL, 't' },      { "aio", required_argument, NULL, 'i' },
                                      { "native", no_argument, NULL, 'n' },           { 0 } };
 
-static bool option(Bench *b, int k, Error **err)
+static bool option(Img *m, Bench *b, int k, Error **err)
 {
     uint64_t v = 0;
     bool ok = true;
@@ -109,8 +109,12 @@ static bool option(Bench *b, int k, Error **err)
         return ok;
     case 2001:
         return number(optarg, 1, INT32_MAX, &b->flush_every, err);
+    case 't':
+        m->cache = optarg;
+        return true;
     default:
-        return true; /* -t, -i, -n: one way of doing it */
+        m->aio = k == 'n' ? "native" : optarg;
+        return true;
     }
 }
 
@@ -124,7 +128,7 @@ CO_FN int img_bench(Img *m, int argc, char **argv, Error **err)
     while ((k = img_option(m, &c, argc, argv, "c:d:o:s:S:wt:i:n", own, err)) != -1) {
         if (k == 'h' || k == '?')
             return k == '?';
-        if (!option(&b, k, err))
+        if (!option(m, &b, k, err))
             return 1;
     }
     if (argc - optind != 1)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 typedef struct Img {
+    const char *aio, *cache; /* bench: how images are opened; NULL: as always */
     Loop *loop;
     bool quiet, json, progress, image_opts, force_share;
     int shown; /* percent, in hundredths, said last */

@@ -143,6 +143,19 @@ bool img_parse_options(Opts *o, const char *text, Error **err)
     return more;
 }
 
+static bool cache_mode(Opts *o, const char *v, Error **err)
+{
+    static const char *const names[] = { "writeback", "writethrough", "none", "off", "directsync", "unsafe", NULL };
+
+    if (!g_strv_contains(names, v))
+        return fail(err, "Invalid cache mode");
+    if (*v == 'n' || *v == 'o' || *v == 'd')
+        opts_set(o, "cache.direct", "on");
+    if (*v == 'u')
+        opts_set(o, "cache.no-flush", "on");
+    return true;
+}
+
 static bool describe(Img *m, Opts *o, const char *name, const char *format, unsigned flags, Error **err)
 {
     const BlkDriver *d;
@@ -164,7 +177,9 @@ static bool describe(Img *m, Opts *o, const char *name, const char *format, unsi
         opts_set(o, "discard", "unmap");
     if (m->force_share)
         opts_set(o, "force-share", "on");
-    return true;
+    if (m->aio)
+        opts_set(o, "aio", m->aio);
+    return !m->cache || cache_mode(o, m->cache, err);
 }
 
 static CO_FN Node *open_as(Img *m, const char *name, const char *format, unsigned flags, Error **err)

@@ -75,6 +75,17 @@ static bool parse(Storage *s, int argc, char **argv, bool early, Error **err)
     return true;
 }
 
+static bool make_monitors(Storage *s, Error **err)
+{
+    for (guint i = 0; i < s->monitors->len; i++) {
+        const StorageOption o = { "monitor", "", storage_make_monitor, NULL, false };
+
+        if (!take(s, &o, s->monitors->pdata[i], err))
+            return false;
+    }
+    return true;
+}
+
 /* ---- the process ---- */
 static gboolean on_signal(gpointer vm)
 {
@@ -109,6 +120,8 @@ static bool run(Storage *s, int argc, char **argv, Error **err)
     watch_signals(s->vm);
     if (!parse(s, argc, argv, false, err) || s->help_shown)
         return s->help_shown;
+    if (!make_monitors(s, err))
+        return false;
     if (s->pidfile && !(s->has_pidfile = pidfile_take(s->pidfile, err)))
         return false;
     vm_start_loop(s->vm);
@@ -125,6 +138,7 @@ int main(int argc, char **argv)
     bool ok;
 
     error_style("menura-storage", false, NULL);
+    s.monitors = g_ptr_array_new_with_free_func(g_free);
     s.vm->cfg.commands = storage_commands;
     ok = run(&s, argc, argv, &err);
     if (!ok)
@@ -132,6 +146,7 @@ int main(int argc, char **argv)
     vm_free(s.vm); /* exports, jobs, nodes: all that was written is in the images */
     if (s.has_pidfile)
         unlink(s.pidfile);
+    g_ptr_array_free(s.monitors, TRUE);
     g_free(s.pidfile);
     return ok ? 0 : 1;
 }

@@ -62,6 +62,12 @@ bool o_chardev(Storage *s, const char *v, Error **err)
 
 bool o_monitor(Storage *s, const char *v, Error **err)
 {
+    g_ptr_array_add(s->monitors, g_strdup(v));
+    return true;
+}
+
+bool storage_make_monitor(Storage *s, const char *v, Error **err)
+{
     g_autoptr(Opts) o = opts_parse_any(v, "chardev", err);
     const char *id = o ? opts_get(o, "chardev") : NULL, *mode = o ? opts_get(o, "mode") : NULL;
     Chr *c = id ? vm_lookup(s->vm, "chardev", id) : NULL;
