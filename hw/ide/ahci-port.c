@@ -1,7 +1,6 @@
 /*
  * hw/ide/ahci-port.c - commands of an AHCI port: FIS in and out, PRD tables. Source: AHCI 1.3.1 sections 4, 5;
  * SATA 3.0 section 10.
- * Queued commands run one at a time, which the protocol allows; tags complete in the order they were taken.
  * Not modelled: command completion coalescing, port multipliers, device sleep, FIS-based switching.
  */
 #include "hw/ide/ahci.h"
@@ -45,7 +44,7 @@ static void registers(const Ata *a, uint8_t *f)
 
 static void set_tfd(Ahci *s, unsigned n, const Ata *a) { s->port[n].tfd = (uint32_t)a->error << 8 | a->status; }
 
-static void send_d2h(Ahci *s, unsigned n, const Ata *a, bool interrupt)
+void ahci_send_d2h(Ahci *s, unsigned n, const Ata *a, bool interrupt)
 {
     uint8_t f[20] = { FIS_D2H, interrupt ? 0x40 : 0 };
 
@@ -65,14 +64,14 @@ static void send_pio_setup(Ahci *s, unsigned n, const Ata *a)
     deliver(s, n, RX_PIO, f, sizeof(f), IS_PS);
 }
 
-static void send_sdb(Ahci *s, unsigned n, const Ata *a, uint32_t tags)
+void ahci_send_sdb(Ahci *s, unsigned n, const Ata *a, uint32_t tags, bool interrupt)
 {
-    uint8_t f[8] = { FIS_SDB, 0x40, a->status & 0x77, a->error };
+    uint8_t f[8] = { FIS_SDB, interrupt ? 0x40 : 0, a->status & 0x77, a->error };
 
     le32_store(f + 4, tags);
     s->port[n].sact &= ~tags;
     s->port[n].tfd = (s->port[n].tfd & 0x88) | (uint32_t)a->error << 8 | (a->status & 0x77);
-    deliver(s, n, RX_SDB, f, sizeof(f), IS_SDB | (a->status & ATA_ERR ? IS_TFE : 0));
+    deliver(s, n, RX_SDB, f, sizeof(f), (interrupt ? IS_SDB : 0) | (a->status & ATA_ERR ? IS_TFE : 0));
 }
 
 void ahci_link_up(Ahci *s, unsigned n)
@@ -86,11 +85,11 @@ void ahci_link_up(Ahci *s, unsigned n)
         return;
     }
     p->sig = a->cd ? 0xeb140101 : 0x00000101;
-    send_d2h(s, n, a, false);
+    ahci_send_d2h(s, n, a, false);
 }
 
 /* ---- data ---- */
-static bool next_prd(Ahci *s, AhciRun *r)
+bool ahci_next_prd(Ahci *s, AhciRun *r)
 {
     uint8_t e[16];
 
@@ -109,7 +108,7 @@ static bool scatter(Ahci *s, AhciRun *r, Ata *a)
         uint32_t n;
         bool ok;
 
-        if (!r->prd_left && !next_prd(s, r))
+        if (!r->prd_left && !ahci_next_prd(s, r))
             return false;
         n = MIN(r->prd_left, a->len - a->pos);
         ok = a->phase == ATA_IN ? dma_write(&s->pci.dev, r->prd_addr, a->buf + a->pos, n)
@@ -164,16 +163,11 @@ static void complete(Ahci *s, unsigned n, Ata *a)
 
     r->last = r->slot;
     r->failed = bad;
-    if (r->ncq) {
-        r->slot = NO_SLOT;
-        send_sdb(s, n, a, bad ? 0 : 1u << r->tag);
-    } else {
-        dma_store(&s->pci.dev, r->header + 4, 4, r->moved);
-        if (!bad)
-            p->ci &= ~(1u << r->slot);
-        r->slot = NO_SLOT;
-        send_d2h(s, n, a, true);
-    }
+    dma_store(&s->pci.dev, r->header + 4, 4, r->moved);
+    if (!bad)
+        p->ci &= ~(1u << r->slot);
+    r->slot = NO_SLOT;
+    ahci_send_d2h(s, n, a, true);
     ahci_start(s, n);
 }
 
@@ -189,7 +183,7 @@ static void ready(IdeBus *b, Ata *a)
     else
         data_phase(s, n, a);
 }
-const AtaHost ahci_host = { ready };
+const AtaHost ahci_host = { .ready = ready, .queue = AHCI_SLOTS };
 
 void ahci_abort(Ahci *s, unsigned n)
 {
@@ -198,6 +192,7 @@ void ahci_abort(Ahci *s, unsigned n)
 
     s->port[n].ci = s->port[n].sact = 0;
     r->failed = false;
+    ahci_ncq_forget(s, n);
     if (r->slot != NO_SLOT) {
         r->slot = NO_SLOT;
         if (a)
@@ -206,7 +201,7 @@ void ahci_abort(Ahci *s, unsigned n)
 }
 
 /* ---- a command ---- */
-static void load_registers(Ata *a, const uint8_t *f)
+void ahci_load_registers(Ata *a, const uint8_t *f)
 {
     a->r.feature[0] = f[3];
     a->r.feature[1] = f[11];
@@ -228,6 +223,7 @@ static void control_fis(Ahci *s, unsigned n, Ata *a, const uint8_t *f)
     r->slot = NO_SLOT;
     r->srst = srst;
     if (ended) {
+        ahci_ncq_forget(s, n);
         ata_reset(a, false);
         ahci_link_up(s, n);
     }
@@ -235,21 +231,18 @@ static void control_fis(Ahci *s, unsigned n, Ata *a, const uint8_t *f)
 
 static void accept(Ahci *s, unsigned n, Ata *a, const uint8_t *f)
 {
-    AhciRun *r = &s->run[n];
-
-    load_registers(a, f);
-    r->ncq = (f[2] == 0x60 || f[2] == 0x61) && !a->cd;
-    if (r->ncq) {
-        r->tag = f[12] >> 3;
-        s->port[n].ci &= ~(1u << r->slot);
-        s->port[n].tfd &= ~0x89u;
+    ahci_load_registers(a, f);
+    if (!ahci_ncq_admits(s, n, f)) {
+        ahci_ncq_refuse(s, n);
+    } else if (ahci_ncq_is(a, f[2])) {
+        ahci_ncq_start(s, n, f);
     } else {
         s->port[n].tfd |= ATA_BSY;
+        ata_exec(a, f[2]);
     }
-    ata_exec(a, f[2]);
 }
 
-static bool fetch(Ahci *s, unsigned n, unsigned slot, uint8_t *fis)
+bool ahci_fetch(Ahci *s, unsigned n, unsigned slot, uint8_t *fis)
 {
     AhciPort *p = &s->port[n];
     AhciRun *r = &s->run[n];
@@ -278,7 +271,7 @@ void ahci_start(Ahci *s, unsigned n)
         uint8_t f[20];
 
         r->slot = (uint8_t)__builtin_ctz(after ? after : p->ci);
-        if (!fetch(s, n, r->slot, f)) {
+        if (!ahci_fetch(s, n, r->slot, f)) {
             guest_error(&s->pci.dev, "port %u: slot %u holds no command", n, r->slot);
             r->slot = NO_SLOT;
             r->failed = true;
@@ -296,7 +289,7 @@ void ahci_start(Ahci *s, unsigned n)
 /* clang-format off */
 #define R(m, ...) FIELD(AhciRun, m, __VA_ARGS__)
 static const Field fields[] = {
-    R(slot, .reset = NO_SLOT), R(last), R(tag), R(ncq), R(failed), R(srst), R(moved), R(header), R(table),
+    R(slot, .reset = NO_SLOT), R(last), R(flying), R(failed), R(srst), R(moved), R(header), R(table),
     R(prds), R(prd), R(prd_left), R(prd_addr),
 };
 const FieldTable ahci_run_table = TABLE(fields);

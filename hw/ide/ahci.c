@@ -19,6 +19,7 @@ static void reset_port(Ahci *s, unsigned n)
     Ata *a = ahci_drive(s, n);
 
     s->port[n] = (AhciPort){ .cmd = 6, .clb = s->port[n].clb, .clbu = s->port[n].clbu, .fb = s->port[n].fb, .fbu = s->port[n].fbu };
+    ahci_ncq_forget(s, n);
     s->run[n] = (AhciRun){ .slot = NO_SLOT };
     if (a)
         ata_reset(a, true);
@@ -102,6 +103,7 @@ static void sctl_w(Dev *d, unsigned n, uint64_t old)
 
     if ((old & 15) != 1 || (p->sctl & 15) == 1 || !a)
         return;
+    ahci_ncq_forget(s, n);
     s->run[n].slot = NO_SLOT;
     s->run[n].failed = false;
     ata_reset(a, true);
@@ -140,17 +142,38 @@ static bool init(Obj *o, Error **err)
 
 static void on_reset(Dev *d)
 {
-    for (unsigned n = 0; n < AHCI_PORTS; n++)
+    for (unsigned n = 0; n < AHCI_PORTS; n++) {
+        ahci_ncq_forget(AHCI(d), n);
         ahci_link_up(AHCI(d), n);
+    }
 }
+
+static void loaded(Dev *d)
+{
+    for (unsigned n = 0; n < AHCI_PORTS; n++)
+        ahci_ncq_loaded(AHCI(d), n);
+}
+
+static void unplug(Dev *d)
+{
+    for (unsigned n = 0; n < AHCI_PORTS; n++)
+        ahci_ncq_forget(AHCI(d), n);
+}
+
+static bool drained(const Dev *d) { return !((const Ahci *)(const void *)d)->first; }
 
 static bool check(const Dev *d, Error **err)
 {
     const Ahci *s = (const Ahci *)(const void *)d;
 
-    for (unsigned n = 0; n < AHCI_PORTS; n++)
-        if ((s->run[n].slot >= AHCI_SLOTS && s->run[n].slot != NO_SLOT) || s->run[n].last >= AHCI_SLOTS || s->run[n].tag >= AHCI_SLOTS)
+    for (unsigned n = 0; n < AHCI_PORTS; n++) {
+        const AhciRun *r = &s->run[n];
+
+        if ((r->slot >= AHCI_SLOTS && r->slot != NO_SLOT) || r->last >= AHCI_SLOTS)
             return fail(err, "port %u: no such slot", n);
+        if (r->flying && r->slot != NO_SLOT)
+            return fail(err, "port %u: a command runs beside queued ones", n);
+    }
     return true;
 }
 
@@ -185,12 +208,13 @@ static const Reg regs[] = {
 static const Bank banks[] = { { "ahci", 0x1000, TABLE(regs), .quiet = true } };
 static const Field fields[] = {
     STRUCTS(Ahci, run, &ahci_run_table), TRANSIENT(Ahci, bus, "wiring", .keep = true),
+    TRANSIENT(Ahci, first, "requests of the host; fetched again from AhciRun.flying", .keep = true),
 };
 static const Out outs[] = { { "intx", intx_level } };
 static const PciClass ahci = {
     PCI_DEVICE(Ahci, "ahci", "ICH9 AHCI controller, six ports"),
     .dev.obj.init = init, .dev.state = TABLE(fields), .dev.banks = banks, .dev.nbanks = 1, .dev.outs = outs,
-    .dev.nouts = 1, .dev.on_reset = on_reset, .dev.check = check, .dev.category = "Storage devices",
+    .dev.nouts = 1, .dev.on_reset = on_reset, .dev.check = check, .dev.loaded = loaded, .dev.unplug = unplug, .dev.drained = drained, .dev.category = "Storage devices",
     .vendor = 0x8086, .device = 0x2922, .revision = 2, .class_id = 0x010601, .irq_pin = 1, .msi_vectors = 1,
 };
 /* clang-format on */

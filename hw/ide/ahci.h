@@ -1,4 +1,4 @@
-/* hw/ide/ahci.h - an AHCI adapter inside: ahci.c (registers, life) and ahci-port.c (commands). VM lock. */
+/* hw/ide/ahci.h - an AHCI adapter inside: ahci.c (registers, life), ahci-port.c (commands), ahci-ncq.c (queued ones). VM lock. */
 #ifndef HW_IDE_AHCI_H
 #define HW_IDE_AHCI_H
 #include "hw/ide/ata.h"
@@ -30,13 +30,16 @@ typedef struct AhciRun { /* the command that runs; without padding */
     uint64_t header, table, prd_addr;
     uint32_t prds, prd, prd_left; /* of the PRD table: length, next entry, rest of the present one */
     uint32_t moved;               /* bytes so far */
-    uint16_t last, tag;           /* the slot before; NCQ */
+    uint32_t flying;              /* slots of the queued commands in flight */
+    uint8_t last;                 /* the slot before */
     uint8_t slot;                 /* NO_SLOT: none */
-    bool ncq, failed;             /* failed: until ST is cleared */
+    bool failed;                  /* until ST is cleared */
     bool srst;                    /* a FIS asked for a soft reset, the next one ends it */
 } AhciRun;
+typedef struct AhciReq AhciReq;
 typedef struct Ahci {
     PciDev pci;
+    AhciReq *first; /* queued commands in flight, newest first */
     IdeBus *bus[AHCI_PORTS];
     uint32_t ghc, is;
     AhciPort port[AHCI_PORTS];
@@ -50,4 +53,17 @@ void ahci_start(Ahci *s, unsigned n);       /* the next issued command, if any *
 void ahci_abort(Ahci *s, unsigned n);       /* ST cleared */
 void ahci_link_up(Ahci *s, unsigned n);     /* after COMRESET: the drive's signature */
 void ahci_raise(Ahci *s, unsigned n, uint32_t bits);
+/* ahci-port.c */
+bool ahci_fetch(Ahci *s, unsigned n, unsigned slot, uint8_t *fis); /* a command header and its FIS into run[n] */
+bool ahci_next_prd(Ahci *s, AhciRun *r);
+void ahci_load_registers(Ata *a, const uint8_t *fis);
+void ahci_send_d2h(Ahci *s, unsigned n, const Ata *a, bool interrupt);
+void ahci_send_sdb(Ahci *s, unsigned n, const Ata *a, uint32_t tags, bool interrupt);
+/* ahci-ncq.c */
+bool ahci_ncq_is(const Ata *a, uint8_t command);
+void ahci_ncq_start(Ahci *s, unsigned n, const uint8_t *fis); /* the command in run[n].slot */
+bool ahci_ncq_admits(Ahci *s, unsigned n, const uint8_t *fis); /* false: not beside, or not after, what was queued */
+void ahci_ncq_refuse(Ahci *s, unsigned n);
+void ahci_ncq_forget(Ahci *s, unsigned n); /* answers nobody any more; waits for the disk */
+void ahci_ncq_loaded(Ahci *s, unsigned n);
 #endif

@@ -4,7 +4,7 @@
  */
 #include "hw/ide/ata.h"
 
-enum { HD = 1, CD = 2, EXT = 4, DMA = 8, WR = 16, MULTI = 32, NCQ = 64, FUA = 128, VERIFY = 256 };
+enum { HD = 1, CD = 2, EXT = 4, DMA = 8, WR = 16, MULTI = 32, FUA = 128, VERIFY = 256 };
 typedef struct AtaCmd {
     uint8_t code;
     uint16_t flags;
@@ -36,13 +36,28 @@ uint32_t ata_block_size(const Ata *a)
 }
 
 /* ---- addresses ---- */
+uint64_t ata_lba48(const Ata *a)
+{
+    uint64_t lba = 0;
+
+    for (unsigned i = 0; i < 6; i++)
+        lba |= (uint64_t)a->r.lba[i % 3][i / 3] << 8 * i;
+    return lba;
+}
+
+void ata_set_lba48(Ata *a, uint64_t lba)
+{
+    for (unsigned i = 0; i < 6; i++)
+        a->r.lba[i % 3][i / 3] = (uint8_t)(lba >> 8 * i);
+}
+
 static uint64_t address(const Ata *a, bool ext)
 {
     const AtaRegs *r = &a->r;
     uint64_t low = r->lba[0][0] | r->lba[1][0] << 8 | r->lba[2][0] << 16, head = r->device & 15;
 
     if (ext)
-        return low | (uint64_t)r->lba[0][1] << 24 | (uint64_t)r->lba[1][1] << 32 | (uint64_t)r->lba[2][1] << 40;
+        return ata_lba48(a);
     if (r->device & ATA_LBA)
         return low | head << 24;
     if (!r->lba[0][0])
@@ -62,13 +77,13 @@ static void set_address(Ata *a, uint64_t lba)
         r->lba[2][0] = (uint8_t)(lba >> 8);
         return;
     }
+    if (a->lba48) {
+        ata_set_lba48(a, lba);
+        return;
+    }
     for (unsigned i = 0; i < 3; i++)
         r->lba[i][0] = (uint8_t)(lba >> 8 * i);
-    if (a->lba48)
-        for (unsigned i = 0; i < 3; i++)
-            r->lba[i][1] = (uint8_t)(lba >> (24 + 8 * i));
-    else
-        r->device = (uint8_t)((r->device & 0xf0) | (lba >> 24 & 15));
+    r->device = (uint8_t)((r->device & 0xf0) | (lba >> 24 & 15));
 }
 
 /* ---- reads and writes ---- */
@@ -158,10 +173,7 @@ static void rw(Ata *a, unsigned flags)
 
     a->lba48 = flags & EXT;
     a->dma = flags & DMA;
-    if (flags & NCQ) {
-        n = a->r.feature[0] | a->r.feature[1] << 8;
-        a->left = n ? n : 65536;
-    } else if (flags & EXT) {
+    if (flags & EXT) {
         n |= a->r.count[1] << 8;
         a->left = n ? n : 65536;
     } else {
@@ -318,6 +330,9 @@ static void read_log(Ata *a, unsigned flags)
     if (page == 0x00) {
         log[0] = 1;
         log[0x20] = 1; /* one page of log 10h: NCQ errors */
+    } else {
+        memcpy(log, a->ncq_log, sizeof(a->ncq_log));
+        ata_checksum(log);
     }
     ata_offer(a, log, n * ATA_SECTOR, STEP_DONE);
 }
@@ -345,8 +360,6 @@ const AtaCmd ata_commands[] = {
     { 0x41, HD | VERIFY, "READ VERIFY SECTORS (no retry)", rw },
     { 0x42, HD | VERIFY | EXT, "READ VERIFY SECTORS EXT", rw },
     { 0x47, HD | DMA, "READ LOG DMA EXT", read_log },
-    { 0x60, HD | EXT | DMA | NCQ, "READ FPDMA QUEUED", rw },
-    { 0x61, HD | WR | EXT | DMA | NCQ, "WRITE FPDMA QUEUED", rw },
     { 0x70, HD, "SEEK", done },
     { 0x90, HD | CD, "EXECUTE DEVICE DIAGNOSTIC", diagnose },
     { 0x91, HD, "INITIALIZE DEVICE PARAMETERS", done },

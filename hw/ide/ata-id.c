@@ -51,6 +51,7 @@ static void disk_words(const Ata *a, uint8_t *id)
 {
     uint64_t total = ata_sectors(a), chs = CLAMP(total / (16 * 63), 2, 16383);
     BlkLimits l = disk_limits(a->disk);
+    unsigned queue = ((const IdeBus *)(const void *)a->dev.bus)->host->queue;
     unsigned exponent = l.physical > ATA_SECTOR ? (unsigned)__builtin_ctz(l.physical / ATA_SECTOR) : 0;
 
     word(id, 0, 0x0040);
@@ -66,8 +67,10 @@ static void disk_words(const Ata *a, uint8_t *id)
     word(id, 59, a->multiple ? 0x100u | a->multiple : 0);
     dword(id, 60, MIN(total, 0xfffffff));
     word(id, 69, 1u << 14); /* trimmed sectors: deterministic */
-    word(id, 75, 31);
-    word(id, 76, 1u << 8 | 6); /* NCQ, generations 1 and 2 */
+    if (queue) {
+        word(id, 75, queue - 1);
+        word(id, 76, 1u << 8 | 6); /* NCQ, generations 1 and 2 */
+    }
     word(id, 80, 0x1f0);
     word(id, 82, 0x4021); /* SMART, write cache, NOP */
     word(id, 83, 0x7400); /* FLUSH (EXT), LBA48 */
@@ -96,8 +99,6 @@ static void packet_words(uint8_t *id)
 
 void ata_identify(Ata *a, uint8_t *id)
 {
-    uint8_t sum = 0;
-
     names(a, id);
     modes(a, id);
     if (a->cd)
@@ -108,9 +109,7 @@ void ata_identify(Ata *a, uint8_t *id)
         for (unsigned i = 0; i < 4; i++)
             word(id, 108 + i, a->wwn >> (48 - 16 * i) & 0xffff);
     id[510] = 0xa5;
-    for (unsigned i = 0; i < 511; i++)
-        sum = (uint8_t)(sum + id[i]);
-    id[511] = (uint8_t)-sum;
+    ata_checksum(id);
 }
 
 /* ---- SMART ---- */
@@ -121,7 +120,7 @@ static const struct {
     { 9, 3, 100, 100, 1, 0 },  { 12, 3, 100, 100, 0, 0 },   { 190, 3, 69, 69, 31, 50 },
 };
 
-static void checksum(uint8_t *p)
+void ata_checksum(uint8_t *p)
 {
     uint8_t sum = 0;
 
@@ -152,7 +151,7 @@ static void smart_page(Ata *a, bool thresholds)
         p[368] = 3;
         p[370] = 1;
     }
-    checksum(p);
+    ata_checksum(p);
     ata_offer(a, p, ATA_SECTOR, STEP_DONE);
 }
 

@@ -254,6 +254,7 @@ void ata_reset(Ata *a, bool diagnose)
     a->dma = false;
     a->error = 1; /* diagnostic: passed */
     a->status = a->cd ? 0 : ATA_DRDY | ATA_DSC;
+    a->halted = false;
     if (diagnose)
         a->multiple = 0;
     ata_signature(a);
@@ -381,7 +382,7 @@ static const Field fields[] = {
     STRUCT(Ata, r, &regs_table), A8(status), A8(error), A8(command), A8(phase), A8(step), A8(intrq), A8(dma), A8(lba48),
     A8(no_irq), A8(multiple), A8(transfer_mode), A8(power), A8(write_cache), A8(read_ahead), A8(smart), A8(packet_dma),
     A8(lba), A8(left), A8(sectors), BUF(Ata, buf, len, ATA_CHUNK), A8(pos), A8(block), A8(io_op), A8(io_off), A8(io_len),
-    BYTES(Ata, cdb), A8(sense), A8(asc), A8(ascq), STRUCT(Ata, mmc, &mmc_fields), A8(attention, .keep = true),
+    BYTES(Ata, ncq_log), A8(halted), BYTES(Ata, cdb), A8(sense), A8(asc), A8(ascq), STRUCT(Ata, mmc, &mmc_fields), A8(attention, .keep = true),
     A8(sector_size, .reset = CD_SECTOR),
     TRANSIENT(Ata, io, "a request of the host; issued again from io_op", .keep = true),
     TRANSIENT(Ata, cd, "the class's", .keep = true),

@@ -25,6 +25,7 @@ typedef enum AtaStep { /* what follows the disk request or the data phase */
 
 typedef struct AtaHost {
     void (*ready)(IdeBus *b, Ata *a); /* a phase began: IN or OUT with data at buf[pos..block), or IDLE */
+    unsigned queue; /* commands that it queues (NCQ), or 0 */
 } AtaHost;
 struct IdeBus {
     Bus bus; /* "ide.N", type "ide" */
@@ -57,6 +58,9 @@ struct Ata {
     uint32_t len, pos, block; /* of buf; done; end of the present DRQ block */
     uint8_t io_op; /* BlkOp + 1 of the request in flight, 0: none */
     uint64_t io_off, io_len;
+    /* NCQ, which the adapter serves */
+    uint8_t ncq_log[14]; /* head of log page 10h: the last error */
+    bool halted;         /* from an error of a queued command until that log is read */
     /* ATAPI */
     uint8_t cdb[12], sense, asc, ascq;
     MmcDrive mmc;
@@ -85,7 +89,10 @@ void ata_step(Ata *a, AtaStep step, int ret);
 bool ata_command(Ata *a); /* false: not one of this drive's */
 void ata_identify(Ata *a, uint8_t *id);
 bool ata_smart(Ata *a);
+void ata_checksum(uint8_t *page); /* byte 511 makes the sum of all 0 */
 uint32_t ata_block_size(const Ata *a);
+uint64_t ata_lba48(const Ata *a);
+void ata_set_lba48(Ata *a, uint64_t lba);
 void atapi_step(Ata *a, AtaStep step, int ret);
 void atapi_begin(Ata *a);
 void atapi_set_limits(Ata *a);
