@@ -25,6 +25,7 @@ App *app_new(void)
     a->vm->cfg.globals = g_ptr_array_new_with_free_func(free_pair);
     a->vm->cfg.smbios = g_ptr_array_new_with_free_func(g_free);
     a->vm->cfg.fw_cfg = g_ptr_array_new_with_free_func(g_free);
+    a->vm->cfg.option_roms = g_ptr_array_new_with_free_func(g_free);
     return a;
 }
 

@@ -91,7 +91,9 @@ bool o_snapdir(App *a, const Option *o, const char *v, Error **err)
 
 bool o_list(App *a, const Option *o, const char *v, Error **err)
 {
-    g_ptr_array_add(!strcmp(o->name, "smbios") ? a->vm->cfg.smbios : a->vm->cfg.fw_cfg, g_strdup(v));
+    VmConfig *c = &a->vm->cfg;
+
+    g_ptr_array_add(!strcmp(o->name, "smbios") ? c->smbios : !strcmp(o->name, "option-rom") ? c->option_roms : c->fw_cfg, g_strdup(v));
     return true;
 }
 

@@ -84,6 +84,7 @@ static void cfg_free(VmConfig *c)
     free_strings(c->drives);
     free_strings(c->smbios);
     free_strings(c->fw_cfg);
+    free_strings(c->option_roms);
 }
 
 static void end_requests(Vm *vm)

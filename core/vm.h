@@ -58,6 +58,7 @@ typedef struct VmConfig { /* what the machine needs to know of the command line;
     GPtrArray *drives;               /* of DriveInfo: app and machine (core/machine.h) */
     GPtrArray *smbios;               /* -smbios texts */
     GPtrArray *fw_cfg;               /* -fw_cfg texts */
+    GPtrArray *option_roms;          /* -option-rom texts */
     uint8_t escape_char;             /* -echr; 0: Ctrl-A */
     WatchdogAction on_watchdog;
     void *serial[4], *parallel[3], *debugcon; /* Chr *, by slot; NULL: none */

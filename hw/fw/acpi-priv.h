@@ -9,6 +9,9 @@ void fw__hotplug_event(GByteArray *a, const FwPlatform *p); /* its general purpo
 uint16_t fw__pm_base(const FwPlatform *p);         /* what the chipset decodes now, else where we shall put it */
 uint64_t fw__ecam(const FwPlatform *p);
 void fw__bootorder(const FwPlatform *p); /* sets the file */
+bool fw__option_roms(const FwPlatform *p, Error **err); /* of -option-rom */
+void fw__device_roms(const FwPlatform *p); /* of devices that do not show them themselves */
+char *fw__option_rom_path(const char *textual, long *bootindex); /* for the boot order; caller frees */
 unsigned fw__pin_wire(const FwPlatform *p, unsigned slot, unsigned pin); /* PIRQ number */
 void fw__srat(GByteArray *t, const FwPlatform *p); /* bodies, after the header; only with -numa */
 void fw__slit(GByteArray *t, const FwPlatform *p);

@@ -109,8 +109,17 @@ void fw__bootorder(const FwPlatform *p)
 {
     GArray *v = g_array_new(FALSE, FALSE, sizeof(Entry));
     GString *s = g_string_new(NULL);
+    GPtrArray *roms = p->vm->cfg.option_roms;
 
     vm_foreach_dev(p->vm, collect, v);
+    for (guint i = 0; roms && i < roms->len; i++) {
+        Entry e = { .path = fw__option_rom_path(roms->pdata[i], &e.index) };
+
+        if (e.index >= 0)
+            g_array_append_val(v, e);
+        else
+            g_free(e.path);
+    }
     if (v->len)
         qsort(v->data, v->len, sizeof(Entry), by_index);
     for (guint i = 0; i < v->len; i++) {

@@ -210,6 +210,7 @@ static void at_reset(void *self)
     Installed *me = self;
 
     me->built = false;
+    fw__device_roms(&me->p);
     fw__bootorder(&me->p);
 }
 
@@ -238,5 +239,5 @@ bool fw_platform_install(const FwPlatform *given, Error **err)
     for (guint i = 0; files && i < files->len; i++)
         if (!add_user_file(p->fw_cfg, files->pdata[i], err))
             return false;
-    return add_kernel(p, err);
+    return fw__option_roms(p, err) && add_kernel(p, err);
 }

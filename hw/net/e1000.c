@@ -110,7 +110,7 @@ static bool init(Obj *o, Error **err) { return e1000__init(E(o), &ops, err); }
 static const PciClass e1000 = {
     PCI_DEVICE(E82540, "e1000", "Intel Gigabit Ethernet (82540EM)"), .dev.base = &e1000__base, .dev.category = "Network devices",
     .dev.obj.init = init, .dev.state = TABLE(state), .dev.outs = outs, .dev.nouts = 1, .dev.hotplug = true, .dev.check = check,
-    .vendor = 0x8086, .device = 0x100e, .revision = 3, .class_id = 0x020000, .irq_pin = 1,
+    .vendor = 0x8086, .device = 0x100e, .revision = 3, .class_id = 0x020000, .irq_pin = 1, .romfile = "efi-e1000.rom",
     .bar[0] = { MMIO_SIZE, .bank = &mmio_bank }, .bar[1] = { 64, BAR_IO, .bank = &io_bank },
 };
 DEVICE_OF(E82540, e1000, &e1000.dev);

@@ -312,7 +312,7 @@ static const PciClass rtl8139 = {
     PCI_DEVICE(Rtl, "rtl8139", "Realtek RTL8139C+ Fast Ethernet"), .dev.category = "Network devices", .dev.obj.props = TABLE(props),
     .dev.obj.init = init, .dev.obj.fini = fini, .dev.state = TABLE(state), .dev.outs = outs, .dev.nouts = 1, .dev.on_reset = on_reset,
     .dev.check = check, .dev.unplug = unplug, .dev.hotplug = true,
-    .vendor = 0x10ec, .device = 0x8139, .revision = 0x20, .class_id = 0x020000, .irq_pin = 1,
+    .vendor = 0x10ec, .device = 0x8139, .revision = 0x20, .class_id = 0x020000, .irq_pin = 1, .romfile = "efi-rtl8139.rom",
     .bar[0] = { 256, BAR_IO, .bank = &bank }, .bar[1] = { 256, .bank = &bank },
 };
 DEVICE_OF(Rtl, rtl8139, &rtl8139.dev);

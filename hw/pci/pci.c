@@ -1,11 +1,11 @@
 /*
  * hw/pci/pci.c - PCI functions and buses: configuration space, BARs, INTx, MSI, PCI Express capability. Sources: PCI 3.0
- * chapters 3 and 6, PCI Express 4.0 section 7.5.3. Left out until a device needs them: option ROM BARs of bridges.
+ * chapters 3 and 6, PCI Express 4.0 section 7.5.3. Left out until a device needs them: option ROMs of bridges.
  */
 #include "hw/pci/priv.h"
 #include <stdio.h>
 
-enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_ROM = 0x30, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
+enum { CFG_COMMAND = 4, CFG_STATUS = 6, CFG_BAR0 = 0x10, CFG_CAP = 0x34, CFG_LINE = 0x3c, CFG_PIN = 0x3d };
 enum { CFG_SECONDARY = 0x19, CFG_SUBORDINATE = 0x1a };
 enum { CMD_IO = 1, CMD_MEM = 2, CMD_MASTER = 4, CMD_INTX_OFF = 1 << 10, STATUS_INTX = 1 << 3, STATUS_CAPS = 1 << 4, INTEGRATED = 9 /* endpoint of the root complex */ };
 
@@ -42,13 +42,7 @@ static void update_bars(PciDev *p)
             region_map(p->bar_flags[n] & BAR_IO ? p->pbus->io : p->pbus->mem, at, p->bar[n], 1);
         p->bar_at[n] = at;
     }
-    if (p->rom && p->pbus) {
-        uint32_t v = le32_load(p->config + CFG_ROM);
-
-        region_unmap(p->rom);
-        if (v & 1 && v & ~0x7ffu && le16_load(p->config + CFG_COMMAND) & CMD_MEM)
-            region_map(p->pbus->mem, v & ~0x7ffu, p->rom, 1);
-    }
+    pci__rom_update(p);
     mem_commit(vm);
 }
 
@@ -388,6 +382,8 @@ static void bus_unplug(Bus *bus, Dev *d)
     for (unsigned n = 0; n < 6; n++)
         if (p->bar[n])
             region_unmap(p->bar[n]);
+    if (p->rom)
+        region_unmap(p->rom);
     if (b->slot[p->devfn] == p) {
         b->slot[p->devfn] = NULL;
         if (b->one_slot && b->bridge && !p->dev.obj.vm->ending)
@@ -474,30 +470,6 @@ static void identity(PciDev *p, const PciClass *c)
     p->wmask[CFG_LINE] = 0xff;
 }
 
-static bool load_rom(PciDev *p, Error **err)
-{
-    const char *name = p->romfile_prop ? p->romfile_prop : pci_class(p)->romfile;
-    g_autofree char *path = NULL, *data = NULL;
-    gsize len;
-    uint64_t size = 2048;
-
-    if (!name || !*name || !p->rombar_prop)
-        return true;
-    path = vm_find_firmware(p->dev.obj.vm, name, p->romfile_prop ? err : NULL);
-    if (!path)
-        return !p->romfile_prop; /* the default ROM may be absent: the device works without */
-    if (!g_file_get_contents(path, &data, &len, NULL) || len > 16 * MiB)
-        return fail(err, "romfile=%s: cannot read it", path);
-    while (size < len)
-        size *= 2;
-    p->rom = region_rom(&p->dev.obj, "rom", size, err);
-    if (!p->rom)
-        return false;
-    memcpy(p->rom->ram->host, data, len);
-    le32_store(p->wmask + CFG_ROM, (uint32_t)~(size - 1) | 1);
-    return true;
-}
-
 static bool pci_init(Obj *o, Error **err)
 {
     PciDev *p = (PciDev *)o;
@@ -505,6 +477,7 @@ static bool pci_init(Obj *o, Error **err)
     p->cap_next = 0x40;
     for (unsigned n = 0; n < 6; n++)
         p->bar_at[n] = ~0ull;
+    p->rom_at = ~0ull;
     identity(p, pci_class(p));
     return true;
 }
@@ -535,7 +508,7 @@ static bool pci_plug(Dev *d, Error **err)
     for (unsigned i = 0; i < d->cls->nouts; i++)
         if (!strcmp(d->cls->outs[i].name, "intx"))
             dev_wire(d, "intx", 0, (Irq){ intx_changed, p, 0, false });
-    return load_rom(p, err);
+    return pci__rom_load(p, err);
 }
 
 /* What the class set stays, what the guest wrote goes. */
@@ -588,7 +561,7 @@ static const Field pci_state[] = {
     TRANSIENT(PciDev, wmask, "of the class", .keep = true), TRANSIENT(PciDev, w1c, "of the class", .keep = true),
     TRANSIENT(PciDev, bar, "of the class", .keep = true), TRANSIENT(PciDev, rom, "of the class", .keep = true),
     TRANSIENT(PciDev, bar_size, "of the class", .keep = true), TRANSIENT(PciDev, bar_flags, "of the class", .keep = true),
-    TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true), TRANSIENT(PciDev, intx_wire, "what the bus counts", .keep = true),
+    TRANSIENT(PciDev, bar_at, "follows config", .keep = true), TRANSIENT(PciDev, rom_at, "follows config", .keep = true), TRANSIENT(PciDev, intx_level, "what the bus counts", .keep = true), TRANSIENT(PciDev, intx_wire, "what the bus counts", .keep = true),
     CUSTOM(PciDev, msix, pci__msix_save, pci__msix_load, .drop = pci__msix_drop, .keep = true), TRANSIENT(PciDev, cap_next, "of the class", .keep = true),
     TRANSIENT(PciDev, msix_vectors, "of the class", .keep = true), TRANSIENT(PciDev, msi_vectors, "of the class", .keep = true),
 };

@@ -53,7 +53,7 @@ struct PciDev {
     Region *bar[6], *rom;
     uint64_t bar_size[6];
     uint8_t bar_flags[6];
-    uint64_t bar_at[6];        /* where mapped now; ~0: not */
+    uint64_t bar_at[6], rom_at; /* where mapped now; ~0: not */
     bool intx_level;
     uint8_t intx_wire;
     struct PciMsix *msix;
@@ -76,6 +76,8 @@ void pci_msi_send(PciDev *p, unsigned vector);
 void pci_msix_send(PciDev *p, unsigned vector); /* masked: pending bit */
 /* message of a vector for irqfd; false while masked */
 bool pci_msix_message(const PciDev *p, unsigned vector, uint64_t *addr, uint32_t *data);
+void pci_set_device_id(PciDev *p, uint16_t id); /* before a guest runs; the default ROM follows */
+char *pci_rom_file(const PciDev *p, Error **err); /* its option ROM, found; caller frees. NULL: none, err is set when it was asked for */
 bool pci_bus_master(const PciDev *p);
 bool pci_is_express(const PciDev *p); /* has 4 KiB of configuration space */
 /* DMA of PCI devices: dma_* on &p->dev works; refused while bus master is off. */

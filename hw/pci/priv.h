@@ -12,6 +12,8 @@ void pci__msix_retry(PciDev *p); /* after a write to the configuration space */
 void pci__msix_save(const Dev *d, StateOut *o);
 bool pci__msix_load(Dev *d, StateIn *i, Error **err);
 void pci__msix_drop(Dev *d);
+bool pci__rom_load(PciDev *p, Error **err); /* the file, when there is one */
+void pci__rom_update(PciDev *p); /* maps it where the register says */
 /* slot.c: the slot of a port, in its PCI Express capability; its hot-plug too unless ACPI does it. `last`: the value of the
  * control register before the write. */
 void pci__slot_init(PciDev *port, unsigned number, bool hotplug, bool power);

@@ -450,7 +450,7 @@ static const Field fields[] = {
 };
 #define ROWS(nm, fm) {                                                                                                    \
     VIRTIO_DEVICE(VirtioNet, nm, "virtio network card", 1), .legacy_id = 0x1000, .form = (fm),                              \
-    .pci.class_id = 0x020000, .pci.dev.category = "Network devices", .pci.dev.obj.props = TABLE(props),                     \
+    .pci.class_id = 0x020000, .pci.romfile = "efi-virtio.rom", .pci.dev.category = "Network devices", .pci.dev.obj.props = TABLE(props),                     \
     .pci.dev.obj.init = init, .pci.dev.obj.fini = fini, .pci.dev.state = TABLE(fields), .pci.dev.unplug = unplug,           \
     .pci.dev.loaded = loaded, .pci.dev.check = check, .pci.dev.hotplug = true,                                              \
     .queues = 3, .queue_size = QUEUE, .features = features, .config_size = CONFIG_SIZE, .config = config,                   \

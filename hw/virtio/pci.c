@@ -233,7 +233,7 @@ static bool plug(Dev *d, Error **err)
     if (!legacy && v->disable_modern)
         return fail(err, "%s: neither the modern nor the legacy interface is left", c->pci.dev.obj.name);
     if (legacy) {
-        le16_store(v->pci.config + 2, c->legacy_id);
+        pci_set_device_id(&v->pci, c->legacy_id);
         v->pci.config[8] = 0; /* revision */
         le16_store(v->pci.config + 0x2e, c->id);
         pci_set_bar(&v->pci, 0, dev_region_bank(d, &banks[1]), BAR_IO);

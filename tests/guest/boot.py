@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""boot.py MENURA bios|uefi|run - which of several disks and CDs firmware starts: bootindex, -boot order, once, strict and reboot-timeout."""
+"""boot.py MENURA bios|uefi|run|net|net-uefi - which of several disks, CDs and networks firmware starts: bootindex, -boot order, once, strict
+and reboot-timeout; from the network by the cards' own option ROMs (package ipxe-qemu)."""
 import os, subprocess, sys, tempfile
 import images
 
@@ -76,6 +77,47 @@ def uefi():
     boot('K', '-M', 'pc', '-bios', OVMF, '-kernel', put('k.efi', images.efi_app('K')))
 
 
+ROMS = '/usr/lib/ipxe/qemu'
+
+
+def network(name, data, card, *more):
+    """A card on a network that boots the file."""
+    put(name, data)
+    return ['-netdev', f'user,id=n,tftp={work.name},bootfile={name}', '-device', f'{card},netdev=n' + ''.join(',' + m for m in more)]
+
+
+def need_roms():
+    if not os.path.exists(ROMS + '/efi-virtio.rom'):
+        print('SKIP: no option ROMs of network cards (package ipxe-qemu)')
+        sys.exit(77)
+
+
+def net():
+    """A boot sector is a network boot program, too: both are put at 7C00h."""
+    need_roms()
+    v, nbp = drive('v', images.boot_sector('V')), images.boot_sector('N')
+    for machine, card in (('pc', 'e1000'), ('pc', 'virtio-net-pci'), ('pc', 'rtl8139'), ('q35', 'e1000e')):
+        boot('N', '-M', machine, *network('nbp', nbp, card, 'bootindex=0'))
+    disk = [*v, '-device', 'ide-hd,bus=ide.0,drive=v,bootindex=1']
+    boot('V', '-M', 'pc', *network('nbp', nbp, 'e1000', 'bootindex=2'), *disk)
+    boot('N', '-M', 'pc', *network('nbp', nbp, 'e1000', 'bootindex=0'), *disk)
+    boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000'), *v, '-device', 'ide-hd,bus=ide.0,drive=v')
+    boot('V', '-M', 'pc', *network('nbp', nbp, 'e1000'), *v, '-device', 'ide-hd,bus=ide.0,drive=v')
+    # from fw_cfg: a card that hides its ROM, and -option-rom
+    boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000', 'rombar=0'))
+    boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000', 'romfile='), '-option-rom', ROMS + '/pxe-e1000.rom')
+    boot('', '-M', 'pc', '-boot', 'n,reboot-timeout=100', '-no-reboot', *network('nbp', nbp, 'e1000', 'romfile='))
+
+
+def net_uefi():
+    need_roms()
+    if not OVMF:
+        print('SKIP: no OVMF.fd (package ovmf)')
+        sys.exit(77)
+    for machine, card in (('q35', 'e1000e'), ('pc', 'virtio-net-pci')):
+        boot('E', '-M', machine, '-bios', OVMF, *network('app.efi', images.efi_app('E'), card, 'bootindex=0'))
+
+
 def run():
     """`menura run` recognises what it is given."""
     global bad
@@ -100,6 +142,6 @@ def run():
             bad += 1
 
 
-{'bios': bios, 'uefi': uefi, 'run': run}[which]()
+{'bios': bios, 'uefi': uefi, 'run': run, 'net': net, 'net-uefi': net_uefi}[which]()
 print(f'{bad} wrong')
 sys.exit(bad != 0)
