@@ -53,7 +53,7 @@ static const Reg regs[] = {
 static const Bank banks[] = { { "probe", 0x100, TABLE(regs), .unclaimed = 0xa5 } };
 static const Field state[] = {
     FIFO_FIELD(Probe, fifo), FIELD(Probe, reads), FIELD(Probe, writes), FIELD(Probe, last), FIELD(Probe, ticks),
-    TIMER(Probe, beat, beat, CLOCK_VM, MISSED_DROP),
+    TIMER(Probe, beat, beat, CLOCK_VM),
 };
 static const Out outs[] = { { "irq", line } };
 static const DevClass probe = {

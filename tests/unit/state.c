@@ -41,7 +41,7 @@ static const Field item_rows[] = { FIELD(Item, a, .reset = 9), BYTES(Item, b) };
 static const FieldTable item_table = TABLE(item_rows);
 static const Field rows[] = {
     FIELD(Keeper, flag), FIELD(Keeper, s, .reset = 5), ARRAY_FIELD(Keeper, v), STRUCTS(Keeper, item, &item_table),
-    BUF(Keeper, buf, buf_len, 100), TIMERS(Keeper, t, fire, CLOCK_VM, MISSED_DROP),
+    BUF(Keeper, buf, buf_len, 100), TIMERS(Keeper, t, fire, CLOCK_VM),
     CUSTOM(Keeper, queue, save_queue, load_queue, .drop = drop_queue), FIELD(Keeper, later, .since = 1, .def = 7, .reset = 7),
 };
 static const DevClass keeper = { .obj = { .name = "keeper", .size = sizeof(Keeper) }, .state = TABLE(rows), .check = sane };
