@@ -10,7 +10,6 @@
 typedef struct Vm Vm;
 typedef struct Dev Dev;
 typedef enum Clock { CLOCK_VM, CLOCK_HOST } Clock;
-typedef enum Missed { MISSED_DROP, MISSED_CATCH_UP, MISSED_SLEW } Missed;
 
 /* Embedded in a device and listed in its state table (TIMER), or free-standing with timer_init. */
 typedef struct Timer {

@@ -44,7 +44,6 @@ typedef struct Field {
     void (*fire)(Dev *d);                  /* K_TIMER, one */
     void (*fire_n)(Dev *d, unsigned n);    /* K_TIMER, array */
     Clock clock;
-    Missed missed;
     uint32_t len_at, max; /* K_BUF */
     void (*save)(const Dev *d, struct StateOut *o);       /* K_CUSTOM: one blob, core/state.h */
     bool (*load)(Dev *d, struct StateIn *i, Error **err); /* K_CUSTOM: into the shadow instance, whose field is zero */
@@ -74,11 +73,11 @@ typedef struct Field {
 #define BUF(T, m, len, mx, ...)                                                                    \
     { .name = #m, .at = offsetof(T, m), .size = sizeof(uint8_t *), .count = 1, .kind = K_BUF,      \
       .len_at = offsetof(T, len), .max = (mx), __VA_ARGS__ }
-#define TIMER(T, m, f, clk, miss)                                                                  \
-    { .name = #m, .at = offsetof(T, m), .size = sizeof(Timer), .count = 1, .kind = K_TIMER, .fire = (f), .clock = (clk), .missed = (miss) }
-#define TIMERS(T, m, f, clk, miss) /* f(Dev *, unsigned n) */                                      \
+#define TIMER(T, m, f, clk)                                                                        \
+    { .name = #m, .at = offsetof(T, m), .size = sizeof(Timer), .count = 1, .kind = K_TIMER, .fire = (f), .clock = (clk) }
+#define TIMERS(T, m, f, clk) /* f(Dev *, unsigned n) */                                            \
     { .name = #m, .at = offsetof(T, m), .size = sizeof(Timer), .count = sizeof_field(T, m) / sizeof(Timer), \
-      .kind = K_TIMER, .fire_n = (f), .clock = (clk), .missed = (miss) }
+      .kind = K_TIMER, .fire_n = (f), .clock = (clk) }
 #define CUSTOM(T, m, s, l, ...)                                                                    \
     { .name = #m, .at = offsetof(T, m), .size = sizeof_field(T, m), .count = 1, .kind = K_CUSTOM, .save = (s), .load = (l), __VA_ARGS__ }
 #define TRANSIENT(T, m, y, ...)                                                                    \

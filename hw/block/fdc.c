@@ -368,7 +368,7 @@ static const Field state[] = {
     FIELD(Fdc, srt_hut), FIELD(Fdc, hlt_nd), FIELD(Fdc, config, .reset = CONFIG_RESET), FIELD(Fdc, pretrk), FIELD(Fdc, lock), FIELD(Fdc, perpendicular),
     FIELD(Fdc, eot), FIELD(Fdc, st1), FIELD(Fdc, st2), FIELD(Fdc, c), FIELD(Fdc, h), FIELD(Fdc, r), FIELD(Fdc, n), FIELD(Fdc, left), FIELD(Fdc, tc),
     FIELD(Fdc, pos), FIELD(Fdc, len), BYTES(Fdc, data),
-    TIMER(Fdc, pace, fdc__sector, CLOCK_VM, MISSED_DROP), TIMERS(Fdc, seek, seek_ended, CLOCK_VM, MISSED_DROP),
+    TIMER(Fdc, pace, fdc__sector, CLOCK_VM), TIMERS(Fdc, seek, seek_ended, CLOCK_VM),
     TRANSIENT(Fdc, cable, "wiring", .keep = true), TRANSIENT(Fdc, io, "a request of the host's, made again after a load", .keep = true),
     TRANSIENT(Fdc, flying, "counts requests of the host", .keep = true),
 };

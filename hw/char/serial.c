@@ -266,7 +266,7 @@ static const Reg serial_regs[] = {
 static const Bank serial_bank = { "serial", 8, TABLE(serial_regs), .min = 1, .max = 1, .unclaimed = 0xff, .quiet = true };
 static const Field serial_state[] = {
     FIELD(Serial, fcr), FIELD(Serial, msr, .reset = MSR_CTS | MSR_DSR | MSR_DCD), FIELD(Serial, overrun), FIELD(Serial, broke), FIELD(Serial, thr_pending),
-    FIELD(Serial, timeout), FIFO_FIELD(Serial, rx), FIFO_FIELD(Serial, tx), TIMER(Serial, idle, idle, CLOCK_VM, MISSED_DROP),
+    FIELD(Serial, timeout), FIFO_FIELD(Serial, rx), FIFO_FIELD(Serial, tx), TIMER(Serial, idle, idle, CLOCK_VM),
     TRANSIENT(Serial, ready, "a wait of the host's", .keep = true),
 };
 static const Prop serial_props[] = {

@@ -399,7 +399,7 @@ static const Field state[] = {
     FIELD(I8042, scancode_set, .reset = 2), FIELD(I8042, aux_cmd), FIELD(I8042, aux_on), FIELD(I8042, aux_wrap), FIELD(I8042, resolution, .reset = 2),
     FIELD(I8042, rate, .reset = 100), FIELD(I8042, scaling), FIELD(I8042, id), FIELD(I8042, knock), FIELD(I8042, buttons), FIELD(I8042, remote),
     FIELD(I8042, between), FIELD(I8042, dx), FIELD(I8042, dy), FIELD(I8042, dz),
-    TIMER(I8042, wire, arrived, CLOCK_VM, MISSED_DROP),
+    TIMER(I8042, wire, arrived, CLOCK_VM),
     TRANSIENT(I8042, in_kbd, "registration", .keep = true), TRANSIENT(I8042, in_mouse, "registration", .keep = true),
 };
 static const Bank banks[] = { { "i8042-data", 1, TABLE(regs) }, { "i8042-cmd", 1, TABLE(ctl_regs) } };

@@ -504,7 +504,7 @@ static const Field lapic_state[] = {
     FIELD(Lapic, svr, .reset = 0xff), FIELD(Lapic, esr), FIELD(Lapic, esr_new), FIELD(Lapic, icr_lo), FIELD(Lapic, icr_hi),
     ARRAY_FIELD(Lapic, lvt, .reset = MASKED), FIELD(Lapic, initial), FIELD(Lapic, divide), ARRAY_FIELD(Lapic, irr), ARRAY_FIELD(Lapic, isr),
     ARRAY_FIELD(Lapic, tmr), FIELD(Lapic, extint, .keep = true), FIELD(Lapic, timer_start), FIELD(Lapic, tick_vector), FIELD(Lapic, owed),
-    TIMER(Lapic, timer, lapic__timer_fired, CLOCK_VM, MISSED_DROP),
+    TIMER(Lapic, timer, lapic__timer_fired, CLOCK_VM),
     TRANSIENT(Lapic, cpu, "wiring", .keep = true), TRANSIENT(Lapic, pic_ack, "wiring", .keep = true), TRANSIENT(Lapic, pic_arg, "wiring", .keep = true),
 };
 static const DevClass lapic = {

@@ -73,7 +73,7 @@ static void fini(Obj *o) { vm_unlisten(o->vm, &PM(o)->listener); }
 
 /* clang-format off */
 static const Field state[] = {
-    FIELD(PmDev, cnt), TIMER(PmDev, overflow, overflowed, CLOCK_VM, MISSED_DROP),
+    FIELD(PmDev, cnt), TIMER(PmDev, overflow, overflowed, CLOCK_VM),
     STRUCT(PmDev, hp, &acpihp_fields), TRANSIENT(PmDev, raise_gpe, "of the class", .keep = true),
     TRANSIENT(PmDev, listener, "of the host", .keep = true),
 };

@@ -26,7 +26,7 @@ enum { TCO_TIMEOUT = 8, TCO_SECOND_TO = 2, TCO_BOOT = 4, TCO_HALT = 1 << 11, TCO
     { "TCO_MESSAGE2", TCO_BASE + 0x0d, .at = offsetof(T, m.message[1]), .size = 1, .rw = 0xff },                                          \
     { "TCO_WDCNT", TCO_BASE + 0x0e, REG(T, m.boots), .rw = 0xff }, { "SW_IRQ_GEN", TCO_BASE + 0x10, REG(T, m.legacy), .reset = 3, .rw = 3 }, \
     { "TCO_TMR", TCO_BASE + 0x12, REG(T, m.time), .reset = TCO_TIME_RESET, .rw = TCO_TIME_MASK, .write = set_time, .doc = "in 0.6 s" }
-#define TCO_FIELDS(T, m, up) TIMER(T, m.bark, up, CLOCK_VM, MISSED_DROP)
+#define TCO_FIELDS(T, m, up) TIMER(T, m.bark, up, CLOCK_VM)
 
 void tco_reload(Dev *d, Tco *t);                  /* it counts from TCO_TMR on, unless it is halted */
 uint16_t tco_left(const Dev *d, const Tco *t);    /* of 0.6 s */

@@ -83,7 +83,7 @@ static const Reg edu_regs[] = {
 };
 static const Bank edu_bank = { "edu", 1 * MiB, TABLE(edu_regs), .min = 4 };
 static const Field edu_state[] = {
-    BYTES(Edu, buf), TIMER(Edu, work, fact_done, CLOCK_VM, MISSED_DROP), TIMER(Edu, dma, dma_done, CLOCK_VM, MISSED_DROP),
+    BYTES(Edu, buf), TIMER(Edu, work, fact_done, CLOCK_VM), TIMER(Edu, dma, dma_done, CLOCK_VM),
 };
 static const Prop edu_props[] = { PROP(Edu, dma_mask, "dma_mask", (1u << 28) - 1, "address bits the engine drives") };
 static const Out edu_outs[] = { { "intx", line } };

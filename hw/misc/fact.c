@@ -45,7 +45,7 @@ static const Reg fact_regs[] = {
     { "irq",    0x24, REG(Fact, irq),    .w1c = DONE,                       .doc = "pending causes, write 1 to clear" },
 };
 static const Bank fact_bank = { "fact", 4 * KiB, TABLE(fact_regs) };
-static const Field fact_state[] = { TIMER(Fact, work, finish, CLOCK_VM, MISSED_DROP) };
+static const Field fact_state[] = { TIMER(Fact, work, finish, CLOCK_VM) };
 static const Prop fact_props[] = { PROP(Fact, delay_us, "delay-us", 1000, "time one computation takes") };
 static const Out fact_outs[] = { { "intx", line } }; /* settled by core after every entry into the device */
 

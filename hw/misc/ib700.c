@@ -26,7 +26,7 @@ static const Reg ib700_regs[] = {
     { "start", 2, REG(Ib700, start), .rw = 0x0f, .write = started, .doc = "barks in 30 - 2 * value seconds unless written again" },
 };
 static const Bank ib700_bank = { "ib700", 4, TABLE(ib700_regs) };
-static const Field ib700_state[] = { TIMER(Ib700, bark, bark, CLOCK_VM, MISSED_DROP) };
+static const Field ib700_state[] = { TIMER(Ib700, bark, bark, CLOCK_VM) };
 
 static const IsaClass ib700 = {
     ISA_DEVICE(Ib700, "ib700", "iB700 watchdog timer"),

@@ -146,9 +146,9 @@ static bool check(const Dev *d, Error **err)
 /* clang-format off */
 static const Field state[] = {
     ARRAY_FIELD(E1000, nvm), ARRAY_FIELD(E1000, phy), STRUCT(E1000, frame, &e1000__frame_fields), BUF(E1000, held, held_len, NET_FRAME_MAX),
-    FIELD(E1000, gap), FIELD(E1000, tx_late), FIELD(E1000, rx_late), TIMER(E1000, throttle, gap_over, CLOCK_VM, MISSED_DROP),
-    TIMER(E1000, tx_delay, tx_delayed, CLOCK_VM, MISSED_DROP), TIMER(E1000, rx_delay, rx_delayed, CLOCK_VM, MISSED_DROP),
-    TIMER(E1000, more, e1000__transmit, CLOCK_VM, MISSED_DROP), TRANSIENT(E1000, ops, "of the class", .keep = true),
+    FIELD(E1000, gap), FIELD(E1000, tx_late), FIELD(E1000, rx_late), TIMER(E1000, throttle, gap_over, CLOCK_VM),
+    TIMER(E1000, tx_delay, tx_delayed, CLOCK_VM), TIMER(E1000, rx_delay, rx_delayed, CLOCK_VM),
+    TIMER(E1000, more, e1000__transmit, CLOCK_VM), TRANSIENT(E1000, ops, "of the class", .keep = true),
     TRANSIENT(E1000, port, "wiring", .keep = true), TRANSIENT(E1000, pad, "padding"), TRANSIENT(E1000, pad2, "padding"),
 };
 static const Prop props[] = {

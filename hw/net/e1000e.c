@@ -287,7 +287,7 @@ static const Bank io_bank = { "e1000e-io", 32, TABLE(io), .quiet = true };
 static const Bank flash_bank = { "e1000e-flash", FLASH_SIZE, { NULL, 0 }, .quiet = true };
 static const Field state[] = {
     STRUCT(E82574, frame1, &e1000__frame_fields), FIELD(E82574, systim), FIELD(E82574, systim_from), FIELD(E82574, sent), FIELD(E82574, gaps),
-    TIMERS(E82574, interval, interval_over, CLOCK_VM, MISSED_DROP), TRANSIENT(E82574, pad, "padding"), TRANSIENT(E82574, pad2, "padding"),
+    TIMERS(E82574, interval, interval_over, CLOCK_VM), TRANSIENT(E82574, pad, "padding"), TRANSIENT(E82574, pad2, "padding"),
 };
 static const Prop props[] = {
     PROP(E82574, subsys_ven, "subsys_ven", 0x8086, "subsystem vendor"), PROP(E82574, subsys, "subsys", 0, "subsystem"),

@@ -299,7 +299,7 @@ static const Bank bank = { "rtl8139", 256, TABLE(regs), .max = 4, .quiet = true 
 static const Field state[] = {
     FIELD(Rtl, tx_next), ARRAY_FIELD(Rtl, eeprom, .keep = true), FIELD(Rtl, tx_slot), FIELD(Rtl, rx_slot), STRUCT(Rtl, ee, &microwire_fields),
     BUF(Rtl, tx, tx_len, NET_FRAME_MAX), BUF(Rtl, held, held_len, NET_FRAME_MAX), FIELD(Rtl, counted_from, .keep = true),
-    TIMER(Rtl, more, send_all, CLOCK_VM, MISSED_DROP), TIMER(Rtl, timeout, timed_out, CLOCK_VM, MISSED_DROP),
+    TIMER(Rtl, more, send_all, CLOCK_VM), TIMER(Rtl, timeout, timed_out, CLOCK_VM),
     TRANSIENT(Rtl, port, "wiring", .keep = true), TRANSIENT(Rtl, pad, "padding"),
 };
 static const Prop props[] = {

@@ -217,7 +217,7 @@ static const Field timer_rows[] = {
 };
 static const FieldTable timer_fields = TABLE(timer_rows);
 static const Field state[] = {
-    FIELD(Hpet, counter), STRUCTS(Hpet, t, &timer_fields), TIMERS(Hpet, due, fired, CLOCK_VM, MISSED_CATCH_UP),
+    FIELD(Hpet, counter), STRUCTS(Hpet, t, &timer_fields), TIMERS(Hpet, due, fired, CLOCK_VM),
 };
 static const Prop props[] = {
     PROP(Hpet, timers, "timers", 3, "timers"), PROP(Hpet, msi, "msi", false, "timers can send messages"),

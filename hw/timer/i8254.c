@@ -322,7 +322,7 @@ static const Field counter_fields[] = {
 };
 static const FieldTable counter_table = TABLE(counter_fields);
 static const Field pit_state[] = {
-    STRUCTS(Pit, c, &counter_table), FIELD(Pit, speaker), FIELD(Pit, refresh), FIELD(Pit, out), FIELD(Pit, next), TIMER(Pit, tick, tick, CLOCK_VM, MISSED_DROP),
+    STRUCTS(Pit, c, &counter_table), FIELD(Pit, speaker), FIELD(Pit, refresh), FIELD(Pit, out), FIELD(Pit, next), TIMER(Pit, tick, tick, CLOCK_VM),
 };
 static const Prop pit_props[] = { PROP(Pit, iobase, "iobase", 0x40, "port") };
 static const Out pit_outs[] = { { "irq", irq_level } };

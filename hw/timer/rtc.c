@@ -301,8 +301,8 @@ static bool check_state(const Dev *d, Error **err)
 /* clang-format off */
 static const Field state[] = {
     FIELD(Rtc, offset, .keep = true), FIELD(Rtc, next_periodic), FIELD(Rtc, index), BYTES(Rtc, cmos, .keep = true),
-    TIMER(Rtc, second, second_passed, CLOCK_VM, MISSED_DROP), TIMER(Rtc, periodic, period_passed, CLOCK_VM, MISSED_SLEW), FIELD(Rtc, lost),
-    TIMER(Rtc, extra, extra_tick, CLOCK_VM, MISSED_DROP), TRANSIENT(Rtc, source, "of the configuration", .keep = true),
+    TIMER(Rtc, second, second_passed, CLOCK_VM), TIMER(Rtc, periodic, period_passed, CLOCK_VM), FIELD(Rtc, lost),
+    TIMER(Rtc, extra, extra_tick, CLOCK_VM), TRANSIENT(Rtc, source, "of the configuration", .keep = true),
 };
 static const char *const policies[] = { "discard", "slew", NULL };
 static const Prop props[] = { PROP_ENUM(Rtc, policy, "lost_tick_policy", policies, "discard", "what becomes of ticks that the guest did not see") };

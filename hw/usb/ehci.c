@@ -444,7 +444,7 @@ static const Reg regs[] = {
 };
 static const Bank bank = { "ehci", BAR, TABLE(regs), .quiet = true };
 static const Field fields[] = {
-    ARRAY_FIELD(Ehci, port), FIELD(Ehci, due), TIMER(Ehci, frame, frame, CLOCK_VM, MISSED_DROP),
+    ARRAY_FIELD(Ehci, port), FIELD(Ehci, due), TIMER(Ehci, frame, frame, CLOCK_VM),
     TRANSIENT(Ehci, running, "true only inside run"), TRANSIENT(Ehci, bus, "wiring", .keep = true),
     TRANSIENT(Ehci, companion, "wiring", .keep = true), TRANSIENT(Ehci, uport, "wiring", .keep = true),
 };

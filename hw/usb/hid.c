@@ -370,7 +370,7 @@ static const Field event_fields[] = { V(x), V(y), V(z), V(buttons), V(down) };
 static const FieldTable event_table = TABLE(event_fields);
 static const Field fields[] = {
     FIELD(Hid, protocol, .reset = REPORT_PROTOCOL), FIELD(Hid, idle), FIELD(Hid, leds), FIELD(Hid, due), FIELD(Hid, head), FIELD(Hid, used),
-    STRUCT(Hid, now, &event_table), TIMER(Hid, idle_over, idle_over, CLOCK_VM, MISSED_DROP), BYTES(Hid, down), STRUCTS(Hid, q, &event_table),
+    STRUCT(Hid, now, &event_table), TIMER(Hid, idle_over, idle_over, CLOCK_VM), BYTES(Hid, down), STRUCTS(Hid, q, &event_table),
     TRANSIENT(Hid, in, "registration", .keep = true), TRANSIENT(Hid, listening, "follows the configuration", .keep = true),
 };
 static const Prop props[] = { PROP(Hid, usb_version, "usb_version", 2, "2: high speed where the port has it; 1: full speed") };

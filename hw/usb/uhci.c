@@ -359,7 +359,7 @@ static const Reg regs[] = {
 };
 static const Bank bank = { "uhci", 32, TABLE(regs), .quiet = true };
 static const Field fields[] = {
-    ARRAY_FIELD(Uhci, port), FIELD(Uhci, due), TIMER(Uhci, frame, frame, CLOCK_VM, MISSED_DROP),
+    ARRAY_FIELD(Uhci, port), FIELD(Uhci, due), TIMER(Uhci, frame, frame, CLOCK_VM),
     TRANSIENT(Uhci, bus, "wiring", .keep = true), TRANSIENT(Uhci, root, "wiring", .keep = true), TRANSIENT(Uhci, uport, "wiring", .keep = true),
 };
 static const Prop props[] = {

@@ -280,7 +280,7 @@ static const FieldTable slot_table = TABLE(slot_fields), intr_table = TABLE(intr
 static const Field fields[] = {
     FIELD(Xhci, cmd_at), FIELD(Xhci, cmd_ccs), FIELD(Xhci, cmd_running), FIELD(Xhci, saved), FIELD(Xhci, port_events), FIELD(Xhci, started),
     STRUCTS(Xhci, slot, &slot_table), STRUCTS(Xhci, intr, &intr_table), STRUCTS(Xhci, port, &port_table),
-    TIMERS(Xhci, imod, xhci_imod_fired, CLOCK_VM, MISSED_DROP), TIMER(Xhci, work, work, CLOCK_VM, MISSED_DROP), TIMER(Xhci, wrap, wrapped, CLOCK_VM, MISSED_DROP),
+    TIMERS(Xhci, imod, xhci_imod_fired, CLOCK_VM), TIMER(Xhci, work, work, CLOCK_VM), TIMER(Xhci, wrap, wrapped, CLOCK_VM),
     TRANSIENT(Xhci, bus, "wiring", .keep = true), TRANSIENT(Xhci, running, "true only inside xhci_run"), TRANSIENT(Xhci, next, "of xhci_run"),
     TRANSIENT(Xhci, td, "scratch", .keep = true), TRANSIENT(Xhci, seg, "scratch", .keep = true), TRANSIENT(Xhci, uport, "wiring", .keep = true),
 };

@@ -444,7 +444,7 @@ static const Prop props[] = {
 static const Field fields[] = {
     BUF(VirtioNet, held, held_len, NET_FRAME_MAX), FIELD(VirtioNet, pairs_in_use, .reset = 1), BYTES(VirtioNet, mac, .keep = true), BYTES(VirtioNet, rx),
     FIELD(VirtioNet, announce), BYTES(VirtioNet, macs), FIELD(VirtioNet, nuni), FIELD(VirtioNet, nmulti), FIELD(VirtioNet, uni_overflow),
-    FIELD(VirtioNet, multi_overflow), BYTES(VirtioNet, vlans), BYTES(VirtioNet, flow), TIMER(VirtioNet, more, send_all, CLOCK_VM, MISSED_DROP),
+    FIELD(VirtioNet, multi_overflow), BYTES(VirtioNet, vlans), BYTES(VirtioNet, flow), TIMER(VirtioNet, more, send_all, CLOCK_VM),
     TRANSIENT(VirtioNet, port, "wiring", .keep = true), TRANSIENT(VirtioNet, listener, "of the host", .keep = true),
     TRANSIENT(VirtioNet, moved, "between a load and the first run"), TRANSIENT(VirtioNet, pad, "padding"),
 };

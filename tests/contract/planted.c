@@ -68,7 +68,7 @@ static void remember(Dev *d) { S(d)->count = S(d)->hidden; }
 static const Reg good_regs[] = { ROWS(len_w) }, dma_regs[] = { ROWS(len_w_unchecked) };
 static const Bank good_bank[] = { { "planted", 0x10, TABLE(good_regs) } };
 static const Bank dma_bank[] = { { "planted", 0x10, TABLE(dma_regs) } };
-#define TICK TIMER(Planted, tick, tick, CLOCK_VM, MISSED_DROP)
+#define TICK TIMER(Planted, tick, tick, CLOCK_VM)
 static const Field good_state[] = { FIELD(Planted, hidden), BYTES(Planted, buf), TICK };
 static const Field bool_state[] = { BYTES(Planted, buf), TICK };
 static const Field lying_state[] = { TRANSIENT(Planted, hidden, "said to have no meaning"), BYTES(Planted, buf), TICK };
