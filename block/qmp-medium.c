@@ -189,13 +189,6 @@ bool qmp_block_set_io_throttle(Vm *vm, const BlockSetIoThrottleArgs *args, Error
 }
 
 /* ---- by hand ---- */
-static void say(Hmp *h, Error *err)
-{
-    if (err)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
-}
-
 void hmp_info_blockstats(Hmp *h)
 {
     BlockStatsList l = { NULL, 0 };
@@ -230,7 +223,7 @@ void hmp_drive_add(Hmp *h, const HmpDriveAddArgs *args)
     } else if (o && drive_add(h->vm, h->vm->mc, o, &err)) {
         g_string_append(h->out, "OK\n");
     }
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_eject(Hmp *h, const HmpEjectArgs *args)
@@ -238,7 +231,7 @@ void hmp_eject(Hmp *h, const HmpEjectArgs *args)
     Error *err = NULL;
 
     qmp_eject(h->vm, &(EjectArgs){ .device = args->device, .force = args->force }, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_change(Hmp *h, const HmpChangeArgs *args)
@@ -246,5 +239,5 @@ void hmp_change(Hmp *h, const HmpChangeArgs *args)
     Error *err = NULL;
 
     qmp_blockdev_change_medium(h->vm, &(BlockdevChangeMediumArgs){ .device = args->device, .filename = args->filename, .format = args->format }, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }

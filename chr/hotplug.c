@@ -96,9 +96,9 @@ void hmp_chardev_add(Hmp *h, const HmpChardevAddArgs *args)
 
     if (o && !strcmp(opts_peek(o, "backend") ? opts_peek(o, "backend") : "", "socket"))
         opts_set(o, "wait", "off");
-    if (!o || !chr_new(h->vm, o, &err))
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
+    if (o)
+        chr_new(h->vm, o, &err);
+    hmp_say_error(h, err);
 }
 
 static Chr *find(Vm *vm, const char *id, Error **err)
@@ -179,17 +179,14 @@ void hmp_ringbuf_read(Hmp *h, const HmpRingbufReadArgs *args)
 
     if (qmp_ringbuf_read(h->vm, &(RingbufReadArgs){ .device = args->device, .size = args->size }, &text, &err))
         g_string_append_printf(h->out, "%s\n", text);
-    else
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
     g_free(text);
-    error_free(err);
+    hmp_say_error(h, err);
 }
 
 void hmp_ringbuf_write(Hmp *h, const HmpRingbufWriteArgs *args)
 {
     Error *err = NULL;
 
-    if (!qmp_ringbuf_write(h->vm, &(RingbufWriteArgs){ .device = args->device, .data = args->data }, &err))
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
+    qmp_ringbuf_write(h->vm, &(RingbufWriteArgs){ .device = args->device, .data = args->data }, &err);
+    hmp_say_error(h, err);
 }

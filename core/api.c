@@ -407,3 +407,11 @@ void api_emit(Vm *vm, const ApiEvent *e, const void *data)
     j_free(v);
     vm_event(vm, e->name, text ? "%s" : NULL, text);
 }
+
+/* ---- human monitor ---- */
+void hmp_say_error(Hmp *h, Error *err)
+{
+    if (err)
+        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
+    error_free(err);
+}

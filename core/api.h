@@ -66,6 +66,7 @@ typedef struct Hmp {
     GString *out;
     unsigned cpu; /* chosen by `cpu N` */
 } Hmp;
+void hmp_say_error(Hmp *h, Error *err); /* the line, if there is an error; takes it */
 typedef struct HmpFormat { /* of x, xp, print, i: count, letter, bytes */
     uint32_t count;
     char letter;      /* x d u o c i, s */

@@ -113,13 +113,6 @@ bool qmp_object_del(Vm *vm, const ObjectDelArgs *args, Error **err)
 }
 
 /* ---- by hand ---- */
-static void say(Hmp *h, Error *err)
-{
-    if (err)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
-}
-
 static bool is_help(const char *text) { return !strcmp(text, "help") || !strcmp(text, "?"); }
 
 void hmp_device_add(Hmp *h, const HmpDeviceAddArgs *args)
@@ -133,7 +126,7 @@ void hmp_device_add(Hmp *h, const HmpDeviceAddArgs *args)
         dev_help(driver, h->out, &err);
     else
         add_device(h->vm, args->device, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_object_add(Hmp *h, const HmpObjectAddArgs *args)
@@ -141,7 +134,7 @@ void hmp_object_add(Hmp *h, const HmpObjectAddArgs *args)
     Error *err = NULL;
 
     add_object(h->vm, args->object, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_info_qdm(Hmp *h) { dev_help_list(h->out); }

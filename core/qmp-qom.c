@@ -372,12 +372,6 @@ void hmp_info_regs(Hmp *h, const HmpInfoRegsArgs *args)
         g_string_append_printf(h->out, "Error: Device '%s' not found\n", args->device);
 }
 
-static void report(Hmp *h, Error *err)
-{
-    g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
-}
-
 void hmp_qom_list(Hmp *h, const HmpQomListArgs *args)
 {
     ObjectPropertyInfoList l = { NULL, 0 };
@@ -387,7 +381,7 @@ void hmp_qom_list(Hmp *h, const HmpQomListArgs *args)
     if (!args->path)
         g_string_append(h->out, "/\n");
     else if (!qmp_qom_list(h->vm, &q, &l, &err))
-        report(h, err);
+        hmp_say_error(h, err);
     for (size_t i = 0; i < l.n; i++)
         g_string_append_printf(h->out, "%s (%s)\n", l.v[i].name, l.v[i].type);
     api_clear(&api_ObjectPropertyInfoList, &l);
@@ -404,6 +398,6 @@ void hmp_qom_get(Hmp *h, const HmpQomGetArgs *args)
         g_string_append_c(h->out, '\n');
         j_free(v);
     } else {
-        report(h, err);
+        hmp_say_error(h, err);
     }
 }

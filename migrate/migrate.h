@@ -31,6 +31,5 @@ void migrate_await(Vm *vm, bool autostart);
 /* -incoming URI and migrate-incoming. exit_on_error: a stream that is refused ends the VM with status 1. */
 bool migrate_incoming(Vm *vm, const char *uri, bool exit_on_error, Error **err);
 void migrate_shutdown(Vm *vm); /* before vm_free: whatever is under way ends, its thread is gone. Not on the VM loop */
-void migrate__say(Hmp *h, Error *e); /* for the human monitor: the line, if there is an error; takes it */
 bool migrate_uri_check(const char *uri, Error **err); /* of a kind that this build knows */
 #endif

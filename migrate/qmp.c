@@ -77,19 +77,12 @@ bool qmp_query_migrate_capabilities(Vm *vm, MigrationCapabilityStatusList *ret, 
 }
 
 /* ---- the human monitor's ---- */
-void migrate__say(Hmp *h, Error *e)
-{
-    if (e)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(e));
-    error_free(e);
-}
-
 void hmp_migrate(Hmp *h, const HmpMigrateArgs *args)
 {
     Error *e = NULL;
 
     migrate_start(h->vm, args->uri, &e);
-    migrate__say(h, e);
+    hmp_say_error(h, e);
 }
 
 void hmp_migrate_incoming(Hmp *h, const HmpMigrateIncomingArgs *args)
@@ -97,7 +90,7 @@ void hmp_migrate_incoming(Hmp *h, const HmpMigrateIncomingArgs *args)
     Error *e = NULL;
 
     migrate_incoming(h->vm, args->uri, true, &e);
-    migrate__say(h, e);
+    hmp_say_error(h, e);
 }
 
 void hmp_info_migrate(Hmp *h)

@@ -255,7 +255,7 @@ void hmp_savevm(Hmp *h, const HmpSavevmArgs *args)
     Error *e = NULL;
 
     snapshot_save(h->vm, args->tag, &e);
-    migrate__say(h, e);
+    hmp_say_error(h, e);
 }
 
 void hmp_loadvm(Hmp *h, const HmpLoadvmArgs *args)
@@ -263,7 +263,7 @@ void hmp_loadvm(Hmp *h, const HmpLoadvmArgs *args)
     Error *e = NULL;
 
     snapshot_load(h->vm, args->tag, &e);
-    migrate__say(h, e);
+    hmp_say_error(h, e);
 }
 
 void hmp_delvm(Hmp *h, const HmpDelvmArgs *args)
@@ -271,7 +271,7 @@ void hmp_delvm(Hmp *h, const HmpDelvmArgs *args)
     Error *e = NULL;
 
     snapshot_delete(h->vm, args->tag, &e);
-    migrate__say(h, e);
+    hmp_say_error(h, e);
 }
 
 void hmp_info_snapshots(Hmp *h) { place_of(h->vm)->list(h->vm, h->out); }

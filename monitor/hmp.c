@@ -71,16 +71,14 @@ static void run(Hmp *h, const HmpCommand *c, const JVal *args)
     void *in = NULL;
 
     if (c->qmp) {
-        if (!run_qmp(h, c, args, &err))
-            g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-        error_free(err);
+        run_qmp(h, c, args, &err);
+        hmp_say_error(h, err);
         return;
     }
     if (c->args) {
         in = g_malloc0(c->args->size);
         if (!api_in(c->args, args, in, &err)) {
-            g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-            error_free(err);
+            hmp_say_error(h, err);
             g_free(in);
             return;
         }

@@ -58,13 +58,6 @@ bool qmp_set_link(Vm *vm, const SetLinkArgs *args, Error **err)
 }
 
 /* ---- human monitor ---- */
-static void say(Hmp *h, Error *err)
-{
-    if (err)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
-}
-
 void hmp_info_network(Hmp *h) { net_print(h->vm, h->out); }
 
 void hmp_info_usernet(Hmp *h)
@@ -79,7 +72,7 @@ void hmp_netdev_add(Hmp *h, const HmpNetdevAddArgs *args)
     Error *err = NULL;
 
     add(h->vm, args->netdev, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_hostfwd_add(Hmp *h, const HmpHostfwdAddArgs *args)
@@ -87,7 +80,7 @@ void hmp_hostfwd_add(Hmp *h, const HmpHostfwdAddArgs *args)
     Error *err = NULL;
 
     net_hostfwd_add(h->vm, args->arg2 ? args->arg1 : NULL, args->arg2 ? args->arg2 : args->arg1, &err);
-    say(h, err);
+    hmp_say_error(h, err);
 }
 
 void hmp_hostfwd_remove(Hmp *h, const HmpHostfwdRemoveArgs *args)
@@ -97,5 +90,5 @@ void hmp_hostfwd_remove(Hmp *h, const HmpHostfwdRemoveArgs *args)
 
     if (net_hostfwd_remove(h->vm, args->arg2 ? args->arg1 : NULL, args->arg2 ? args->arg2 : args->arg1, &err))
         g_string_append(h->out, done);
-    say(h, err);
+    hmp_say_error(h, err);
 }

@@ -45,9 +45,7 @@ void hmp_screendump(Hmp *h, const HmpScreendumpArgs *args)
         fail(&err, "Parameter 'format' does not accept value '%s'", args->format ? args->format : "");
     else if ((c = ui__console_of(h->vm, device, args->head, &err)))
         ui_screendump(c, args->filename, format < 0 ? NULL : args->format, &err);
-    if (err)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
+    hmp_say_error(h, err);
 }
 
 /* ---- keys ---- */

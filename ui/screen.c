@@ -149,11 +149,9 @@ void hmp_info_screen(Hmp *h)
     Error *err = NULL;
     UiConsole *c = drawn(h->vm, NULL, false, 0, &err);
 
-    if (!c)
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    else if (ui_read_text(h->vm, c, h->out) == UI_TEXT_NONE)
+    if (c && ui_read_text(h->vm, c, h->out) == UI_TEXT_NONE)
         g_string_append(h->out, "no text that is known\n");
-    error_free(err);
+    hmp_say_error(h, err);
 }
 
 bool qmp_screen_hash(Vm *vm, const ScreenHashArgs *args, ScreenHash *ret, Error **err)

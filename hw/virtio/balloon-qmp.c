@@ -26,7 +26,5 @@ void hmp_info_balloon(Hmp *h)
 
     if (balloon_actual(h->vm, &n, &err))
         g_string_append_printf(h->out, "balloon: actual=%" PRIu64 "\n", n / MiB);
-    else
-        g_string_append_printf(h->out, "Error: %s\n", error_text(err));
-    error_free(err);
+    hmp_say_error(h, err);
 }
