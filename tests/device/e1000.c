@@ -1,6 +1,5 @@
 /* tests/device/e1000.c - a driver for the 82540EM: EEPROM, PHY, rings, checksums, segmentation, filters, interrupts. */
 #include "tests/device/pcihost.h"
-#include "tests/lib/netwire.h"
 
 enum { BAR = 0xe0000000, RING = 0x10000, BUF = 0x20000, TX_RING = 0x30000, TX_BUF = 0x40000, SLOTS = 8 };
 enum { CTRL = 0, STATUS = 8, EECD = 0x10, EERD = 0x14, MDIC = 0x20, ICR = 0xc0, ITR = 0xc4, ICS = 0xc8, IMS = 0xd0, IMC = 0xd8, RCTL = 0x100,
@@ -12,16 +11,7 @@ static NetWire wire;
 static uint32_t rd(Vm *vm, unsigned r) { return (uint32_t)t_ld(vm, BAR + r, 4); }
 static void wr(Vm *vm, unsigned r, uint32_t v) { t_st(vm, BAR + r, 4, v); }
 
-static Dev *setup(Vm *vm)
-{
-    Dev *d;
-
-    t_pci(vm);
-    netwire_connect(&wire, vm);
-    d = dev_plug(vm, NULL, "e1000,netdev=card,mac=52:54:00:aa:bb:cc", &abort_on_error);
-    t_enable(d, 0, BAR);
-    return d;
-}
+static Dev *setup(Vm *vm) { return t_net_card(vm, &wire, "e1000", 0, BAR); }
 
 static void open_rx(Vm *vm, uint32_t rctl)
 {

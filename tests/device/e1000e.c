@@ -1,6 +1,5 @@
 /* tests/device/e1000e.c - a driver for the 82574L: NVM, PHY, two queues, extended and split descriptors, hash, MSI-X. */
 #include "tests/device/pcihost.h"
-#include "tests/lib/netwire.h"
 
 enum { BAR = 0xe0000000, MSIX = 0xe0100000, RING = 0x10000, BUF = 0x20000, TX_RING = 0x30000, TX_BUF = 0x40000, SLOTS = 8 };
 enum { CTRL = 0, STATUS = 8, EERD = 0x14, CTRL_EXT = 0x18, MDIC = 0x20, ICR = 0xc0, ICS = 0xc8, IMS = 0xd0, IMC = 0xd8, EIAC = 0xdc, IAM = 0xe0,
@@ -16,16 +15,7 @@ static bool hear(Vm *vm, uint64_t addr, uint32_t data) { return ++messages[data 
 static uint32_t rd(Vm *vm, unsigned r) { return (uint32_t)t_ld(vm, BAR + r, 4); }
 static void wr(Vm *vm, unsigned r, uint32_t v) { t_st(vm, BAR + r, 4, v); }
 
-static Dev *setup(Vm *vm)
-{
-    Dev *d;
-
-    t_pci(vm);
-    netwire_connect(&wire, vm);
-    d = dev_plug(vm, NULL, "e1000e,netdev=card,mac=52:54:00:aa:bb:cc", &abort_on_error);
-    t_enable(d, 0, BAR);
-    return d;
-}
+static Dev *setup(Vm *vm) { return t_net_card(vm, &wire, "e1000e", 0, BAR); }
 
 /* MSI-X with all vectors open: vector n is heard in messages[n]. */
 static void setup_msix(Vm *vm)

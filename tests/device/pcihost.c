@@ -56,6 +56,18 @@ void t_enable(Dev *d, unsigned bar, uint64_t at)
     pci_config_write(PCI(d), 4, 7, 2);
 }
 
+Dev *t_net_card(Vm *vm, NetWire *w, const char *model, unsigned bar, uint64_t at)
+{
+    g_autofree char *text = g_strdup_printf("%s,netdev=card,mac=52:54:00:aa:bb:cc", model);
+    Dev *d;
+
+    t_pci(vm);
+    netwire_connect(w, vm);
+    d = dev_plug(vm, NULL, text, &abort_on_error);
+    t_enable(d, bar, at);
+    return d;
+}
+
 uint64_t t_in(Vm *vm, unsigned port, unsigned size)
 {
     uint64_t v = 0;

@@ -3,6 +3,7 @@
 #define TESTS_DEVICE_PCIHOST_H
 #include "block/disk.h"
 #include "hw/pci/pci.h"
+#include "tests/lib/netwire.h"
 #include "tests/lib/t.h"
 
 PciBus *t_pci(Vm *vm);                   /* bus "pci.0": memory at 0, I/O at 0 */
@@ -10,6 +11,8 @@ unsigned t_pci_irqs(void);               /* pins that are high now: a bit each *
 /* A drive "id" of `mb` MiB in which each 512-byte sector starts with its number, little-endian. */
 Disk *t_disk(Vm *vm, const char *id, unsigned mb, const char *more);
 void t_enable(Dev *d, unsigned bar, uint64_t at); /* BAR at `at`, I/O, memory and bus master on */
+/* A bus, and on it a network card "MODEL[,..]" of address 52:54:00:aa:bb:cc with the wire at its other end. */
+Dev *t_net_card(Vm *vm, NetWire *w, const char *model, unsigned bar, uint64_t at);
 uint64_t t_in(Vm *vm, unsigned port, unsigned size);
 void t_out(Vm *vm, unsigned port, unsigned size, uint64_t v);
 uint64_t t_ld(Vm *vm, uint64_t at, unsigned size); /* guest memory and MMIO */

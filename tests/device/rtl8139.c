@@ -1,6 +1,5 @@
 /* tests/device/rtl8139.c - drivers for the RTL8139C+: by the first chip's buffers and by descriptors. */
 #include "tests/device/pcihost.h"
-#include "tests/lib/netwire.h"
 
 enum { IO = 0xc000, RING = 0x20000, TX_BUF = 0x40000, TX_RING = 0x50000, RX_RING = 0x60000, RX_BUF = 0x70000 };
 enum { TSD = 0x10, TSAD = 0x20, RBSTART = 0x30, CR = 0x37, CAPR = 0x38, CBR = 0x3a, IMR = 0x3c, ISR = 0x3e, TCR = 0x40, RCR = 0x44, CFG9346 = 0x50,
@@ -11,12 +10,7 @@ static NetWire wire;
 static uint32_t rd(Vm *vm, unsigned r, unsigned size) { return (uint32_t)t_in(vm, IO + r, size); }
 static void wr(Vm *vm, unsigned r, unsigned size, uint32_t v) { t_out(vm, IO + r, size, v); }
 
-static void setup(Vm *vm)
-{
-    t_pci(vm);
-    netwire_connect(&wire, vm);
-    t_enable(dev_plug(vm, NULL, "rtl8139,netdev=card,mac=52:54:00:aa:bb:cc", &abort_on_error), 0, IO);
-}
+static void setup(Vm *vm) { t_net_card(vm, &wire, "rtl8139", 0, IO); }
 
 static unsigned clock_bit(Vm *vm, unsigned in)
 {

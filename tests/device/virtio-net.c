@@ -1,6 +1,5 @@
 /* tests/device/virtio-net.c - a driver for virtio-net: headers, offloads, mergeable buffers, the control queue. */
 #include "tests/device/pcihost.h"
-#include "tests/lib/netwire.h"
 
 enum { BAR = 0xe0000000, SIZE = 8, RINGS = 0x100000, STRIDE = 0x4000, DATA = 0x200000, RX = 0, TX = 1, CTRL = 2, NEXT = 1, WRITE = 2 };
 enum { CSUM = 1 << 0, MRG = 1 << 15, CTRL_VQ = 1 << 17, CTRL_VLAN = 1 << 19 };
@@ -15,13 +14,9 @@ static unsigned done(Vm *vm, unsigned q) { return (unsigned)t_ld(vm, used(q) + 2
 
 static Dev *setup(Vm *vm, const char *more, uint32_t features)
 {
-    g_autofree char *text = g_strdup_printf("virtio-net-pci,netdev=card,mac=52:54:00:aa:bb:cc%s", more);
-    Dev *d;
+    g_autofree char *text = g_strdup_printf("virtio-net-pci%s", more);
+    Dev *d = t_net_card(vm, &wire, text, 4, BAR);
 
-    t_pci(vm);
-    netwire_connect(&wire, vm);
-    d = dev_plug(vm, NULL, text, &abort_on_error);
-    t_enable(d, 4, BAR);
     t_st(vm, BAR + 0x14, 1, 3);
     t_st(vm, BAR + 8, 4, 0);
     t_st(vm, BAR + 0xc, 4, features);
