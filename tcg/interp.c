@@ -430,23 +430,12 @@ void flags_fold(Env *e)
 
 #include "tcg/interp_loop.h"
 
-void interp_run(Env *e) { run_from(e, NULL, 0); }
+void interp_run(Env *e) { run_from(e, NULL); }
 
 void interp_block(Env *e, Block *b)
 {
     e->one_block = true;
-    run_from(e, b, 0);
-    e->one_block = false;
-}
-
-void interp_rest(Env *e, Block *b, unsigned insn)
-{
-    unsigned op = 0;
-
-    while (b->at[op] != insn)
-        op++;
-    e->one_block = true;
-    run_from(e, b, op);
+    run_from(e, b);
     e->one_block = false;
 }
 
@@ -506,16 +495,14 @@ static bool fuse(const IrBlock *b, unsigned i, IrOp *out)
     return true;
 }
 
-void interp_lower(Block *blk, const IrBlock *b)
+void interp_lower(const IrBlock *b, BlockOps *to)
 {
     unsigned n = 0;
 
-    blk->ops = g_new(IrOp, b->nops);
-    blk->at = g_malloc(b->nops);
     for (unsigned i = 0; i < b->nops; i++, n++) {
-        IrOp *o = &blk->ops[n];
+        IrOp *o = &to->op[n];
 
-        blk->at[n] = b->at[i];
+        to->at[n] = b->at[i];
         if (fuse(b, i, o)) {
             i++;
             continue;
@@ -525,5 +512,20 @@ void interp_lower(Block *blk, const IrBlock *b)
             o->d = V_DUMP;
         o->op = (uint16_t)lower_op(o);
     }
-    blk->nops = (uint16_t)n;
+}
+
+void block_fill(Block *b, const IrBlock *ir)
+{
+    const IrOp *last = &ir->ops[ir->nops - 1];
+
+    *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .before = ir->before, .bytes = ir->bytes, .ninsns = (uint8_t)ir->ninsns,
+                  .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
+    if (IR_KIND(last->op) == IR_brind) {
+        b->undo = last->b;
+        b->undo_by = (int32_t)last->imm;
+    }
+    for (unsigned i = 0; i < ir->nslots; i++)
+        b->slot[i] = (BlockExit){ .pc = ir->slot[i].pc, .insns = ir->slot[i].insns };
+    for (unsigned i = 0; i <= ir->ninsns; i++)
+        block_offsets(b)[i] = (uint16_t)(ir->insn_pc[i] - ir->pc);
 }

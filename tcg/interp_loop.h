@@ -69,7 +69,7 @@ static bool rare_cond(CcKind k, unsigned size, uint64_t res, uint64_t a, uint64_
     return cond_holds(flags_of(&c), cond);
 }
 
-static void run_from(Env *e, Block *blk, unsigned op) /* blk NULL: look up e->pc */
+static void run_from(Env *e, Block *blk) /* blk NULL: look up e->pc */
 {
     static const void *const label[] = {
 #define OP2(n, t, r, e) LABELS4(n, 0), LABELS4(n, 1), LABELS4(n, 2), LABELS4(n, 3),
@@ -106,8 +106,7 @@ enter:
     env_enter_page(e, pc);
 run:
     e->cur = blk;
-    o = blk->ops + op;
-    op = 0;
+    o = blk->ops->op;
     DISPATCH();
 
 #define OP2(n, t, r, ex) H2(n, 0, t, r, ex) H2(n, 1, t, r, ex) H2(n, 2, t, r, ex) H2(n, 3, t, r, ex)
@@ -167,12 +166,12 @@ vexf: vexx:
         goto fault;
     NEXT();
 fpu: fpux:
-    target_fpu(e, o->x, 0, block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]));
+    target_fpu(e, o->x, 0, block_pc(e, blk, block_insn(blk, blk->ops->at[o - blk->ops->op])));
     if (UNLIKELY(e->fault.kind))
         goto fault;
     NEXT();
 fpum:
-    target_fpu(e, fpu_with_memory(o), address(e, o), block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]));
+    target_fpu(e, fpu_with_memory(o), address(e, o), block_pc(e, blk, block_insn(blk, blk->ops->at[o - blk->ops->op])));
     if (UNLIKELY(e->fault.kind))
         goto fault;
     NEXT();
@@ -196,8 +195,8 @@ brcc:
         NEXT();
 leave_slot:
 jump: {
-    const IrExit *x = &blk->slot[o->c];
-    Link *l = &blk->link[o->c];
+    const BlockExit *x = &blk->slot[o->c];
+    Link *l = &blk->ops->link[o->c];
     Block *to = l->to;
 
     e->icount += x->insns;
@@ -265,7 +264,7 @@ exc:
     return;
 ld: st: /* lowered away */
 fault:
-    e->icount += blk->at[o - blk->ops];
+    e->icount += blk->ops->at[o - blk->ops->op];
 fault_here:
-    e->pc = block_pc(e, blk, blk->insn_pc[blk->at[o - blk->ops]]);
+    e->pc = block_pc(e, blk, block_insn(blk, blk->ops->at[o - blk->ops->op]));
 }

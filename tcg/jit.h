@@ -20,8 +20,7 @@ enum { JIT_EXIT = 0 /* + slot: that exit is not linked */, JIT_BRIND = 8 /* Env.
        JIT_REASON = 15 };
 
 typedef struct SidePoint { /* a return address: of which guest instruction */
-    uint32_t ret;
-    uint8_t insn;
+    uint32_t ret : 24, cold : 1, insn : 7; /* ret counts from the block's code, or from its tails */
 } SidePoint;
 
 typedef struct CodeCache {

@@ -158,36 +158,50 @@ typedef struct Link {
     unsigned jc; /* slot of the jump cache that must still name `to`; LINK_IN_PAGE: good while both live */
 } Link;
 enum { LINK_IN_PAGE = JC_N };
-struct Block { /* the first cache line is what a look-up reads */
+typedef struct BlockOps { /* a block as the interpreter runs it */
+    IrOp *op;    /* lowered */
+    uint8_t *at; /* guest instruction of an op */
+    Link link[MAX_SLOTS];
+} BlockOps;
+typedef struct BlockExit {
+    uint64_t pc;
+    uint32_t patch; /* offset of what linking it changes */
+    uint8_t insns;  /* as in IrExit */
+} BlockExit;
+typedef struct BlockPart { /* a group of accesses that is checked in the middle */
+    uint32_t at; /* where a failed check jumps from */
+    uint8_t failed;
+} BlockPart;
+struct Block { /* the first cache line is what a look-up reads; nearly half a million of them: small */
     uint64_t pc, pa; /* virtual pc baked in (rel: offset in its page); physical address of the first byte */
     uint64_t mode;
     Block *next;    /* chain of its page's bucket */
     uint8_t *host;  /* where generated code enters it: a stub if it has no code of its own */
     bool dead, crosses;
     bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
-    uint8_t ninsns, nslots;
-    uint16_t before, bytes, nops, nside;
+    uint8_t ninsns, nslots, nparts;
+    uint16_t before, bytes, nside;
     uint32_t host_size; /* 0: no code of its own */
     uint8_t *cold;      /* tails; cold_size 0: none */
     uint32_t cold_size;
-    IrOp *ops; /* lowered */
-    uint8_t *at;
-    uint64_t *insn_pc;
-    IrExit slot[MAX_SLOTS];
-    Link link[MAX_SLOTS];
+    uint32_t at_careful; /* where `careful` is jumped to */
+    BlockOps *ops;  /* NULL: it has code; the interpreter's ops are made when they are wanted, for once */
     struct CodePage *page;
     Block *next_in_page; /* page list */
     uint64_t pa2;   /* crosses: physical page of the rest */
-    struct SidePoint *side;
     Block *careful; /* the same without checks of groups; made when they fail often */
+    BlockPart *part; /* [nparts], */
+    struct SidePoint *side; /* [nside] */
     uint8_t failed;
-    uint32_t at_careful; /* where it is jumped to */
-    struct {
-        uint32_t at; /* of a group checked in the middle: the same */
-        uint8_t failed;
-    } part[IR_GROUPS];
-    uint32_t patch[MAX_SLOTS]; /* of an exit: offset of what linking it changes */
+    uint8_t undo;   /* a computed jump that faults: v[undo] += undo_by */
+    int32_t undo_by;
+    BlockExit slot[]; /* [nslots], and behind them the distances of its instructions from pc, [ninsns + 1] */
 };
+static inline uint16_t *block_offsets(const Block *b) { return (uint16_t *)(uintptr_t)(b->slot + b->nslots); }
+/* Of instruction i; ninsns: the pc behind the last. */
+static inline uint64_t block_insn(const Block *b, unsigned i) { return b->pc + block_offsets(b)[i]; }
+static inline size_t block_bytes(const IrBlock *ir) { return sizeof(Block) + ir->nslots * sizeof(BlockExit) + (ir->ninsns + 1) * sizeof(uint16_t); }
+void block_fill(Block *b, const IrBlock *ir); /* *b, of block_bytes(), is cleared and gets what ir says */
 
 /* The virtual pc that an entry is for. */
 static inline uint64_t jc_pc(const JcEnt *j) { return (uint64_t)((int64_t)(j->tag << 6) >> 6); }
@@ -221,10 +235,9 @@ static inline void env_note(Env *e, uint64_t pc)
 }
 
 /* tcg/interp.c */
-void interp_lower(Block *blk, const IrBlock *b);
+void interp_lower(const IrBlock *b, BlockOps *to); /* to->op and at have room for b->nops */
 void interp_run(Env *e); /* until e->fault is set; e->pc is then exact. one_block: or until a block is done */
-void interp_block(Env *e, Block *b); /* this block only */
-void interp_rest(Env *e, Block *b, unsigned insn); /* .. from that instruction on, which begins with an op of its own */
+void interp_block(Env *e, Block *b); /* this block only, which has ops */
 bool interp_op(Env *e, const IrOp *o); /* one op that is not control, memory, call: for executors without a way of their own */
 void flags_fold(Env *e); /* token -> CC_RAW */
 /* A HelperFn: Vec3Fn fn on Env.vec; how: d, a, b a byte each, imm from bit 32. */

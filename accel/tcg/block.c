@@ -21,6 +21,7 @@ void tcg_blocks_init(TcgCpu *t)
     t->todo = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     t->strip = g_array_new(FALSE, FALSE, sizeof(uint8_t *));
     g_mutex_init(&t->todo_lock);
+    t->once = tcg_once_new();
 }
 
 void tcg_blocks_free(TcgCpu *t)
@@ -31,6 +32,7 @@ void tcg_blocks_free(TcgCpu *t)
     g_array_free(t->todo, TRUE);
     g_array_free(t->strip, TRUE);
     g_mutex_clear(&t->todo_lock);
+    g_free(t->once);
 }
 
 void *tcg_arena(TcgCpu *t, size_t n)
@@ -321,30 +323,28 @@ static CodePage *fetch_page(TcgCpu *t, uint64_t va, bool *global)
     return p;
 }
 
+/* What the interpreter runs, which most blocks with code never need: tcg_interpret(). */
+static void with_ops(TcgCpu *t, Block *b, const IrBlock *ir)
+{
+    b->ops = tcg_arena(t, sizeof(*b->ops));
+    *b->ops = (BlockOps){ .op = tcg_arena(t, ir->nops * sizeof(IrOp)), .at = tcg_arena(t, ir->nops) };
+    interp_lower(ir, b->ops);
+}
+
 static Block *make_block(TcgCpu *t, IrBlock *ir, const uint8_t *code, bool one)
 {
-    Block *b = tcg_arena(t, sizeof(*b));
-    Block tmp = { 0 };
+    Block *b = tcg_arena(t, block_bytes(ir));
 
     tcg_log_code(t, ir, code);
     tcg_log_ops(ir, LOG_OP);
     ir_live(ir, false);
     tcg_log_ops(ir, LOG_OP_OPT);
-    interp_lower(&tmp, ir);
-    *b = (Block){ .pc = ir->pc, .rel = ir->rel, .mode = ir->mode, .before = ir->before, .bytes = ir->bytes, .nops = tmp.nops, .ninsns = (uint8_t)ir->ninsns,
-                  .nslots = (uint8_t)ir->nslots, .crosses = ir->crosses };
-    b->ops = tcg_arena(t, tmp.nops * sizeof(IrOp));
-    memcpy(b->ops, tmp.ops, tmp.nops * sizeof(IrOp));
-    b->at = tcg_arena(t, tmp.nops);
-    memcpy(b->at, tmp.at, tmp.nops);
-    b->insn_pc = tcg_arena(t, (ir->ninsns + 1) * sizeof(uint64_t));
-    memcpy(b->insn_pc, ir->insn_pc, (ir->ninsns + 1) * sizeof(uint64_t));
-    memcpy(b->slot, ir->slot, sizeof(b->slot));
-    g_free(tmp.ops);
-    g_free(tmp.at);
+    block_fill(b, ir);
     t->translated += ir->ninsns;
     t->guest_now += (uint64_t)(ir->insn_pc[ir->ninsns] - ir->pc);
     tcg_jit_block(t, b, ir, one);
+    if (!b->host_size)
+        with_ops(t, b, ir);
     tcg_log_host(b);
     return b;
 }
@@ -404,7 +404,7 @@ static void publish(TcgCpu *t, Block *b, CodePage *p, CodePage *second)
 static bool still(TcgCpu *t, const CodePage *f, const CodePage *second, const Block *b, uint64_t pc, const uint8_t *code)
 {
     uint8_t now[BEFORE_MAX + BYTES_MAX + 16];
-    unsigned n, bytes = b->before + MAX(b->bytes, (unsigned)(b->insn_pc[b->ninsns] - b->pc)); /* what it was judged by, or all of it */
+    unsigned n, bytes = b->before + MAX(b->bytes, block_offsets(b)[b->ninsns]); /* what it was judged by, or all of it */
 
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     pc -= b->before;

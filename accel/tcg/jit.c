@@ -54,6 +54,7 @@ bool tcg_full(const TcgCpu *t)
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
 {
     SidePoint side[MAX_OPS];
+    BlockPart part[IR_GROUPS] = { 0 };
     unsigned n = 0;
 
     if (!t->jit)
@@ -62,8 +63,11 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
         b->host = (uint8_t *)(uintptr_t)t->code.no_code;
         return;
     }
+    b->part = part;
     jit_emit(&t->code, ir, b, t->careful, side, &n);
-    b->side = tcg_arena(t, n * sizeof(SidePoint));
+    b->part = tcg_arena(t, b->nparts * sizeof(BlockPart) + n * sizeof(SidePoint));
+    memcpy(b->part, part, b->nparts * sizeof(BlockPart));
+    b->side = (SidePoint *)(b->part + b->nparts);
     memcpy(b->side, side, n * sizeof(SidePoint));
     b->nside = (uint16_t)n;
     g_ptr_array_add(t->by_host, b);
@@ -86,12 +90,10 @@ void tcg_jit_kill(TcgCpu *t, Block *b)
 /* An indirect branch whose target the jump cache does not know. False: the fault is the branch's. */
 static bool target_ok(Env *e, const Block *from)
 {
-    const IrOp *o = &from->ops[from->nops - 1];
-
     if (target_brind_ok(e, e->pc))
         return true;
-    e->v[o->b] += (uint64_t)o->imm; /* the stack pointer as it was */
-    e->pc = block_pc(e, from, from->insn_pc[from->ninsns - 1]);
+    e->v[from->undo] += (uint64_t)(int64_t)from->undo_by; /* the stack pointer as it was */
+    e->pc = block_pc(e, from, block_insn(from, from->ninsns - 1u));
     return false;
 }
 
@@ -110,7 +112,7 @@ static Block *carefully(TcgCpu *t, Env *e, Block *b)
             jit_link_careful(&t->code, b);
     }
     if (!b->careful)
-        interp_block(e, b);
+        tcg_interpret(t, b, 0);
     return b->careful;
 }
 
@@ -120,7 +122,7 @@ static Block *rest(TcgCpu *t, Env *e, Block *b)
     unsigned insn = e->jit.arg[0] & 0xff, group = (unsigned)(e->jit.arg[0] >> 8) & 0xff;
     Block *to = NULL;
 
-    e->pc = block_pc(e, b, b->insn_pc[insn]);
+    e->pc = block_pc(e, b, block_insn(b, insn));
     if (b->part[group].failed < PATIENCE)
         b->part[group].failed++;
     else if (!b->dead && !tcg_full(t))
@@ -130,7 +132,7 @@ static Block *rest(TcgCpu *t, Env *e, Block *b)
     if (to)
         jit_link_part(&t->code, b, group, to);
     else
-        interp_rest(e, b, insn);
+        tcg_interpret(t, b, insn);
     return to;
 }
 
@@ -153,7 +155,7 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
         return !e->fault.kind;
     case JIT_INTERP:
         e->pc = block_pc(e, b, b->pc);
-        interp_block(e, b);
+        tcg_interpret(t, b, 0);
         return !e->fault.kind;
     case JIT_DEAD:
         b = tcg_block_at(t, (const uint8_t *)(uintptr_t)e->jit.arg[0]);
@@ -181,7 +183,7 @@ static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
     if (r % 8 == 2)
         __atomic_store_n(&e->exit_req, 1, __ATOMIC_SEQ_CST);
     if (r % 4 == 0) {
-        interp_block(e, b);
+        tcg_interpret(t, b, 0);
         *from = NULL;
         return false;
     }

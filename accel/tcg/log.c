@@ -69,7 +69,7 @@ void tcg_log_run(TcgCpu *t)
             return;
         env_enter_page(e, pc);
         log_entry(t, b, pc);
-        interp_block(e, b);
+        tcg_interpret(t, b, 0);
         if (e->fault.kind)
             return;
     }

@@ -9,7 +9,7 @@
 static bool holds(const Block *b, uint64_t pc, uint64_t at)
 {
     for (unsigned i = 0; i < b->ninsns; i++)
-        if (pc + (b->insn_pc[i] - b->pc) == at)
+        if (pc + block_offsets(b)[i] == at)
             return true;
     return false;
 }

@@ -32,7 +32,7 @@ typedef struct Count {
 static void count_block(const Block *b, const uint8_t *page, Count *v)
 {
     for (unsigned i = 0; i < b->ninsns; i++) {
-        uint64_t off = (b->pa & (PAGE - 1)) + (b->insn_pc[i] - b->pc);
+        uint64_t off = (b->pa & (PAGE - 1)) + block_offsets(b)[i];
         Insn in;
 
         if (off >= PAGE || x86_decode(page + off, (unsigned)MIN(PAGE - off, 15), (CodeSize)(b->mode & MODE_CODE), &in) != DEC_OK)

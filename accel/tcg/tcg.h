@@ -77,6 +77,7 @@ typedef struct TcgCpu {
     GPtrArray *by_cold; /* .. those with tails, as they were made; */
     GArray *pieces;     /* .. for each piece of memory for tails: guint, where in by_cold it begins */
     uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */
+    struct Once *once; /* once.c */
     Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
     Rng stress;        /* 0: off */
 } TcgCpu;
@@ -115,6 +116,9 @@ bool tcg_code_store(TcgCpu *t, RamBlock *b, uint64_t off, uint64_t len);
 void tcg_code_written(TcgVm *v, RamBlock *b, uint64_t off, uint64_t len, TcgCpu *self);
 void tcg_protect(TcgCpu *t, RamBlock *b, uint64_t off, unsigned bytes); /* code was made of these bytes */
 void *tcg_arena(TcgCpu *t, size_t n); /* lives until the next flush of blocks */
+/* once.c */
+struct Once *tcg_once_new(void); /* g_free() it */
+void tcg_interpret(TcgCpu *t, Block *b, unsigned insn); /* b from that instruction on, whose pc env.pc is; or nothing yet, then look env.pc up */
 /* codecache.c, unwind.c, jit.c */
 void *tcg_low_alloc(size_t n);
 bool tcg_code_alloc(CodeCache *c, size_t size); /* false: errno says why */
@@ -136,7 +140,7 @@ void tcg_jit_stats(const TcgCpu *t, GString *out);
 void tcg_stats(Vm *vm, GString *out);   /* info jit */
 void tcg_opcount(Vm *vm, GString *out); /* info opcount; vCPUs stopped */
 void tcg_jit_run(TcgCpu *t); /* until env.fault is set or a request waits */
-void tcg_log_run(TcgCpu *t); /* the same by the interpreter, with a line or the registers for each block */
+void tcg_log_run(TcgCpu *t); /* the same by the interpreter, block by block, with a line or the registers for each if they are logged */
 static inline void tcg_exec(TcgCpu *t)
 {
     if (log_on((LogItem)(LOG_EXEC | LOG_CPU)))

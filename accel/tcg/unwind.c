@@ -51,8 +51,8 @@ bool jit_unwind(Env *e)
     Block *b = tcg_block_at(x86(e)->tcg, ret);
 
     for (unsigned i = 0; i < b->nside; i++)
-        if (b->host + b->side[i].ret == ret) {
-            e->pc = block_pc(e, b, b->insn_pc[b->side[i].insn]);
+        if ((b->side[i].cold ? b->cold : b->host) + b->side[i].ret == ret) {
+            e->pc = block_pc(e, b, block_insn(b, b->side[i].insn));
             return false;
         }
     g_assert_not_reached();

@@ -343,8 +343,8 @@ static void find_exit(Asm *a, uint8_t **slow)
     a_alu_imm(a, 4, 2, rm_reg(H10), JIT_REASON);
     a_alu_imm(a, 4, 3, rm_reg(H11), -(int64_t)(JIT_REASON + 1));
     a_op(a, 0, 0x69, 2, H10, rm_reg(H10)); /* imul */
-    a_imm(a, sizeof(IrExit), 4);
-    a_mov(a, 3, H9, rm_idx(H11, H10, 0, offsetof(Block, slot) + offsetof(IrExit, pc)));
+    a_imm(a, sizeof(BlockExit), 4);
+    a_mov(a, 3, H9, rm_idx(H11, H10, 0, offsetof(Block, slot) + offsetof(BlockExit, pc)));
     a_store(a, 3, ENV(pc), H9);
     hash_jump_cache(a);
     shift(a, 4, 2, H10, 4);

@@ -18,7 +18,7 @@ void t1_call(T1 *t, const uint8_t *stub, unsigned insn)
 {
     a_jump(&t->a, 17, stub);
     g_assert(t->nside < MAX_OPS);
-    t->side[t->nside++] = (SidePoint){ (uint32_t)(t->a.p - t->start), (uint8_t)insn };
+    t->side[t->nside++] = (SidePoint){ .ret = (uint32_t)(t->a.p - (t->cold ? t->cold : t->start)) & 0xffffff, .cold = t->cold != NULL, .insn = insn & 0x7f };
 }
 
 void t1_set32(T1 *t, Rm m, uint32_t v)
@@ -82,7 +82,7 @@ static void direct_exit(T1 *t, unsigned slot)
         a_store(&t->a, 3, env_slot(V_PAGE), H11);
     }
     if (guarded) {
-        t->blk->patch[slot] = (uint32_t)(t->a.p - t->start) | JIT_GUARDED;
+        t->blk->slot[slot].patch = (uint32_t)(t->a.p - t->start) | JIT_GUARDED;
         a_byte(&t->a, 0x41); /* mov r11d, its code; 1 is none */
         a_byte(&t->a, 0xb8 | (H11 & 7));
         a_imm(&t->a, 1, 4);
@@ -90,7 +90,7 @@ static void direct_exit(T1 *t, unsigned slot)
         over = a_jump(&t->a, 5, NULL);
         a_patch(over, a_jump(&t->a, 16, NULL) + 4);
     } else {
-        t->blk->patch[slot] = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
+        t->blk->slot[slot].patch = (uint32_t)(a_jump(&t->a, 16, t->a.p + 5) - t->start);
     }
     t1_leave_for(t, JIT_EXIT + slot);
 }
@@ -173,7 +173,7 @@ static void exit_fault(T1 *t, uint32_t kind, uint64_t pc)
 static void exit_tail(T1 *t, const Tail *k)
 {
     if (!k->save && !guarded_exit(t, k->slot)) {
-        t->blk->patch[k->slot] = (uint32_t)(k->jump[0] - t->start);
+        t->blk->slot[k->slot].patch = (uint32_t)(k->jump[0] - t->start);
         t1_leave_for(t, JIT_EXIT + k->slot);
         return;
     }
@@ -351,6 +351,7 @@ static void emit_cold(T1 *t)
         c->cold = c->top -= jit_cold_piece(c);
     }
     from = c->rw + c->cold;
+    t->cold = from;
     t->a = (Asm){ from, c->rw + c->cold_end };
     for (unsigned i = 0; i < t->ntails; i++)
         emit_tail(t, &t->tail[i]);
@@ -374,6 +375,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->side = side;
     t->a = (Asm){ c->rw + c->used, c->rw + c->top };
     t->start = t->a.p;
+    t->cold = NULL;
     memset(t->reg, -1, sizeof(t->reg));
     memset(t->is_const, 0, sizeof(t->is_const));
     memset(t->written, 0, sizeof(t->written));
@@ -386,6 +388,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->nchecked = 0;
     t->ngroups = careful ? 0 : ir_group(b, t->group, t->group_of);
     t->unsaved = 0;
+    blk->nparts = (uint8_t)t->ngroups;
     t1_find_later(t, b);
     emit_ops(t, b);
     blk->host = c->rx + c->used;
@@ -397,10 +400,10 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
 
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
 {
-    uint32_t at = from->patch[slot] & ~JIT_GUARDED, host = (uint32_t)(uintptr_t)to->host;
+    uint32_t at = from->slot[slot].patch & ~JIT_GUARDED, host = (uint32_t)(uintptr_t)to->host;
     uint8_t *p = c->rw + (from->host - c->rx) + at, *target = c->rw + (to->host - c->rx);
 
-    if (!(from->patch[slot] & JIT_GUARDED)) {
+    if (!(from->slot[slot].patch & JIT_GUARDED)) {
         if (!to->crosses)
             a_patch(p, target);
         return;

@@ -36,7 +36,7 @@ typedef struct Tail {
     uint64_t konst; /* wide_const: .. the value itself */
 } Tail;
 
-enum { JIT_GUARDED = 1u << 31 }; /* in Block.patch: the exit checks the jump cache first; else it is where its distance lies */
+enum { JIT_GUARDED = 1u << 31 }; /* in BlockExit.patch: the exit checks the jump cache first; else it is where its distance lies */
 enum { FREE = -1, LOANED = -2 }; /* owner[] of a host temp register */
 typedef struct GroupExit { /* of a group's check: where it jumps when it fails */
     uint8_t *jump[2];
@@ -48,7 +48,7 @@ typedef struct T1 {
     CodeCache *code;
     const IrBlock *b;
     Block *blk;
-    const uint8_t *start;
+    const uint8_t *start, *cold; /* of its code, of its tails; NULL: not yet there */
     unsigned i;      /* the op being emitted */
     int8_t reg[256]; /* host register of a temp, or -1 */
     bool is_const[256], written[256];

@@ -240,7 +240,7 @@ State engine_run_seq(const Case *k, Executor x)
         if (x == EXEC_JIT)
             tcg_exec(cpu->tcg);
         else
-            interp_run(e);
+            tcg_log_run(cpu->tcg);
         if (e->fault.kind >= FAULT_EXC)
             break;
         if (e->fault.kind == FAULT_RETRY)
