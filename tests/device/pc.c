@@ -60,11 +60,13 @@ static void smbus(Vm *unused)
     Vm *vm = machine();
     uint64_t v;
 
+    as_load(vm->ports, 0xb100, 1, &v, MEM_CPU);
+    check_eq(v, 0); /* where it is until firmware moves it */
     config(vm, 0x90, 4, 0x701);
-    config(vm, 0xd2, 1, 9); /* enabled, IRQ 9 */
+    config(vm, 0xd2, 1, 8);
     as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
-    check_eq(v, 0xff); /* no I/O space yet */
-    config(vm, 4, 2, 1);
+    check_eq(v, 0xff); /* not enabled */
+    config(vm, 0xd2, 1, 9); /* enabled, IRQ 9 */
     as_load(vm->ports, 0x700, 1, &v, MEM_CPU);
     check_eq(v, 0);
     as_store(vm->ports, 0x704, 1, 0xa0, MEM_CPU);
