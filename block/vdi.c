@@ -262,12 +262,15 @@ static CO_FN int write_new(Node *file, uint64_t size, bool is_static)
 
 static CO_FN bool vdi_create(Loop *loop, const char *filename, Opts *o, Error **err)
 {
+    const char *prealloc = opts_get(o, "preallocation"); /* the monitor's name for it */
     bool is_static;
     uint64_t size;
     Node *file;
     int ret;
 
-    if (!opts_get_size(o, "size", 0, &size, err) || !opts_get_bool(o, "static", false, &is_static, err) || !opts_all_used(o, "vdi", err))
+    if (prealloc && strcmp(prealloc, "off") && strcmp(prealloc, "metadata"))
+        return fail(err, "Unsupported preallocation mode '%s': off or metadata", prealloc);
+    if (!opts_get_size(o, "size", 0, &size, err) || !opts_get_bool(o, "static", prealloc && *prealloc == 'm', &is_static, err) || !opts_all_used(o, "vdi", err))
         return false;
     if (size / VDI_BLOCK > BLOCK_TABLE_MAX / 4 - 1)
         return fail(err, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%" PRIx64 ")", size, BLOCK_TABLE_MAX / 4 * VDI_BLOCK);
