@@ -111,7 +111,9 @@ CO_FN int img_resize(Img *m, int argc, char **argv, Error **err)
         return 1;
     ok = new_size(n, size_text, shrink, m->quiet, &size, err);
     ret = ok ? blk_truncate(n, size, flags) : 0;
-    if (ret)
+    if (ret == -ENOTSUP)
+        ok = fail(err, "Image format driver does not support resize");
+    else if (ret)
         ok = fail_errno_is(err, -ret, "Could not resize image");
     node_unref(n);
     if (ok && !m->quiet)
