@@ -501,6 +501,11 @@ bool blocks_take_file(Node *file, bool readonly, Error **err)
                             PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE), err);
 }
 
+bool blocks_may_write(const Node *n, Error **err)
+{
+    return n->readonly || !of(n)->ops->may_write || of(n)->ops->may_write(n, err);
+}
+
 static CO_FN bool turn_file(Node *file, bool readonly, Error **err)
 {
     if (!readonly && !node_set_readonly(file, false, err))
@@ -514,6 +519,8 @@ CO_FN bool blocks_set_readonly(Node *n, bool readonly, Error **err)
 
     if (ret)
         return fail_errno_is(err, -ret, "cannot write '%s'", n->filename);
+    if (!readonly && of(n)->ops->may_write && !of(n)->ops->may_write(n, err))
+        return false;
     if (!turn_file(n->file, readonly, err))
         return false;
     for (guint i = 0; n->extents && i < n->extents->len; i++)

@@ -40,6 +40,7 @@ typedef struct BlockOps {
     MUST CO_FN int (*write_packed)(Node *n, const BlkReq *r); /* BLK_COMPRESS, takes the lock; NULL: not possible */
     /* The blocks read as zeros from now on, if the tables can say so; else -ENOTSUP. Of BLOCK_NONE with a backing file. */
     MUST CO_FN int (*make_zero)(Node *n, uint64_t block, uint64_t count);
+    bool (*may_write)(const Node *n, Error **err); /* could what the tables say hurt? NULL: no */
     MUST CO_FN int (*begin)(Node *n);     /* before the first change since it was opened for writing; or NULL */
     MUST CO_FN int (*writeback)(Node *n); /* what changed of the tables, synced before and after */
     MUST CO_FN int (*end)(Node *n);       /* after the last writeback, if it was begun; or NULL */
@@ -57,6 +58,7 @@ typedef struct Blocks {
 void blocks_init(Node *n, const BlockOps *ops, uint64_t block, uint64_t unit);
 /* The file grows and is locked for what we do with it. */
 bool blocks_take_file(Node *file, bool readonly, Error **err);
+bool blocks_may_write(const Node *n, Error **err); /* at the end of opening: true, too, when it is opened read-only */
 /* The functions of a BlkDriver. */
 CO_FN int blocks_submit(Node *n, BlkReq *r);
 CO_FN void blocks_close(Node *n); /* writes what is left; the driver frees its own afterwards */

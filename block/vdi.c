@@ -111,7 +111,33 @@ static CO_FN int vdi_writeback(Node *n)
     return ret ? ret : blk_flush(n->file);
 }
 
-static const BlockOps ops = { .map = vdi_map, .place = vdi_place, .link = vdi_link, .writeback = vdi_writeback };
+/* The places that are given, ascending; the caller frees. */
+static uint64_t *places(const Vdi *s, size_t *count)
+{
+    uint64_t *v = g_try_new(uint64_t, s->h.blocks + 1);
+
+    *count = 0;
+    for (uint64_t i = 0; v && i < s->h.blocks; i++)
+        if (placed(entry(s, i)))
+            v[(*count)++] = place_of(s, entry(s, i));
+    return v;
+}
+
+static bool vdi_may_write(const Node *n, Error **err)
+{
+    const Vdi *s = n->opaque;
+    size_t count;
+    g_autofree uint64_t *v = places(s, &count);
+
+    if (!v)
+        return fail(err, "no memory for the table of '%s'", n->filename);
+    if (blocks_apart(v, count, s->h.block_size, s->h.data_at))
+        return true;
+    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place", n->filename);
+    return error_hint(err, "readonly=on lets it be read");
+}
+
+static const BlockOps ops = { .map = vdi_map, .place = vdi_place, .link = vdi_link, .may_write = vdi_may_write, .writeback = vdi_writeback };
 
 /* ---- opening ---- */
 static bool header_ok(const Node *n, const VdiHeader *h, Error **err)
@@ -145,23 +171,9 @@ static void read_header(VdiHeader *h, const uint8_t *p)
         *(uint64_t *)((char *)h + fields[i].member) = le_load(p + fields[i].at, fields[i].size);
 }
 
-/* The places that are given, ascending; the caller frees. */
-static uint64_t *places(const Vdi *s, size_t *count)
-{
-    uint64_t *v = g_try_new(uint64_t, s->h.blocks + 1);
-
-    *count = 0;
-    for (uint64_t i = 0; v && i < s->h.blocks; i++)
-        if (placed(entry(s, i)))
-            v[(*count)++] = place_of(s, entry(s, i));
-    return v;
-}
-
 static bool find_next(Vdi *s, Error **err)
 {
-    g_autofree uint64_t *v = NULL;
     const Node *n = s->b.n;
-    size_t count;
 
     for (uint64_t i = 0; i < s->h.blocks; i++) {
         uint32_t e = entry(s, i);
@@ -171,15 +183,7 @@ static bool find_next(Vdi *s, Error **err)
         if (placed(e))
             s->next = MAX(s->next, e + 1);
     }
-    if (n->readonly)
-        return true;
-    v = places(s, &count);
-    if (!v)
-        return fail(err, "no memory for the table of '%s'", n->filename);
-    if (blocks_apart(v, count, s->h.block_size, s->h.data_at))
-        return true;
-    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place", n->filename);
-    return error_hint(err, "readonly=on lets it be read");
+    return blocks_may_write(n, err);
 }
 
 static CO_FN bool open_steps(Node *n, Error **err)

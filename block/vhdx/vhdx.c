@@ -86,8 +86,34 @@ static CO_FN int vhdx_end(Node *n)
     return vhdx__write_header(s);
 }
 
-static const BlockOps ops = { .map = vhdx_map, .place = vhdx_place, .link = vhdx_link, .begin = vhdx_begin, .writeback = vhdx_writeback,
-                              .end = vhdx_end };
+/* The places of the blocks; the caller frees. */
+static uint64_t *places(const Vhdx *s, size_t *count)
+{
+    uint64_t *v = g_try_new(uint64_t, vhdx__blocks(s) + 1);
+
+    *count = 0;
+    for (uint64_t i = 0; v && i < vhdx__blocks(s); i++)
+        if (present(entry(s, i)))
+            v[(*count)++] = entry(s, i) & BAT_OFFSET_MASK;
+    return v;
+}
+
+static bool vhdx_may_write(const Node *n, Error **err)
+{
+    const Vhdx *s = n->opaque;
+    size_t count;
+    g_autofree uint64_t *v = places(s, &count);
+
+    if (!v)
+        return fail(err, "no memory for the table of '%s'", n->filename);
+    if (blocks_apart(v, count, s->block_size, s->regions_end))
+        return true;
+    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place, or one in the tables", n->filename);
+    return error_hint(err, "readonly=on lets it be read");
+}
+
+static const BlockOps ops = { .map = vhdx_map, .place = vhdx_place, .link = vhdx_link, .may_write = vhdx_may_write, .begin = vhdx_begin,
+                              .writeback = vhdx_writeback, .end = vhdx_end };
 
 /* ---- opening ---- */
 static CO_FN bool load_bat(Vhdx *s, Error **err)
@@ -102,36 +128,20 @@ static CO_FN bool load_bat(Vhdx *s, Error **err)
     return !ret || fail_errno_is(err, -ret, "cannot read the table of '%s'", n->filename);
 }
 
-/* The places of the blocks; the caller frees. */
-static uint64_t *places(const Vhdx *s, size_t *count)
-{
-    uint64_t *v = g_try_new(uint64_t, vhdx__blocks(s) + 1);
-
-    *count = 0;
-    for (uint64_t i = 0; v && i < vhdx__blocks(s); i++)
-        if (present(entry(s, i)))
-            v[(*count)++] = entry(s, i) & BAT_OFFSET_MASK;
-    return v;
-}
-
 static bool find_next(Vhdx *s, Error **err)
 {
-    size_t count;
-    g_autofree uint64_t *v = places(s, &count);
     const Node *n = s->b.n;
 
-    if (!v)
-        return fail(err, "no memory for the table of '%s'", n->filename);
     s->next = s->regions_end;
-    for (size_t i = 0; i < count; i++)
-        if (v[i] > VHDX_FILE_MAX)
+    for (uint64_t i = 0; i < vhdx__blocks(s); i++) {
+        uint64_t e = entry(s, i);
+
+        if (present(e) && (e & BAT_OFFSET_MASK) > VHDX_FILE_MAX)
             return fail(err, "'%s': a block lies beyond what is possible", n->filename);
-        else
-            s->next = MAX(s->next, v[i] + s->block_size);
-    if (n->readonly || blocks_apart(v, count, s->block_size, s->regions_end))
-        return true;
-    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place, or one in the tables", n->filename);
-    return error_hint(err, "readonly=on lets it be read");
+        if (present(e))
+            s->next = MAX(s->next, (e & BAT_OFFSET_MASK) + s->block_size);
+    }
+    return blocks_may_write(n, err);
 }
 
 static CO_FN bool open_steps(Node *n, Error **err)

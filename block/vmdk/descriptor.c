@@ -95,6 +95,8 @@ static CO_FN Node *open_file(Vmdk *s, const char *name, Error **err)
     opts_set(o, "filename", path);
     if (n->direct)
         opts_set(o, "cache.direct", "on");
+    if (n->force_share)
+        opts_set(o, "force-share", "on");
     if (n->no_flush)
         opts_set(o, "cache.no-flush", "on");
     file = block__open(n->loop, o, n->readonly, NULL, NULL, NULL, err);
@@ -119,10 +121,7 @@ static CO_FN bool fill_extent(Vmdk *s, Extent *e, const Line *l, Error **err)
         return fail(err, "'%s': an extent has no file's name", f);
     if (l->sectors > INT64_MAX / SECTOR - e->start / SECTOR || l->offset > INT64_MAX / SECTOR / 2)
         return fail(err, "'%s': the extents are too large", f);
-    if (!strcmp(l->access, "RDONLY") && !s->b.n->readonly) {
-        fail(err, "'%s': an extent is read-only", f);
-        return error_hint(err, "use readonly=on or snapshot=on");
-    }
+    e->only_read = !strcmp(l->access, "RDONLY");
     e->kind = types[i].kind;
     e->type = types[i].type;
     e->size = l->sectors * SECTOR;

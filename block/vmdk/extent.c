@@ -49,7 +49,7 @@ static uint64_t directory_entries(const VmdkHeader *h)
     return h->capacity / covers + (h->capacity % covers != 0);
 }
 
-static bool header_ok(const Extent *e, bool readonly, Error **err)
+static bool header_ok(const Extent *e, Error **err)
 {
     const VmdkHeader *h = &e->h;
     const char *f = e->file->filename;
@@ -66,10 +66,6 @@ static bool header_ok(const Extent *e, bool readonly, Error **err)
         return fail(err, "'%s': unknown way of compression", f);
     if (!in_range(h->directory_at, directory_entries(h) * 4 / SECTOR, e->file->size / SECTOR + 1))
         return fail(err, "'%s': the grain directory lies beyond the end of the file", f);
-    if (e->ends_in_footer && !readonly) {
-        fail(err, "'%s' is a finished stream, which can only be read", f);
-        return error_hint(err, "menura-img convert -O vmdk makes one that can be written to");
-    }
     return true;
 }
 
@@ -93,7 +89,7 @@ static CO_FN bool find_next(Vmdk *s, Extent *e, Error **err)
     if (e->h.overhead > INT64_MAX / SECTOR / 2)
         return fail(err, "'%s': invalid overhead", e->file->filename);
     e->next = align_up(MAX(e->file->size, e->h.overhead * SECTOR), unit);
-    if (!e->packed || s->b.n->readonly || e->file->size <= e->h.overhead * SECTOR)
+    if (!e->packed || e->file->size <= e->h.overhead * SECTOR)
         return true;
     ret = blk_read(e->file, e->file->size - SECTOR, last, SECTOR);
     if (!ret && !memcmp(last, zero, SECTOR))
@@ -113,7 +109,7 @@ CO_FN bool vmdk__open_sparse(Vmdk *s, Extent *e, Error **err)
     vmdk__unpack_header(&e->h, head);
     if (e->h.directory_at == VMDK_AT_END && !read_footer(e, err))
         return false;
-    if (!header_ok(e, s->b.n->readonly, err) || !load_directories(e, err))
+    if (!header_ok(e, err) || !load_directories(e, err))
         return false;
     if (!*e->type)
         e->size = e->h.capacity * SECTOR;

@@ -160,6 +160,25 @@ static CO_FN int vmdk_writeback(Node *n)
     return ret ? ret : blocks_sync(n);
 }
 
+static bool vmdk_may_write(const Node *n, Error **err)
+{
+    const Vmdk *s = n->opaque;
+
+    for (guint i = 0; i < s->extents->len; i++) {
+        const Extent *e = s->extents->pdata[i];
+
+        if (e->ends_in_footer) {
+            fail(err, "'%s' is a finished stream, which can only be read", e->file->filename);
+            return error_hint(err, "menura-img convert -O vmdk makes an image that can be written to");
+        }
+        if (e->only_read) {
+            fail(err, "'%s': an extent is read-only", n->filename);
+            return error_hint(err, "use readonly=on or snapshot=on");
+        }
+    }
+    return true;
+}
+
 static CO_FN int vmdk_begin(Node *n) { return vmdk__new_cid(n->opaque); }
 
 /* A stream ends in a sector of zeros. */
@@ -178,7 +197,7 @@ static CO_FN int vmdk_end(Node *n)
 }
 
 const BlockOps vmdk__ops = { .map = vmdk_map, .place = vmdk_place, .link = vmdk_link, .unpack = vmdk__unpack, .write_packed = vmdk__write_packed,
-                             .make_zero = vmdk_make_zero, .begin = vmdk_begin, .writeback = vmdk_writeback, .end = vmdk_end };
+                             .make_zero = vmdk_make_zero, .may_write = vmdk_may_write, .begin = vmdk_begin, .writeback = vmdk_writeback, .end = vmdk_end };
 
 /* ---- opening ---- */
 static CO_FN bool open_embedded(Vmdk *s, const uint8_t *head, Error **err)
@@ -234,7 +253,7 @@ static CO_FN bool open_steps(Node *n, Opts *o, Error **err)
     blocks_init(n, &vmdk__ops, s->b.block ? s->b.block : FLAT_BLOCK, s->b.block ? s->b.block : FLAT_BLOCK);
     last = s->extents->pdata[s->extents->len - 1];
     n->size = last->start + last->size;
-    return block__open_backing(n, o, s->parent, "vmdk", err) && parent_fits(s, err);
+    return blocks_may_write(n, err) && block__open_backing(n, o, s->parent, "vmdk", err) && parent_fits(s, err);
 }
 
 static void free_state(Vmdk *s)

@@ -32,7 +32,7 @@ typedef struct Extent {
     VmdkHeader h;
     uint64_t next; /* byte where the next grain begins */
     BlockTable directory, redundant; /* redundant: len 0 without */
-    bool packed, zeroed, ends_in_footer;
+    bool packed, zeroed, ends_in_footer, only_read;
 } Extent;
 typedef struct Vmdk {
     Blocks b;

@@ -35,9 +35,9 @@ static CO_FN bool read_locator(Vpc *s, const uint8_t *p, char **relative, char *
         return true;
     if (len > LOCATOR_MAX || !in_range(at, len, n->file->size))
         return fail(err, "'%s' is corrupt: a locator of the parent lies outside of the file", n->filename);
-    s->next = MAX(s->next, align_up(at + len, 512));
+    s->tables_end = MAX(s->tables_end, align_up(at + len, 512));
     if (space <= LOCATOR_MAX)
-        s->next = MAX(s->next, align_up(at + space, 512));
+        s->tables_end = MAX(s->tables_end, align_up(at + space, 512));
     if (!to || *to)
         return true;
     ret = blk_read(n->file, at, text, len);

@@ -166,7 +166,24 @@ static CO_FN int vpc_writeback(Node *n)
     return ret ? ret : blk_flush(n->file);
 }
 
-const BlockOps vpc__ops = { .map = vpc_map, .place = vpc_place, .link = vpc_link, .writeback = vpc_writeback };
+static bool vpc_may_write(const Node *n, Error **err)
+{
+    const Vpc *s = n->opaque;
+    g_autofree uint64_t *v = g_try_new(uint64_t, s->h.entries + 1);
+    size_t count = 0;
+
+    if (!v)
+        return fail(err, "no memory for the table of '%s'", n->filename);
+    for (uint64_t i = 0; i < s->h.entries; i++)
+        if (vpc__entry(s, i) != VPC_NONE)
+            v[count++] = vpc__bits_at(s, i);
+    if (blocks_apart(v, count, s->bitmap_bytes + s->h.block_size, s->tables_end))
+        return true;
+    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place, or one in the tables", n->filename);
+    return error_hint(err, "readonly=on lets it be read");
+}
+
+static const BlockOps sparse_ops = { .map = vpc_map, .place = vpc_place, .link = vpc_link, .may_write = vpc_may_write, .writeback = vpc_writeback };
 static const BlockOps fixed_ops = { .map = vpc_map };
 
 static CO_FN int vpc_submit(Node *n, BlkReq *r)
@@ -243,27 +260,15 @@ static CO_FN bool read_header(Node *n, Error **err)
     return true;
 }
 
-/* Where blocks may lie: behind what the header and the footer use. Locators have added theirs to s->next. */
+/* Behind all blocks. Locators have added theirs to s->tables_end. */
 static bool find_next(Vpc *s, Error **err)
 {
-    g_autofree uint64_t *v = g_try_new(uint64_t, s->h.entries + 1);
-    uint64_t all = s->bitmap_bytes + s->h.block_size, lo;
-    const Node *n = s->b.n;
-    size_t count = 0;
-
-    if (!v)
-        return fail(err, "no memory for the table of '%s'", n->filename);
-    s->next = MAX(s->next, MAX(align_up(s->h.table_at + s->h.entries * 4, 512), s->f.data_at + VPC_HEADER));
-    lo = s->next;
+    s->tables_end = MAX(s->tables_end, MAX(align_up(s->h.table_at + s->h.entries * 4, 512), s->f.data_at + VPC_HEADER));
+    s->next = s->tables_end;
     for (uint64_t i = 0; i < s->h.entries; i++)
         if (vpc__entry(s, i) != VPC_NONE)
-            v[count++] = vpc__bits_at(s, i);
-    for (size_t i = 0; i < count; i++)
-        s->next = MAX(s->next, v[i] + all);
-    if (n->readonly || blocks_apart(v, count, all, lo))
-        return true;
-    fail(err, "'%s' is corrupt: two blocks of the disk lie at one place, or one in the tables", n->filename);
-    return error_hint(err, "readonly=on lets it be read");
+            s->next = MAX(s->next, vpc__bits_at(s, i) + s->bitmap_bytes + s->h.block_size);
+    return blocks_may_write(s->b.n, err);
 }
 
 static CO_FN bool open_sparse(Node *n, Opts *o, Error **err)
@@ -278,7 +283,7 @@ static CO_FN bool open_sparse(Node *n, Opts *o, Error **err)
         return fail_errno_is(err, -ret, "cannot read the table of '%s'", n->filename);
     s->bitmap_bytes = align_up(s->h.block_size / 512 / 8, 512);
     vpc__bits_init(s);
-    blocks_init(n, &vpc__ops, s->h.block_size, s->f.type == VPC_DIFF ? 512 : s->h.block_size);
+    blocks_init(n, &sparse_ops, s->h.block_size, s->f.type == VPC_DIFF ? 512 : s->h.block_size);
     if (s->f.type == VPC_DYNAMIC)
         return find_next(s, err);
     return vpc__read_parent(s, err) && find_next(s, err) && block__open_backing(n, o, s->parent, "vpc", err) && vpc__parent_fits(s, err);

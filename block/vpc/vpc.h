@@ -31,7 +31,7 @@ typedef struct Vpc {
     VpcHeader h;
     uint8_t footer[VPC_FOOTER], header[VPC_HEADER];
     BlockTable table;
-    uint64_t bitmap_bytes, next; /* next: byte where the next block begins */
+    uint64_t bitmap_bytes, tables_end, next; /* next: byte where the next block begins */
     bool footer_moved;
     char *parent;
     /* bitmap.c */
@@ -46,7 +46,6 @@ void vpc__pack_header(const VpcHeader *h, uint8_t *p);
 uint32_t vpc__sum(const uint8_t *p, size_t n, size_t sum_at);
 static inline uint32_t vpc__entry(const Vpc *s, uint64_t block) { return be32_load(s->table.bytes + block * 4); }
 static inline uint64_t vpc__bits_at(const Vpc *s, uint64_t block) { return vpc__entry(s, block) * 512ull; }
-extern const BlockOps vpc__ops;
 /* bitmap.c; b.lock held but for get, make_full */
 void vpc__bits_init(Vpc *s);
 void vpc__bits_free(Vpc *s);

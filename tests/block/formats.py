@@ -25,6 +25,15 @@ def image_of(vm, node):
     return image
 
 
+def write(vm, node):
+    """What the file "full" has, over NBD, and read back."""
+    vm.cmd("nbd-server-start", addr={"type": "unix", "data": {"path": "sock"}})
+    vm.cmd("block-export-add", id="e", type="nbd", node_name=node, name="e", writable=True)
+    for verb in (["convert", "-n", "-O", "raw"], ["compare", "-F", "raw"]):
+        subprocess.run([IMG, *verb, "-f", "raw", "full", "nbd+unix:///e?socket=sock"], check=True, stdout=subprocess.DEVNULL)
+    vm.cmd("nbd-server-stop")
+
+
 def create(vm, i, driver, options):
     name = f"made{i}"
     open(name, "w").close()
@@ -36,10 +45,25 @@ def create(vm, i, driver, options):
     vm.cmd("job-dismiss", id="j")
     vm.cmd("blockdev-add", driver=driver, file=f"f{i}", node_name=f"n{i}")
     assert image_of(vm, f"n{i}")["virtual-size"] == 8 << 20
-    vm.io(f"n{i}", "write -P 7 1M 200k")
-    vm.io(f"n{i}", "read -P 7 1M 200k")
+    write(vm, f"n{i}")
     vm.cmd("blockdev-del", node_name=f"n{i}")
     vm.cmd("blockdev-del", node_name=f"f{i}")
+
+
+def commit_into(i, driver):
+    """A layer's bytes go into the image below, which was opened read-only and is written to for the while."""
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-b", f"img{i}", "-F", driver, f"top{i}"], check=True)
+    vm = Vm(MENURA, "-blockdev", f"driver=qcow2,node-name=top,file.driver=file,file.filename=top{i},backing.node-name=below,backing.driver={driver},"
+            f"backing.file.driver=file,backing.file.filename=img{i}", device=False)
+    write(vm, "top")
+    vm.cmd("block-commit", job_id="c", device="top", base_node="below")
+    vm.event("BLOCK_JOB_READY", device="c")
+    vm.cmd("block-job-complete", device="c")
+    done = vm.event("BLOCK_JOB_COMPLETED", device="c")
+    assert "error" not in done, done
+    vm.quit()
+    subprocess.run([IMG, "compare", "-f", driver, "-F", "raw", f"img{i}", "full"], check=True, stdout=subprocess.DEVNULL)
+    print(f"ok   commit into {driver}")
 
 
 def describe(program):
@@ -53,6 +77,10 @@ def describe(program):
 
 
 def main():
+    with open("full", "wb") as f:
+        f.truncate(8 << 20)
+        f.seek(3 << 20)
+        f.write(b"nine" * 25600)
     for i, (driver, _, options) in enumerate(ROWS):
         subprocess.run([IMG, "create", "-q", "-f", driver, *(["-o", options] if options else []), f"img{i}", "8M"], check=True)
     vm = Vm(MENURA, device=False)
@@ -66,6 +94,9 @@ def main():
         for row, a, b in zip(ROWS, ours, describe(qemu)):
             assert a == b, f"{row}:\n{a}\n{b}"
         print("ok   described as by QEMU")
+    for i, (driver, _, options) in enumerate(ROWS):
+        if "stream" not in options:
+            commit_into(i, driver)
 
 
 if __name__ == "__main__":
