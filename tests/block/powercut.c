@@ -19,6 +19,7 @@ typedef struct Sector { /* which values it may have after a cut */
     uint32_t stable, now;
     uint32_t maybe[MAYBE]; /* written, or being written, since; with the flush that may have made them stable */
     unsigned nmaybe;
+    unsigned writes; /* begun */
 } Sector;
 typedef struct Bench {
     Vm *vm;
@@ -190,25 +191,26 @@ static void begin(Bench *b, unsigned first, unsigned n, uint32_t v)
 
         g_assert(s->nmaybe < MAYBE);
         s->maybe[s->nmaybe++] = v;
+        s->writes++;
     }
 }
 
 static CO_FN void flush(Bench *b)
 {
     g_autofree uint32_t *now = g_new(uint32_t, SECTORS);
-    g_autofree unsigned *had = g_new(unsigned, SECTORS);
+    g_autofree unsigned *writes = g_new(unsigned, SECTORS);
     int ret;
 
     for (unsigned i = 0; i < SECTORS; i++) { /* values whose writes had ended before */
         now[i] = b->sectors[i].now;
-        had[i] = b->sectors[i].nmaybe;
+        writes[i] = b->sectors[i].writes;
     }
     ret = blk_flush(b->n);
     check_eq(ret, 0);
     for (unsigned i = 0; i < SECTORS; i++) {
         Sector *s = &b->sectors[i];
 
-        if (s->now != now[i] || s->nmaybe != had[i] || (had[i] && s->maybe[had[i] - 1] != now[i]))
+        if (s->writes != writes[i] || s->now != now[i] || (s->nmaybe && s->maybe[s->nmaybe - 1] != now[i]))
             continue; /* written meanwhile, or under way: all stays possible */
         s->stable = now[i];
         s->nmaybe = 0;
