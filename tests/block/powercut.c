@@ -33,6 +33,8 @@ typedef struct Bench {
     int running;
     bool checking, snapshots;
     const char *driver, *open_options;
+    const char *base_options; /* of a backing file, whose sectors have values; NULL: none */
+    char *base;
     uint64_t spread; /* bytes from one piece of the disk that is used to the next; 0: all is used */
 } Bench;
 typedef struct Call {
@@ -286,6 +288,29 @@ static void work(void *arg)
 }
 
 /* ---- the image ---- */
+/* The image below: every sector has a value of its own, which the layer shows until it is written to. */
+static void make_base(Bench *b, void *arg)
+{
+    g_autofree char *text = g_strdup_printf("size=%" PRIu64 "%s", b->spread * PIECES, b->base_options);
+    g_autofree uint8_t *buf = g_malloc(PIECE * 512);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error), open = opts_new();
+    Node *n;
+
+    b->base = g_strdup("/tmp/menura-base.XXXXXX");
+    close(g_mkstemp(b->base));
+    check(blk_driver_find(b->driver)->image->create(b->vm->loop, b->base, o, &abort_on_error));
+    opts_set(open, "driver", b->driver);
+    opts_set(open, "filename", b->base);
+    n = node_open(b->vm->loop, open, false, &abort_on_error);
+    for (unsigned i = 0; i < SECTORS; i++) {
+        b->sectors[i].stable = b->sectors[i].now = i + 1;
+        fill(buf + i % PIECE * 512, i + 1);
+        if (i % PIECE == PIECE - 1)
+            check_eq(blk_write(n, place(b, i - i % PIECE), buf, PIECE * 512), 0);
+    }
+    node_unref(n);
+}
+
 static void make(Bench *b, void *arg)
 {
     const char *options = arg;
@@ -294,6 +319,10 @@ static void make(Bench *b, void *arg)
     g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
     gsize n;
 
+    if (b->base) {
+        opts_set(o, "backing_file", b->base);
+        opts_set(o, "backing_fmt", b->driver);
+    }
     close(g_mkstemp(path));
     check(blk_driver_find(b->driver)->image->create(b->vm->loop, path, o, &abort_on_error));
     check(g_file_get_contents(path, &bytes, &n, NULL));
@@ -329,6 +358,8 @@ static void cut_image(Vm *vm, const Bench *what, const char *options, int kind, 
     b->rng.s = seed;
     b->cuts_left = cuts;
     b->one_in = 5;
+    if (b->base_options)
+        in_co(b, make_base, NULL);
     in_co(b, make, (char *)options);
     b->file = power_open(vm->loop, b->p, false);
     b->n = open_image(b, b->file, false);
@@ -346,6 +377,9 @@ static void cut_image(Vm *vm, const Bench *what, const char *options, int kind, 
     node_unref(b->n);
     node_unref(b->file);
     power_free(b->p);
+    if (b->base)
+        g_unlink(b->base);
+    g_free(b->base);
     g_free(b);
 }
 
@@ -423,6 +457,23 @@ static void cuts_vpc(Vm *vm)
     cut_test(vm, &vpc, "", PLAIN, 61);
 }
 TEST("powercut/vpc", cuts_vpc);
+
+/* Differencing: what a layer has of a block is said by its bitmap, a bit a sector. */
+static void cuts_vpc_layer(Vm *vm)
+{
+    static const Bench layer = { .driver = "vpc", .open_options = "", .spread = MiB, .base_options = ",force_size=on" };
+
+    cut_test(vm, &layer, "", PLAIN, 65);
+}
+TEST("powercut/vpc-layer", cuts_vpc_layer);
+
+static void cuts_vmdk_layer(Vm *vm)
+{
+    static const Bench layer = { .driver = "vmdk", .open_options = "", .spread = 48 * KiB, .base_options = "" };
+
+    cut_test(vm, &layer, ",zeroed_grain=on", PLAIN, 75);
+}
+TEST("powercut/vmdk-layer", cuts_vmdk_layer);
 
 static void cuts_vmdk(Vm *vm)
 {
