@@ -1,6 +1,7 @@
 /* app/image.c - see image.h. */
 #include "app/image.h"
 #include "app/app.h"
+#include "block/node.h"
 #include <glib/gstdio.h>
 #include <stdio.h>
 
@@ -37,6 +38,40 @@ static bool is_efi_app(const uint8_t *head, size_t n)
            le16_load(head + at + 24) == 0x20b && le16_load(head + at + 92) == 10;
 }
 
+typedef struct Look {
+    const uint8_t *head;
+    size_t n;
+    const char *name;
+} Look;
+
+static void try_driver(const BlkDriver *d, void *arg)
+{
+    Look *l = arg;
+
+    if (d->probe && d->probe(l->head, l->n) > 0)
+        l->name = d->name;
+}
+
+static const char *format_of(const uint8_t *head, size_t n)
+{
+    Look l = { head, n, NULL };
+
+    blk_driver_foreach(try_driver, &l);
+    return l.name;
+}
+
+const char *image_format(const char *path)
+{
+    uint8_t head[4096] = { 0 };
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof(head), f) : 0;
+    const char *name = format_of(head, n);
+
+    if (f)
+        fclose(f);
+    return name ? name : "raw";
+}
+
 static ImageKind kind_of(FILE *f)
 {
     uint8_t head[4096] = { 0 }, iso[6] = { 0 };
@@ -48,8 +83,8 @@ static ImageKind kind_of(FILE *f)
         return IMAGE_BZIMAGE; /* also one that is an EFI application besides */
     if (n >= 4 && !memcmp(head, "\177ELF", 4))
         return IMAGE_ELF;
-    if (n >= 8 && !memcmp(head, "QFI\xfb", 4) && be32_load(head + 4) >= 2)
-        return IMAGE_QCOW2;
+    if (format_of(head, n))
+        return IMAGE_FORMAT;
     if (is_efi_app(head, n))
         return IMAGE_EFI_APP;
     if (has_esp(f))
@@ -69,7 +104,7 @@ ImageKind image_look(const char *path, Error **err)
     k = kind_of(f);
     fclose(f);
     if (k == IMAGE_UNKNOWN) {
-        fail(err, "run %s: this is no ISO, bootable or qcow2 disk, bzImage, ELF kernel or EFI application", path);
+        fail(err, "run %s: this is no ISO, bootable disk, disk image (qcow2, vmdk, ..), bzImage, ELF kernel or EFI application", path);
         error_hint(err, "with menura-system-x86_64 -drive file=%s,format=raw it can be given to a machine all the same", path);
     }
     return k == IMAGE_ISO && !app_iso_whole(path, err) ? IMAGE_UNKNOWN : k;

@@ -133,11 +133,13 @@ static bool add_firmware(GPtrArray *v, const RunOptions *o, GString *say, Error 
 
 static void add_disk(GPtrArray *v, const RunOptions *o, ImageKind k, GString *say)
 {
-    g_autofree char *drive = g_strdup_printf("file=%s,format=%s%s", o->image, k == IMAGE_QCOW2 ? "qcow2" : "raw", o->snapshot ? ",snapshot=on" : "");
+    const char *format = k == IMAGE_FORMAT ? image_format(o->image) : "raw";
+    g_autofree char *drive = g_strdup_printf("file=%s,format=%s%s", o->image, format, o->snapshot ? ",snapshot=on" : "");
+    g_autofree char *formatted = g_strdup_printf("image in %s format", format);
 
     arg(v, "-drive", drive);
     g_string_append_printf(say, "menura: %s: a disk %s; %s\n", o->image,
-                           k == IMAGE_DISK ? "with a boot sector" : k == IMAGE_QCOW2 ? "image in qcow2 format" : "with a GUID partition table",
+                           k == IMAGE_DISK ? "with a boot sector" : k == IMAGE_FORMAT ? formatted : "with a GUID partition table",
                            o->snapshot ? "the image stays as it is" : "the guest writes to the image (--snapshot: it does not)");
 }
 
@@ -176,7 +178,7 @@ char **app_run_command(int argc, char **argv, GString *say, bool *explain, TestP
         arg(v, "-cdrom", image);
         arg(v, "-boot", "d");
         g_string_append_printf(say, "menura: %s: an ISO image, in the CD drive of a PC with BIOS\n", image);
-    } else if (k == IMAGE_DISK || k == IMAGE_UEFI_DISK || k == IMAGE_QCOW2) {
+    } else if (k == IMAGE_DISK || k == IMAGE_UEFI_DISK || k == IMAGE_FORMAT) {
         if (k == IMAGE_UEFI_DISK && !add_firmware(v, &o, say, err))
             return NULL;
         add_disk(v, &o, k, say);

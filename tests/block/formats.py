@@ -76,6 +76,16 @@ def describe(program):
     return v
 
 
+def run_looks():
+    """`menura run` knows each by its first bytes (which are all that there is, so it says what is wrong and ends)."""
+    for driver, first in (("vhdx", b"vhdxfile"), ("vmdk", b"KDMV"), ("vpc", b"conectix")):
+        with open("first", "wb") as f:
+            f.write(first.ljust(4096, b"\0"))
+        p = subprocess.run([MENURA, "run", "first"], capture_output=True, text=True, timeout=30)
+        assert p.returncode == 1 and f"a disk image in {driver} format" in p.stderr, p.stderr
+    print("ok   menura run")
+
+
 def main():
     with open("full", "wb") as f:
         f.truncate(8 << 20)
@@ -83,6 +93,7 @@ def main():
         f.write(b"nine" * 25600)
     for i, (driver, _, options) in enumerate(ROWS):
         subprocess.run([IMG, "create", "-q", "-f", driver, *(["-o", options] if options else []), f"img{i}", "8M"], check=True)
+    run_looks()
     vm = Vm(MENURA, device=False)
     for i, (driver, options, _) in enumerate(ROWS):
         create(vm, i, driver, options)

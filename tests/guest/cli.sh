@@ -30,7 +30,7 @@ check 1 'cannot find firmware' -accel tcg -display none -bios nowhere.bin
 check 1 'nowhere.iso' -accel tcg -display none -cdrom nowhere.iso
 check 1 '-m' -m 0
 check 1 'not a valid device model' -accel tcg -display none -device nonsense
-check 1 'no ISO, bootable or qcow2 disk' run /etc/passwd
+check 1 'no ISO, bootable disk, disk image' run /etc/passwd
 check 1 'cannot open' run nowhere.img
 
 # What is broken in the world outside: one line that names it, nothing crashes.
