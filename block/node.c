@@ -435,8 +435,11 @@ CO_FN int blk_submit(Node *n, BlkReq *r)
 
 CO_FN int block__forward(Node *n, BlkReq *r)
 {
-    int ret = blk_submit(n->file, r);
+    int ret;
 
+    if (n->grows) /* a format's file, through a filter */
+        n->file->grows = true;
+    ret = blk_submit(n->file, r);
     if (!ret && r->op == BLK_TRUNCATE)
         n->size = n->file->size;
     return ret;

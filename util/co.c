@@ -1,6 +1,6 @@
 /*
  * util/co.c - coroutines on their own stacks, and a lock for them.
- * Invariants: a coroutine is entered only by its thread; `enterer` is whom it yields to, so that
+ * Invariants: a coroutine is entered only by the thread that its loop has at the time; `enterer` is whom it yields to, so that
  * entering nests; a stack goes back to its thread's pool when the function returned.
  * The switch is co-switch-*.c, what sanitizers must know of it co-fiber-*.c, both chosen by meson.
  */
@@ -95,7 +95,7 @@ static void begin(void *arg)
     co__fiber_arrived(&co->fiber, co->enterer ? &co->enterer->fiber : &t->fiber);
     co->fn(co->arg);
     co->state = CO_ENDED;
-    leave(t, co, true);
+    leave(here(), co, true); /* its loop may have got a thread of its own meanwhile */
     g_assert_not_reached();
 }
 
@@ -139,7 +139,7 @@ CO_FN void co_yield(void)
     g_assert(co);
     co->state = CO_PARKED;
     leave(t, co, false);
-    co__fiber_arrived(&co->fiber, co->enterer ? &co->enterer->fiber : &t->fiber);
+    co__fiber_arrived(&co->fiber, co->enterer ? &co->enterer->fiber : &here()->fiber);
 }
 
 Co *co_self(void)

@@ -1,5 +1,5 @@
 /*
- * util/co.h - coroutines. A coroutine never changes thread; CO_FN marks functions that may yield
+ * util/co.h - coroutines. A coroutine changes thread only with its loop, when that gets one; CO_FN marks functions that may yield
  * and so may only be called from one.
  */
 #ifndef UTIL_CO_H

@@ -71,11 +71,11 @@ static void reader_body(void *arg)
     NbdDisk *s = arg;
 
     nbd__read_replies(s);
-    s->state = s->reconnect_s && !s->closing ? NBD_LOST : NBD_DEAD;
+    s->state = s->closing ? NBD_DEAD : NBD_LOST; /* without reconnect-delay requests fail until it is there again */
     co_lock(&s->link.chan.send); /* who is sending finds it broken, and nobody begins any more */
     co_unlock(&s->link.chan.send);
     nbd_link_close(&s->link);
-    if (s->state == NBD_LOST)
+    if (s->state == NBD_LOST && s->reconnect_s)
         s->limit = loop_after(s->n->loop, (int64_t)s->reconnect_s * SEC, give_up, s);
     for (unsigned i = 0; i < NBD_SLOTS; i++)
         if (s->slots[i])

@@ -301,8 +301,46 @@ def aio(d):
         run(IMG, "check", path)
 
 
+def vanished(d):
+    """A server goes and comes again: requests in between fail (the guest's policy says what then), later ones do not."""
+    path, sock = create(f"{d}/n.raw", "raw"), f"{d}/far"
+
+    def server():
+        if os.path.exists(sock):
+            os.unlink(sock)
+        if os.path.exists(f"{d}/pid"):
+            os.unlink(f"{d}/pid")
+        p = subprocess.Popen([PROGRAM, "--blockdev", f"driver=file,node-name=f,filename={path}", "--nbd-server", f"addr.type=unix,addr.path={sock}",
+                              "--export", "nbd,id=e,node-name=f,name=d,writable=on", "--pidfile", f"{d}/pid"])
+        while not os.path.exists(f"{d}/pid"):
+            assert p.poll() is None
+            time.sleep(0.01)
+        return p
+
+    far = server()
+    with Daemon(d, {"driver": "nbd", "node-name": "a", "server": {"type": "unix", "path": sock}, "export": "d"}) as vm:
+        c = vm.serve("a", want=bytes(SIZE))
+        c.write(0, b"1" * 4096)
+        assert c.ask(3, 0, 0) == 0
+        for _ in range(3):
+            far.kill()
+            far.wait()
+            assert c.ask(1, 4096, 4096, b"2" * 4096) == 5  # EIO
+            far = server()
+            end = time.monotonic() + 60
+            while c.ask(1, 4096, 4096, b"2" * 4096):
+                assert time.monotonic() < end, "it does not find the server again"
+                time.sleep(0.05)
+            c.want[4096:8192] = b"2" * 4096
+            assert c.read(0, 8192) == bytes(c.want[:8192])
+        c.want[:4096] = b"1" * 4096
+        c.quiet_now()
+    far.terminate()
+    assert far.wait(60) == 0
+
+
 def main():
-    for part in (aio, reopen, threshold, amend, throttle, copy_on_read, preallocate, compress, faults):
+    for part in (vanished, aio, reopen, threshold, amend, throttle, copy_on_read, preallocate, compress, faults):
         with tempfile.TemporaryDirectory(prefix="menura-nodes.", dir="/var/tmp") as d:
             part(d)
         print(part.__name__, flush=True)

@@ -326,6 +326,54 @@ static int submitted(Vm *vm, Disk *d, BlkOp op, uint64_t off, void *buf)
 
 static int written(Vm *vm, Disk *d, uint64_t off, void *buf) { return submitted(vm, d, BLK_WRITE, off, buf); }
 
+/* Every second write to the file finds the host's disk full: the VM stops each time, cont goes on, and nothing is lost. */
+static void full_disk(Vm *vm)
+{
+    static const char rules[] = "file.inject-error.0.event=write_aio,file.inject-error.0.errno=28,file.inject-error.0.state=2,file.inject-error.0.iotype=write,"
+                                "file.set-state.0.event=write_aio,file.set-state.0.state=1,file.set-state.0.new_state=2,"
+                                "file.set-state.1.event=write_aio,file.set-state.1.state=2,file.set-state.1.new_state=1";
+    g_autofree char *path = make(vm, "f.qcow2", "size=1M,cluster_size=4k"), *text = g_strdup_printf("driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=%s,%s", path, rules);
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error);
+    Disk *d = disk_new(vm, "d", o, &abort_on_error);
+    unsigned stops = 0;
+    bool nospace = false;
+    Node *n;
+
+    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
+    vm_cont(vm);
+    for (unsigned i = 0; i <= 100; i++) { /* the last one: all is in the file */
+        uint8_t buf[512] = { (uint8_t)i, 1 };
+        struct iovec one = { buf, 512 };
+        BlkReq r = { .op = i < 100 ? BLK_WRITE : BLK_FLUSH, .off = i * 8192, .len = 512, .iov = &one, .niov = 1 };
+        int ret = 1;
+
+        disk_submit(d, &r, note_done, &ret);
+        for (unsigned k = 0; k < 5000 && ret > 0; k++) {
+            loop_iterate(vm->loop, false);
+            g_usleep(100);
+            if (vm->state != RUN_IO_ERROR)
+                continue;
+            check(disk_io_error(d, &nospace) && nospace);
+            stops++;
+            vm_cont(vm);
+        }
+        check_eq(ret, 0);
+    }
+    check(stops > 20);
+    disk_detach(d);
+    disk_free(d);
+    n = open_file(vm, path, false, &abort_on_error);
+    for (unsigned i = 0; i < 100; i++) {
+        uint8_t buf[512];
+
+        check_eq(rw(n, BLK_READ, i * 8192, buf, 512), 0);
+        check(buf[0] == i && buf[1] == 1);
+    }
+    node_unref(n);
+    clean();
+}
+TEST("qcow2-use/full-disk", full_disk);
+
 /* copy-on-read=on: what was read once is in the layer, and the base may go. */
 static void copy_on_read(Vm *vm)
 {
