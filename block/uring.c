@@ -3,12 +3,12 @@
  * call: then its coroutine goes on without a turn of the loop. While others are under way, new ones are handed over together, after
  * the completions that made them, or in the loop's next turn. Sleepers are woken when the ring's descriptor becomes readable.
  *
- * Invariant: every entry of the completion queue belongs to a coroutine that waits in uring_submit.
+ * Invariants: 1. every entry of the completion queue belongs to a coroutine that waits in uring_submit. 2. While entries wait to be
+ * handed over, reap is at work or `later` is set.
  */
 #include "block/uring.h"
 #include <errno.h>
 #include <liburing.h>
-
 
 enum { ENTRIES = 256 };
 struct Uring {
@@ -27,11 +27,21 @@ typedef struct Pending {
 } Pending;
 static const char key[] = "io_uring";
 
-/* Takes what is complete; wakes who sleeps. Coroutines that run on may submit and come here again. */
+static bool hand_over_now(void *arg);
+
+/* To the kernel. When it is busy, again in the loop's next turn: completions make room. */
+static void hand_over(Uring *u)
+{
+    if (io_uring_sq_ready(&u->ring) && io_uring_submit(&u->ring) < 0 && !u->later)
+        u->later = loop_after(u->loop, 0, hand_over_now, u);
+}
+
+/* Takes what is complete and wakes who sleeps. Coroutines that run on may submit and come here again; what they ask for is
+ * handed over by the outermost call. */
 static void reap(Uring *u)
 {
     struct io_uring_cqe *c;
-    bool outer = u->reaping;
+    bool outer = !u->reaping;
 
     u->reaping = true;
     while (!io_uring_peek_cqe(&u->ring, &c)) {
@@ -44,13 +54,10 @@ static void reap(Uring *u)
         if (p->co)
             co_wake(p->co);
     }
-    u->reaping = outer;
-}
-
-static void hand_over(Uring *u)
-{
-    while (io_uring_sq_ready(&u->ring) && io_uring_submit(&u->ring) < 0) /* busy: completions make room */
-        reap(u);
+    if (!outer)
+        return;
+    u->reaping = false;
+    hand_over(u);
 }
 
 static bool hand_over_now(void *arg)
@@ -71,7 +78,6 @@ static bool readable(void *arg, int fd, GIOCondition cond)
 
     u->refs++; /* who wakes may close the last file */
     reap(u);
-    hand_over(u);
     uring_close(u);
     return true;
 }

@@ -298,6 +298,8 @@ def aio(d):
                 assert not clients[0].failed
                 want = clients[0].want[:SIZE // 2] + clients[1].want[SIZE // 2:]
                 assert clients[1].ask(3, 0, 0) == 0 and clients[1].read(0, SIZE) == bytes(want)
+        for depth in ("1", "7", "32", "300"):  # more than a ring has places; none may be forgotten
+            run(IMG, "bench", "-w", "-i", mode, "-t", "none" if mode == "native" else "writeback", "-f", "qcow2", "-c", "3000", "-d", depth, "-S", "1052672", path)
         run(IMG, "check", path)
 
 
