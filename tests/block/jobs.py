@@ -89,8 +89,9 @@ def mirror(d):
             k = c.serve(vm, "a")
             k.churn(1)
             assert "itself" in vm.err("blockdev-mirror", job_id="m", device="a", target="a", sync="full")
-            vm.cmd("blockdev-mirror", job_id="m", device="a", target="b", sync="full", copy_mode=mode, auto_dismiss=False)
+            vm.cmd("blockdev-mirror", job_id="m", device="a", target="b", sync="full", copy_mode=mode, auto_dismiss=False, speed=1 << 20)
             assert "cannot be completed" in vm.err("job-complete", id="m") or "cannot accept" in vm.err("job-complete", id="m")
+            vm.cmd("block-job-set-speed", device="m", speed=0)
             while vm.cmd("query-block-jobs")[0]["status"] != "ready":
                 k.stop = mode == "background"
             vm.event("BLOCK_JOB_READY", device="m", type="mirror")
