@@ -1,9 +1,12 @@
 /*
- * hw/virtio/kick.c - ioeventfd: where the accelerator signals an eventfd for a guest's write, a kick is that, and no exit: the queue is looked
- * at on the VM loop. Invariants: the fds hang on the registers exactly while the VM runs; when it stops, kicks that are
- * pending are served then, so that none is lost to a saved state. VM lock; the loop takes it around `kicked`.
+ * hw/virtio/kick.c - ioeventfd and irqfd: where the accelerator signals an eventfd for a guest's write, a kick is that, and no exit: the queue is
+ * looked at on the VM loop; and where it makes an MSI-X message of one, a vector is that.
+ * Invariants: the fds hang on the registers exactly while the VM runs; when it stops, kicks that are pending are served then, and
+ * vectors are taken off, which waits until their last message is in, so that none is lost to a saved state. A vector's fd has the message
+ * of its latest interrupt: masks and changes are looked at each time. VM lock; the loop takes it around `kicked`.
  */
 #include "hw/virtio/pci.h"
+#include "core/irqchip.h"
 #include "util/loop.h"
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -14,11 +17,18 @@ typedef struct Kick {
     int fd;
     guint watch;
 } Kick;
+typedef struct Call { /* an MSI-X vector */
+    int fd; /* -1: not used yet */
+    bool on;
+    uint64_t addr;
+    uint32_t data;
+} Call;
 struct VirtioKicks {
     Virtio *v;
     VmListener listener;
     bool armed;
     unsigned n;
+    Call call[VIRTIO_VECTORS_MAX];
     Kick kick[];
 };
 
@@ -50,6 +60,43 @@ static void hang(const Virtio *v, unsigned n, int fd, void (*on)(Region *r, uint
         on(legacy, LEGACY_NOTIFY, KICK_BYTES, true, n, fd);
 }
 
+/* ---- vectors ---- */
+static bool message(Call *c, Vm *vm, uint64_t addr, uint32_t data)
+{
+    if (c->on && c->addr == addr && c->data == data)
+        return true;
+    if (c->fd < 0)
+        c->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    *c = (Call){ c->fd, c->fd >= 0 && vm->irq->irqfd(vm, c->fd, addr, data, true), addr, data };
+    return c->on;
+}
+
+bool virtio__call(Virtio *v, unsigned vector)
+{
+    static const uint64_t one = 1;
+    struct VirtioKicks *all = v->kicks;
+    Vm *vm = v->pci.dev.obj.vm;
+    uint64_t addr;
+    uint32_t data;
+
+    if (!all || !all->armed || vector >= VIRTIO_VECTORS_MAX || !vm->irq || !vm->irq->irqfd || !pci_bus_master(&v->pci) ||
+        !pci_msix_message(&v->pci, vector, &addr, &data))
+        return false;
+    return message(&all->call[vector], vm, addr, data) && write(all->call[vector].fd, &one, sizeof(one)) == sizeof(one);
+}
+
+static void calls_off(struct VirtioKicks *all)
+{
+    Vm *vm = all->v->pci.dev.obj.vm;
+
+    for (unsigned i = 0; i < VIRTIO_VECTORS_MAX; i++)
+        if (all->call[i].on) {
+            vm->irq->irqfd(vm, all->call[i].fd, 0, 0, false);
+            all->call[i].on = false;
+        }
+}
+
+/* ---- kicks and all ---- */
 static void arm(struct VirtioKicks *all, bool on)
 {
     Vm *vm = all->v->pci.dev.obj.vm;
@@ -57,6 +104,8 @@ static void arm(struct VirtioKicks *all, bool on)
     if (all->armed == on)
         return;
     all->armed = on;
+    if (!on)
+        calls_off(all);
     mem_begin(vm);
     for (unsigned n = 0; n < all->n; n++) {
         Kick *k = &all->kick[n];
@@ -89,6 +138,8 @@ bool virtio__kicks_begin(Virtio *v, Error **err)
     all = g_malloc0(sizeof(*all) + v->queues * sizeof(Kick));
     all->v = v;
     all->n = v->queues;
+    for (unsigned i = 0; i < VIRTIO_VECTORS_MAX; i++)
+        all->call[i].fd = -1;
     for (unsigned n = 0; n < all->n; n++)
         all->kick[n] = (Kick){ .all = all, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
     v->kicks = all;
@@ -114,5 +165,8 @@ void virtio__kicks_end(Virtio *v)
     for (unsigned n = 0; n < all->n; n++)
         if (all->kick[n].fd >= 0)
             close(all->kick[n].fd);
+    for (unsigned i = 0; i < VIRTIO_VECTORS_MAX; i++)
+        if (all->call[i].fd >= 0)
+            close(all->call[i].fd);
     g_free(all);
 }

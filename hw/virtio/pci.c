@@ -23,7 +23,7 @@ uint64_t virtio__offered(const Virtio *v)
 void virtio__interrupt(Virtio *v, unsigned vector, uint8_t isr)
 {
     if (pci_msix_on(&v->pci)) {
-        if (vector != NO_VECTOR)
+        if (vector != NO_VECTOR && !virtio__call(v, vector))
             pci_msix_send(&v->pci, vector);
         return;
     }

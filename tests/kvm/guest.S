@@ -11,6 +11,8 @@
 #define BOX_BACK  0x1028
 #define BOX_TSC   0x1030
 #define BOX_MMIO  0x1038
+#define GUEST_BAR 0xfe000000
+#define GUEST_AVAIL 0x11000
 #define AT(x) (x - guest_code + 0x8000)
         .section .rodata
         .globl  guest_code, guest_code_end
@@ -49,11 +51,15 @@ prot:   mov     $16, %eax
         mov     $AT(at_other), %eax
         mov     $0x43, %ecx
         call    gate
+        mov     $AT(tick), %eax
+        mov     $0x44, %ecx
+        call    gate
         movl    $0x4007, 0x3000         /* PML4, PDPT, PD: 0 to 2 MiB and the LAPIC, all for ring 3 */
         movl    $0x5007, 0x4000
         movl    $0x6007, 0x4018
         movl    $0x87, 0x5000
         movl    $0xfee0009f, 0x6fb8     /* 2 MiB at 0xfee00000, not cached */
+        movl    $0xfe00009f, 0x6f80     /* and at GUEST_BAR */
 1:      mov     $0x3000, %eax
         mov     %eax, %cr3
         mov     $0x620, %eax            /* PAE, OSFXSR, OSXMMEXCPT */
@@ -86,6 +92,8 @@ long:   lidt    AT(idtr)
         jnz     other
         cmpb    $1, 0x7ff0
         je      boss
+        cmpb    $2, 0x7ff0
+        je      driver
         mov     $40, %eax
         ltr     %ax
         movl    $3, 0x3e0(%rbx)         /* by 16 */
@@ -103,6 +111,19 @@ tick:   incq    BOX_TICKS
         movl    $0, 0xb0(%rbx)
         pop     %rbx
         iretq
+
+        /* ---- a queue whose one buffer is given again and again ---- */
+driver: mov     $GUEST_BAR + 0x3000, %edi
+        xor     %eax, %eax
+        sti
+1:      mov     BOX_TICKS, %rsi
+        incw    GUEST_AVAIL + 2
+        movw    %ax, (%rdi)             /* kick */
+        incq    BOX_TURNS
+2:      pause
+        cmp     %rsi, BOX_TICKS
+        je      2b
+        jmp     1b
 
         /* ---- two CPUs: each handler answers the other ---- */
 boss:   movl    $0x01000000, 0x310(%rbx)

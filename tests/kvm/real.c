@@ -1,5 +1,6 @@
 /* tests/kvm/real.c - the KVM accelerator on this host's KVM; skipped where there is none. */
 #include "accel/kvm/kvm.h"
+#include "hw/pci/pci.h"
 #include "tests/kvm/guest.h"
 #include <stdio.h>
 
@@ -69,6 +70,80 @@ static void ring3_tcg(Vm *unused)
     vm_free(vm);
 }
 TEST("kvm/ring3-tcg", ring3_tcg);
+
+/* ---- eventfds both ways ---- */
+enum { DESC = 0x10000, USED = 0x12000, DATA = 0x13000, MSIX = GUEST_BAR + 0x100000 };
+
+/* A virtio-rng with a queue of one buffer and vector 0 on it: CPU 0, 44h. Vm lock. */
+static void set_up_rng(Vm *vm)
+{
+    PciDev *p = PCI(dev_plug(vm, bus_find(vm, "pci.0"), "virtio-rng-pci,disable-legacy=on", &abort_on_error));
+
+    pci_config_write(p, 0x20, GUEST_BAR, 4);
+    pci_config_write(p, 0x14, MSIX, 4);
+    pci_config_write(p, 4, 6, 2);
+    for (unsigned c = p->config[0x34]; c; c = p->config[c + 1])
+        if (p->config[c] == 0x11)
+            pci_config_write(p, c + 2, 0x8000, 2);
+    as_store(vm->mem, MSIX, 4, 0xfee00000, MEM_CPU);
+    as_store(vm->mem, MSIX + 8, 4, 0x44, MEM_CPU);
+    as_store(vm->mem, MSIX + 12, 4, 0, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x14, 1, 3, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x08, 4, 1, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x0c, 4, 1, MEM_CPU); /* VERSION_1, no more */
+    as_store(vm->mem, GUEST_BAR + 0x14, 1, 11, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x18, 2, 1, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x1a, 2, 0, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x20, 8, DESC, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x28, 8, GUEST_AVAIL, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x30, 8, USED, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x1c, 2, 1, MEM_CPU);
+    as_store(vm->mem, GUEST_BAR + 0x14, 1, 15, MEM_CPU);
+    as_store(vm->mem, DESC, 8, DATA, MEM_CPU);
+    as_store(vm->mem, DESC + 8, 4, 8, MEM_CPU);
+    as_store(vm->mem, DESC + 12, 4, 2, MEM_CPU);
+}
+
+/* While we hold the VM's lock a kick by eventfd comes back, one by an exit would not. */
+static void virtio(const char *accel, bool eventfds)
+{
+    Vm *vm;
+    uint64_t n;
+
+    if (strcmp(accel, "tcg") && !kvm_here())
+        return;
+    vm = guest_new(accel, "menura64-v1", 1, GUEST_VIRTIO, &abort_on_error);
+    check(vm_start(vm, true, &abort_on_error));
+    lock_take(&vm->lock);
+    set_up_rng(vm);
+    vm_cont(vm);
+    lock_drop(&vm->lock);
+    check(guest_wait(vm, BOX_TICKS, 20));
+    if (eventfds) {
+        lock_take(&vm->lock);
+        g_usleep(300000); /* what was on its way has come */
+        check(guest_wait(vm, BOX_TURNS, guest_box(vm, BOX_TICKS) + 1));
+        lock_drop(&vm->lock);
+        check_eq(kvm_of(vm)->irqfds->len, 1);
+    }
+    for (unsigned i = 0; i < 10; i++) { /* none is lost when it stops and goes on */
+        vm_stop(vm, RUN_PAUSED);
+        n = guest_box(vm, BOX_TICKS);
+        vm_cont(vm);
+        check(guest_wait(vm, BOX_TICKS, n + 5));
+    }
+    check(guest_box(vm, DATA));
+    vm_free(vm);
+}
+
+static void virtio_on(Vm *unused) { virtio("kvm", true); }
+static void virtio_split(Vm *unused) { virtio("kvm,kernel-irqchip=split", true); }
+static void virtio_off(Vm *unused) { virtio("kvm,kernel-irqchip=off", false); } /* EOIs need the lock, too */
+static void virtio_tcg(Vm *unused) { virtio("tcg", false); }
+TEST("kvm/virtio-irqchip-on", virtio_on);
+TEST("kvm/virtio-irqchip-split", virtio_split);
+TEST("kvm/virtio-irqchip-off", virtio_off);
+TEST("kvm/virtio-tcg", virtio_tcg);
 
 static void two_vms(Vm *unused)
 {
