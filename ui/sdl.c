@@ -48,11 +48,11 @@ void sdl__place(const SdlWindow *s, SDL_Rect *out)
     out->y = (wh - out->h) / 2;
 }
 
-/* The window as large as the picture, smaller when the screen is; whole on the screen wherever it was. */
+/* The window as large as the picture, smaller when the screen is; around the same centre, but whole on the screen. */
 static void fit_window(SdlWindow *s)
 {
     SDL_Rect screen;
-    int x, y, w = s->w, h = s->h, display = SDL_GetWindowDisplayIndex(s->window);
+    int x, y, ow, oh, w = s->w, h = s->h, display = SDL_GetWindowDisplayIndex(s->window);
 
     if (display >= 0 && !SDL_GetDisplayUsableBounds(display, &screen) && screen.w > 0 && screen.h > 0) {
         if (w > screen.w) {
@@ -64,6 +64,9 @@ static void fit_window(SdlWindow *s)
             h = screen.h;
         }
         SDL_GetWindowPosition(s->window, &x, &y);
+        SDL_GetWindowSize(s->window, &ow, &oh);
+        x += (ow - w) / 2;
+        y += (oh - h) / 2;
         SDL_SetWindowPosition(s->window, CLAMP(x, screen.x, screen.x + screen.w - w), CLAMP(y, screen.y, screen.y + screen.h - h));
     }
     SDL_SetWindowSize(s->window, w, h);

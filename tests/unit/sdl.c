@@ -12,6 +12,7 @@
 
 static GString *seen;
 static UiConsole *console;
+static bool grow; /* the picture is to be larger; atomic */
 
 static void on_event(void *o, const UiEvent *e)
 {
@@ -29,6 +30,10 @@ static void draw(void *o)
     pixman_image_t *im;
     uint32_t *p;
 
+    if (__atomic_exchange_n(&grow, false, __ATOMIC_ACQ_REL)) {
+        ui_resize(console, 640, 400);
+        ui_damage(console, 0, 0, 640, 400);
+    }
     if (drawn)
         return;
     drawn = true;
@@ -69,13 +74,43 @@ static bool have(const char *program)
     return p;
 }
 
+/* Twice its centre, and its width. */
+static bool geometry(int *x2, int *y2, int *width)
+{
+    g_autofree char *out = shell("eval $(xdotool getwindowgeometry --shell $(xdotool search --name Menura | head -1)); echo $X $Y $WIDTH $HEIGHT");
+    int x, y, w, h;
+
+    if (sscanf(out, "%d %d %d %d", &x, &y, &w, &h) != 4)
+        return false;
+    *x2 = 2 * x + w;
+    *y2 = 2 * y + h;
+    *width = w;
+    return true;
+}
+
+/* The window grows around its centre. */
+static bool stays_in_the_middle(void)
+{
+    int x, y, w, new_x = 0, new_y = 0, new_w = 0;
+
+    g_free(shell("xdotool windowmove --sync $(xdotool search --name Menura | head -1) 240 200; sleep 0.3"));
+    if (!geometry(&x, &y, &w) || w != 320)
+        return false;
+    __atomic_store_n(&grow, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 100 && (!geometry(&new_x, &new_y, &new_w) || new_w != 640 || new_x != x || new_y != y); i++)
+        g_usleep(50000);
+    printf("centre %d %d, width %d; then %d %d, %d\n", x, y, w, new_x, new_y, new_w);
+    return new_w == 640 && new_x == x && new_y == y;
+}
+
 static gpointer user(gpointer arg)
 {
     Vm *vm = arg;
     g_autofree char *out = shell(script);
+    bool middle = stays_in_the_middle();
 
     printf("xdotool: %s\n", out);
-    vm_exit_code(vm, g_strrstr(out, "320x200") && g_strrstr(out, "Menura (sdl-test)") ? 7 : 8);
+    vm_exit_code(vm, !middle ? 9 : g_strrstr(out, "320x200") && g_strrstr(out, "Menura (sdl-test)") ? 7 : 8);
     return NULL;
 }
 
@@ -100,6 +135,8 @@ static bool right_colours(void)
 
 static int judge(int status)
 {
+    if (status == 9)
+        return fail_with("the window's centre");
     if (status != 7)
         return fail_with("window size or title");
     if (!g_strrstr(seen->str, "+a -a "))
