@@ -199,6 +199,7 @@ static void add_modern(Virtio *v)
     cap(v, 3, 16, ISR, 1);
     cap(v, 4, 16, CONFIG, 0x1000);
     cap(v, 2, 20, VIRTIO_NOTIFY, VIRTIO_NOTIFY_STEP * VIRTIO_QUEUES);
+    virtio__window_add(v);
 }
 
 static bool wants_legacy(const Virtio *v)

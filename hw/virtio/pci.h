@@ -14,6 +14,7 @@ void virtio__notify(Virtio *v, unsigned n);
 bool virtio__kicks_begin(Virtio *v, Error **err);
 void virtio__kicks_end(Virtio *v);
 bool virtio__call(Virtio *v, unsigned vector); /* MSI-X by irqfd; false: it cannot be so now */
+void virtio__window_add(Virtio *v); /* cfg.c */
 uint16_t virtio__vector(const Virtio *v, uint16_t wanted);
 uint64_t virtio__config_byte(const Dev *d, unsigned n);
 void virtio__config_byte_w(Dev *d, unsigned n, uint64_t val, unsigned lanes);

@@ -73,11 +73,14 @@ typedef struct VirtioClass {
 } VirtioClass;
 extern const DevClass virtio_base;
 extern const Out virtio_outs[1];
+bool virtio__window_read(PciDev *p, unsigned off, unsigned size, uint32_t *val); /* cfg.c, of all virtio devices */
+void virtio__window_written(PciDev *p, unsigned off, unsigned size);
 static inline const VirtioClass *virtio_class(const Virtio *v) { return (const VirtioClass *)(const void *)v->pci.dev.cls; }
 #define VIRTIO_DEVICE(T, n, d, virtio_id)                                                          \
     .pci.dev.obj.name = (n), .pci.dev.obj.desc = (d), .pci.dev.obj.size = sizeof(T), .pci.dev.bus = "PCI",           \
     .pci.dev.base = &virtio_base, .pci.vendor = 0x1af4, .pci.device = 0x1040 + (virtio_id), .pci.revision = 1,       \
     .pci.subvendor = 0x1af4, .pci.subdevice = 0x1100, .pci.irq_pin = 1, .pci.express = PCIE_ENDPOINT, .pci.msix_bar = 1, .pci.msix_vectors = 2, .pci.dev.outs = virtio_outs, \
+    .pci.config_read = virtio__window_read, .pci.config_written = virtio__window_written,                          \
     .pci.dev.nouts = 1, .id = (virtio_id)
 /* A device in the three forms that clients know: NAME, NAME-transitional, NAME-non-transitional. ROWS(name, form) is the class's initialiser. */
 #define VIRTIO_FORMS(T, c, name, ROWS)                                                             \

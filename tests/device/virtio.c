@@ -248,6 +248,42 @@ static void test_no_eventfd(Vm *vm)
     t_loop(vm, all_used, vm);
 }
 
+/* Section 4.1.4.9: registers by configuration space, with memory decoding off. */
+static void test_window(Vm *vm)
+{
+    PciDev *p;
+    unsigned c;
+
+    t_pci(vm);
+    p = PCI(dev_plug(vm, NULL, "virtio-rng-pci", &abort_on_error));
+    for (c = p->config[0x34]; c && !(p->config[c] == 9 && p->config[c + 3] == 5); c = p->config[c + 1])
+        ;
+    check(c);
+    check_eq(pci_config_read(p, c + 2, 1), 20);
+    pci_config_write(p, c + 4, 4, 1);
+    pci_config_write(p, c + 8, 0x14, 4); /* device_status */
+    pci_config_write(p, c + 12, 1, 4);
+    check_eq(pci_config_read(p, c + 16, 1), 0);
+    pci_config_write(p, c + 16, 3, 4);
+    check_eq(pci_config_read(p, c + 16, 4) & 0xff, 3);
+    pci_config_write(p, c + 8, 0x18, 4); /* queue_size */
+    pci_config_write(p, c + 12, 2, 4);
+    check_eq(pci_config_read(p, c + 16, 2), 64);
+    pci_config_write(p, c + 12, 3, 4); /* no such length, no such place, no such BAR */
+    pci_config_write(p, c + 16, 7, 4);
+    pci_config_write(p, c + 12, 4, 4);
+    pci_config_write(p, c + 8, 0x7ffffffe, 4);
+    pci_config_write(p, c + 16, 7, 4);
+    pci_config_write(p, c + 4, 77, 1);
+    check_eq(pci_config_read(p, c + 16, 4), 7);
+    pci_config_write(p, c + 4, 4, 1);
+    pci_config_write(p, c + 8, 0x18, 4);
+    check_eq(pci_config_read(p, c + 16, 2), 64);
+    dev_reset(&p->dev);
+    check_eq(pci_config_read(p, c + 12, 4), 0);
+}
+
+TEST("virtio/window", test_window);
 TEST("virtio/eventfd", test_eventfd);
 TEST("virtio/no-eventfd", test_no_eventfd);
 TEST("virtio/blk", test_blk);
