@@ -95,7 +95,7 @@ def need_roms():
 def net():
     """A boot sector is a network boot program, too: both are put at 7C00h."""
     need_roms()
-    v, nbp = drive('v', images.boot_sector('V')), images.boot_sector('N')
+    v, nbp = drive('v', images.boot_sector('V')), images.boot_sector('N')[:512]
     for machine, card in (('pc', 'e1000'), ('pc', 'virtio-net-pci'), ('pc', 'rtl8139'), ('q35', 'e1000e')):
         boot('N', '-M', machine, *network('nbp', nbp, card, 'bootindex=0'))
     disk = [*v, '-device', 'ide-hd,bus=ide.0,drive=v,bootindex=1']
@@ -103,8 +103,8 @@ def net():
     boot('N', '-M', 'pc', *network('nbp', nbp, 'e1000', 'bootindex=0'), *disk)
     boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000'), *v, '-device', 'ide-hd,bus=ide.0,drive=v')
     boot('V', '-M', 'pc', *network('nbp', nbp, 'e1000'), *v, '-device', 'ide-hd,bus=ide.0,drive=v')
-    # from fw_cfg: a card that hides its ROM, and -option-rom
-    boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000', 'rombar=0'))
+    # from fw_cfg: a card that hides its ROM, and -option-rom; those with a part for EFI are too large for SeaBIOS there
+    boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000', 'rombar=0', f'romfile={ROMS}/pxe-e1000.rom'))
     boot('N', '-M', 'pc', '-boot', 'n', *network('nbp', nbp, 'e1000', 'romfile='), '-option-rom', ROMS + '/pxe-e1000.rom')
     boot('', '-M', 'pc', '-boot', 'n,reboot-timeout=100', '-no-reboot', *network('nbp', nbp, 'e1000', 'romfile='))
 
