@@ -24,8 +24,9 @@ struct Once *tcg_once_new(void)
 }
 
 /*
- * Of b from instruction `insn` on, at pc. NULL: memory has other instructions now. Then another vCPU has written them and asked
- * for b to be dropped. What exits read is not asked for: flags are computed that nobody wants.
+ * Of b from instruction `insn` on, at pc. NULL: it became something else, most likely because memory has other instructions
+ * now: then another vCPU has written them and asked for b to be dropped. What exits read is not asked for: flags are computed
+ * that nobody wants.
  */
 static Block *again(TcgCpu *t, const Block *b, unsigned insn)
 {
@@ -41,6 +42,8 @@ static Block *again(TcgCpu *t, const Block *b, unsigned insn)
     for (unsigned i = insn; i <= b->ninsns; i++)
         if ((uint16_t)(o->ir.insn_pc[i - insn] - o->ir.pc) != off[i] - off[insn])
             return NULL;
+    if (insn && IR_KIND(o->ir.ops[0].op) == IR_poll)
+        o->ir.ops[0].op = IR_OP(IR_mov, 3, IR_I); /* to nowhere: nothing comes in between */
     ir_live(&o->ir, false);
     block_fill(now, &o->ir);
     interp_lower(&o->ir, &o->ops);
@@ -52,15 +55,14 @@ static Block *again(TcgCpu *t, const Block *b, unsigned insn)
 void tcg_interpret(TcgCpu *t, Block *b, unsigned insn)
 {
     Env *e = &t->s->env;
-    Block *now = b;
+    bool one_page = (b->pa & (PAGE - 1)) + block_offsets(b)[b->ninsns] <= PAGE;
 
-    if (!b->ops && (b->pa & (PAGE - 1)) + block_offsets(b)[b->ninsns] > PAGE) { /* it goes on in a second page: found as usual, to run alone */
-        tcg_jc_drop(t, e->pc);
-        t->one_shot = true;
+    if (!b->ops)
+        b = one_page ? again(t, b, insn) : NULL;
+    if (b) {
+        interp_block(e, b);
         return;
     }
-    if (!b->ops)
-        now = again(t, b, insn);
-    if (now)
-        interp_block(e, now);
+    tcg_jc_drop(t, e->pc); /* looked up again, to run one instruction alone */
+    t->one_shot = true;
 }

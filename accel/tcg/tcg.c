@@ -152,6 +152,7 @@ static Exit run_locked(Cpu *c)
             s->env.fault.kind = FAULT_NONE;
             return (Exit){ .kind = EXIT_SHUTDOWN };
         }
+        x86_sti_shadow(s);
         if (tcg_debug_stop(s->tcg, &x))
             return x;
         if (!serve(s, c))

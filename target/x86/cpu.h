@@ -104,6 +104,7 @@ typedef struct X86 {
     uint32_t db_pending; /* DR6 bits that become #DB at the end of the instruction */
     uint8_t db_data;     /* debug registers armed for data */
     bool ext;            /* an event is being delivered: error codes get EXT */
+    uint64_t sti_next;   /* STI was last done ahead of this pc, in a block: if the vCPU stops there, it is in STI's shadow */
     bool no_step;        /* this instruction entered a handler: no single-step trap after it */
     uint64_t before_smm[4]; /* what steered address translation when SMM was entered */
     bool debug_one;      /* a debugger's breakpoints or step */
@@ -140,6 +141,7 @@ uint64_t x86_eflags(const X86 *s);
 void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask); /* any bits; recomputes the mode */
 /* After any change of CS, SS, segments, CPL, CR0, CR4, EFER, EFLAGS.VM/TF/AC: mode word and view. */
 void x86_update_mode(X86 *s);
+void x86_rearm(X86 *s);       /* IF was set: what waits for that is looked at soon */
 void x86_update_view(X86 *s); /* enough when EFLAGS.AC changed in ring 0 */
 /* Exceptions: set the fault, delivered by the dispatcher. Always false / 0. */
 bool x86_raise(X86 *s, unsigned vector, uint32_t err);
@@ -150,6 +152,7 @@ bool x86_data_break_page(const X86 *s, uint64_t page); /* keep this page out of 
 void x86_data_break(X86 *s, uint64_t va, unsigned n, bool write); /* an access that will be done */
 void x86_io_break(X86 *s, uint16_t port, unsigned n);
 bool x86_code_break(X86 *s);             /* at env.pc, before the instruction; true: #DB is raised */
+void x86_sti_shadow(X86 *s);             /* no fault waits: env.pc may be right behind an STI */
 bool x86_after_insn(X86 *s, bool tf);    /* an instruction that began with TF = tf is done; true: #DB is raised */
 /* excp.c */
 bool x86_deliver(X86 *s); /* env.fault -> handler; false: shutdown */

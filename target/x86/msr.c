@@ -74,7 +74,9 @@ static bool is_quiet(uint32_t n)
 
 uint64_t x86_tsc(X86 *s)
 {
-    return muldiv64((uint64_t)vm_now(s->env.cpu->vm), s->tsc_hz, SEC) + s->tsc_offset;
+    uint64_t ns = (uint64_t)vm_now(s->env.cpu->vm);
+
+    return (s->tsc_hz == SEC ? ns : muldiv64(ns, s->tsc_hz, SEC)) + s->tsc_offset;
 }
 
 bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v)

@@ -29,7 +29,7 @@ uint64_t x86_eflags(const X86 *s) { return (s->eflags & ~(uint64_t)EF_ARITH) | 2
 
 void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask)
 {
-    uint64_t now = (x86_eflags(s) & ~mask) | (v & mask) | 2;
+    uint64_t old = (mask & EF_ARITH) == EF_ARITH ? s->eflags : x86_eflags(s), now = (old & ~mask) | (v & mask) | 2;
     unsigned f = (now & EF_CF ? FC : 0) | (now & EF_PF ? FP : 0) | (now & EF_AF ? FA : 0) | (now & EF_ZF ? FZ : 0) |
                  (now & EF_SF ? FS : 0) | (now & EF_OF ? FO : 0);
 
@@ -54,7 +54,7 @@ static bool must_check(const X86 *s, unsigned n)
 }
 
 /* What had to wait for IF, a shadow or an IRET may come now: poll again. */
-static void rearm(X86 *s)
+void x86_rearm(X86 *s)
 {
     uint32_t r = s->env.cpu ? cpu_requests(s->env.cpu) : 0;
 
@@ -103,7 +103,7 @@ void x86_update_mode(X86 *s)
         tcg_mode_changed(s);
     }
     tcg_set_view(s, view_of(s));
-    rearm(s);
+    x86_rearm(s);
 }
 
 uint64_t x86_desc_base(uint64_t d) { return (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000); }

@@ -4,6 +4,7 @@
  */
 #include "target/x86/fpu.h"
 #include "target/x86/helper.h"
+#include "target/x86/tr.h"
 #include "util/trace.h"
 
 enum { NO_WORD = 0xff };
@@ -148,22 +149,37 @@ static const struct Form {
     { 0xf9, W_81D, 27, 0, rdtscp },
 };
 
+static const struct Form *find(uint64_t modrm)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(forms); i++)
+        if (forms[i].modrm == modrm)
+            return &forms[i];
+    return NULL;
+}
+
+/* Neither the mode nor a translation of addresses in the view that stays: the block goes on. A change of view is no matter, a helper ends groups. */
+bool x86_0f01_goes_on(unsigned modrm)
+{
+    const struct Form *f = find(modrm);
+
+    return f && (f->fn == clac || f->fn == stac || f->fn == swapgs || f->fn == xgetbv || f->fn == rdpkru || f->fn == rdtscp);
+}
+
+static uint64_t undefined(X86 *s, uint64_t modrm)
+{
+    if (log_on(LOG_UNIMP))
+        log_print("x86: undefined instruction 0f 01 %02x\n", (unsigned)modrm);
+    return x86_raise(s, EXC_UD, 0);
+}
+
 HELPER(0f01)
 {
     X86 *s = x86(e);
+    const struct Form *f = find(a);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(forms); i++) {
-        const struct Form *f = &forms[i];
-
-        if (f->modrm != a)
-            continue;
-        if ((f->word != NO_WORD && !(s->cpuid_words[f->word] >> f->bit & 1)) || (f->only & ONLY_RING0 && (s->cpl || vm86(s))) ||
-            (f->only & ONLY_64 && !code64(s)))
-            break;
-        f->fn(s, b);
-        return 0;
-    }
-    if (log_on(LOG_UNIMP))
-        log_print("x86: undefined instruction 0f 01 %02x\n", (unsigned)a);
-    return x86_raise(s, EXC_UD, 0);
+    if (!f || (f->word != NO_WORD && !(s->cpuid_words[f->word] >> f->bit & 1)) || (f->only & ONLY_RING0 && (s->cpl || vm86(s))) ||
+        (f->only & ONLY_64 && !code64(s)))
+        return undefined(s, a);
+    f->fn(s, b);
+    return 0;
 }

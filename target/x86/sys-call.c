@@ -57,11 +57,12 @@ HELPER(sysret)
     else
         flat_ss(s, (uint16_t)(sel + 8), 3);
     if (lm)
-        x86_set_eflags(s, e->v[11], EF_ARITH | EF_TF | EF_IF | EF_DF | EF_IOPL | EF_NT | EF_AC | EF_VIF | EF_VIP | EF_ID | EF_RF);
+        x86_set_eflags(s, e->v[11] & ~(uint64_t)(EF_VM | EF_RF),
+                       EF_ARITH | EF_TF | EF_IF | EF_DF | EF_IOPL | EF_NT | EF_AC | EF_VIF | EF_VIP | EF_ID | EF_VM | EF_RF);
     else
-        s->eflags |= EF_IF;
-    s->eflags &= ~(uint64_t)(EF_VM | EF_RF);
-    x86_update_mode(s);
+        s->eflags = (s->eflags | EF_IF) & ~(uint64_t)(EF_VM | EF_RF);
+    if (!lm)
+        x86_update_mode(s);
     e->pc = to64 ? e->v[RCX] : (uint32_t)e->v[RCX];
     return 0;
 }

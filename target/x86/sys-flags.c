@@ -1,6 +1,7 @@
 /* target/x86/sys-flags.c - helpers that read and write EFLAGS whole or by bit; HLT and WAIT. */
 #include "target/x86/fpu.h"
 #include "target/x86/helper.h"
+#include "target/x86/tr.h"
 
 /* In virtual-8086 mode with IOPL < 3 the 16-bit forms work on VIF when CR4.VME is set; nothing else is allowed. */
 static bool flags_allowed(X86 *s, uint64_t size, bool *virtual)
@@ -69,6 +70,29 @@ HELPER(sti)
     s->eflags |= f;
     x86_update_mode(s);
     return 0;
+}
+
+uint64_t x86_sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c)
+{
+    X86 *s = x86(e);
+
+    if (!(s->eflags & EF_IF))
+        s->sti_next = next;
+    s->eflags |= EF_IF;
+    x86_rearm(s);
+    return 0;
+}
+
+/* At worst it is there again by another way: then an interrupt comes an instruction later. */
+void x86_sti_shadow(X86 *s)
+{
+    if (LIKELY(s->env.pc != s->sti_next))
+        return;
+    s->sti_next = ~0ull;
+    if (s->eflags & EF_IF && !s->shadow) {
+        s->shadow = SHADOW_STI;
+        x86_update_mode(s);
+    }
 }
 
 HELPER(cld) { x86(e)->eflags &= ~(uint64_t)EF_DF; return 0; }

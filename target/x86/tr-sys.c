@@ -26,8 +26,25 @@ void tr_sysret(Tr *t)
 
 void tr_sys_modrm(Tr *t) /* 0F 01 with a register: the whole ModRM byte selects */
 {
-    tr_row_call(t, IR_callf, NOVAL, val_const(t->in.modrm), tr_next(t), NOVAL);
-    tr_leave(t, false);
+    bool goes_on = x86_0f01_goes_on(t->in.modrm);
+
+    tr_row_call(t, goes_on ? IR_call : IR_callf, NOVAL, val_const(t->in.modrm), tr_next(t), NOVAL);
+    if (!goes_on)
+        tr_leave(t, false);
+}
+
+/*
+ * What follows STI runs before an interrupt may come. In ring 0 it is in the same block, if it surely fits: nothing is taken
+ * inside a block, and whoever leaves it in the middle asks x86_sti_shadow(). Else the mode says that one instruction is to run alone.
+ */
+void tr_sti(Tr *t)
+{
+    if (t->more && !(t->mode & (MODE_CPL | MODE_VM))) {
+        tr_call(t, IR_call, NOVAL, x86_sti_ring0, tr_next(t), NOVAL, NOVAL);
+        t->sti = true;
+        return;
+    }
+    tr_sys_end(t);
 }
 
 void tr_far_imm(Tr *t)

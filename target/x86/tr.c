@@ -454,9 +454,17 @@ static bool fetch(Tr *t, uint64_t pc, const uint8_t *code, unsigned n)
     return !t->done && unit_ready(t);
 }
 
+enum { LONGEST = 15 /* bytes of an instruction */ };
+
 static bool room(const IrBlock *b)
 {
     return b->ninsns < MAX_INSNS - 1 && b->nslots < MAX_SLOTS - 2 && b->nops < MAX_OPS - 64 && b->next_temp < V_LAST - 32;
+}
+
+/* For an instruction of few ops, and another. */
+static bool room_for_more(const IrBlock *b)
+{
+    return b->ninsns < MAX_INSNS - 2 && b->nslots < MAX_SLOTS - 2 && b->nops < MAX_OPS - 96 && b->next_temp < V_LAST - 48;
 }
 
 static uint64_t shadow_off(Env *e, uint64_t a, uint64_t b, uint64_t c)
@@ -489,6 +497,7 @@ bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned before,
     X86 *s = x86(e);
     Tr t = { .s = s, .b = b, .rel = rel, .mode = e->mode, .code = (CodeSize)(e->mode & MODE_CODE), .cs_base = e->mode >> 32 };
     TrScan scan = { pc, code, before, MIN(n, page_left), 0, t.code, 0, 0 };
+    bool behind_sti;
 
     one |= !!(e->mode & (MODE_ONE | MODE_SHADOW));
     ir_begin(b, pc, e->mode);
@@ -501,8 +510,13 @@ bool target_translate(Env *e, uint64_t pc, const uint8_t *code, unsigned before,
         uint64_t at = t.next;
 
         b->insn_pc[b->ninsns] = at;
+        t.more = !one && room_for_more(b) && off + 2 * LONGEST <= MIN(n, page_left);
+        behind_sti = t.sti;
+        t.sti = false;
         if (fetch(&t, at, code + off, n - off))
             x86_row_fn[t.in.row - x86_rows](&t);
+        if (behind_sti && !t.done)
+            tr_leave(&t, false);
         if (t.next == at) { /* cut short by the end of the page */
             if (!b->ninsns)
                 return false;

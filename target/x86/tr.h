@@ -18,6 +18,8 @@ typedef struct Tr {
     CodeSize code;
     bool rel;   /* pcs count from the start of the page */
     bool polls; /* the block can close a loop: it polls at its entry */
+    bool more;  /* another instruction follows in this block, whatever it is */
+    bool sti;   /* this instruction was STI: interrupts are looked at behind the next one */
     bool done, addr_ready;
     Addr addr;
 } Tr;
@@ -31,6 +33,8 @@ typedef struct TrScan { /* code of one page around a block at pc: code[-before] 
 } TrScan;
 unsigned tr_flags_live_at(TrScan *s, uint64_t pc);
 void tr_pcmpstr(Tr *t);
+uint64_t x86_sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c); /* a HelperFn */
+bool x86_0f01_goes_on(unsigned modrm);
 void tr_push(Tr *t); /* every row function is declared by the generated tables */
 extern void (*const x86_row_fn[])(Tr *t);
 
