@@ -195,11 +195,23 @@ static bool form(Access *v, unsigned n, unsigned i, IrGroup *g, uint8_t *of, uns
     return false;
 }
 
+static bool has_two(const IrBlock *b)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < b->nops && n < 2; i++)
+        n += is_access(IR_KIND(b->ops[i].op));
+    return n == 2;
+}
+
 unsigned ir_group(const IrBlock *b, IrGroup *groups, uint8_t *of)
 {
     Access v[ACCESSES];
-    unsigned n = collect(b, v), ngroups = 0;
+    unsigned n, ngroups = 0;
 
+    if (!has_two(b))
+        return 0;
+    n = collect(b, v);
     memset(of, 0, b->nops);
     for (unsigned i = 0; i < n && ngroups < IR_GROUPS; i++)
         if (!v[i].taken && form(v, n, i, &groups[ngroups], of, ngroups + 1))

@@ -414,6 +414,22 @@ static bool still(TcgCpu *t, const CodePage *f, const CodePage *second, const Bl
     return !memcmp(now, code - b->before, n);
 }
 
+/* Exits of a new block to blocks of its page that are there already. Its code has not run yet, so changing it is cheap. */
+static void link_known(TcgCpu *t, CodePage *p, Block *b)
+{
+    if (!b->host_size || UNLIKELY(t->stress.s) || log_on(LOG_NOCHAIN))
+        return;
+    for (unsigned i = 0; i < b->nslots; i++) {
+        uint64_t pc = b->slot[i].pc, pa = p->ram_page * PAGE + (pc & (PAGE - 1));
+        const Block *to = (pc ^ b->pc) & -(uint64_t)PAGE || !b->slot[i].patch ? NULL : *bucket(p, pa); /* no patch: a computed jump */
+
+        while (to && !(to->pc == pc && to->mode == b->mode && to->rel == b->rel && to->host_size && !to->crosses))
+            to = to->next;
+        if (to && block_may_link(b, i, to))
+            jit_link(&t->code, b, i, to);
+    }
+}
+
 /* How many of n bytes may be one block: up to a break point, or the first instruction. */
 static unsigned end_before(TcgCpu *t, uint64_t pc, const uint8_t *code, unsigned n)
 {
@@ -456,8 +472,10 @@ static Block *translate(TcgCpu *t, CodePage *f, uint64_t pc)
         return b;
     }
     publish(t, b, f, second);
-    if (LIKELY(still(t, f, second, b, pc, code)))
+    if (LIKELY(still(t, f, second, b, pc, code))) {
+        link_known(t, f, b);
         return b;
+    }
     drop(t, b); /* another vCPU or a device wrote it meanwhile */
     t->one_shot = true;
     return translate(t, f, pc);
