@@ -183,6 +183,26 @@ static void shadows(void)
     expect(nmis, 2, "NMI: the second after IRET");
 }
 
+/* The instruction behind STI misses the TLB, which the software CPU does by another way each few times. */
+static void shadow_misses(void)
+{
+    LABEL(sti_m);
+    static ul far_away[1024];
+    bool there = true;
+
+    irqs = 0;
+    for (unsigned i = 0; i < 16; i++) {
+        ul *at = &far_away[512];
+
+        __asm__ volatile("invlpg %0" ::"m"(*at) : "memory");
+        apic_wr(0x300, 0x40050);
+        __asm__ volatile("sti; addq $1, (%0); sti_m: nop; cli" ::"r"(at) : "memory");
+        there &= irq_ip == (ul)sti_m && far_away[512] == i + 1;
+    }
+    expect(irqs, 16, "an interrupt behind each STI");
+    check(there, "behind the store that follows STI: %lx", irq_ip - (ul)sti_m);
+}
+
 static void halt(void)
 {
     irqs = 0;
@@ -244,6 +264,7 @@ int main(void)
     double_faults();
     stacks();
     shadows();
+    shadow_misses();
     halt();
     task_priority();
     priorities();
