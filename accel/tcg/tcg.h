@@ -9,7 +9,7 @@
 #include "util/trace.h"
 
 enum { TCG_LEAST = 4 << 20 /* bytes, of a budget */ };
-enum { BLOOM = 4096, ASIDS = 16, RANGES = 8, WALKS = 512, MODE_FRONT = 256, HUGE_N = 16 };
+enum { BLOOM = 4096, LARGE_BLOOM = 32768, ASIDS = 16, GROUPS = ASIDS + 1, RANGES = 8, WALKS = 512, MODE_FRONT = 256, HUGE_N = 16 };
 /* Cpu.request: pages in `todo` lost their code; pages in `strip` must leave the writable sides */
 enum { REQ_CODE = 1 << 16, REQ_STRIP = 1 << 17 };
 
@@ -24,6 +24,7 @@ typedef struct TcgCpu {
     X86 *s;
     void *views; /* memory of: */
     View *view; /* [ASIDS + 1][VIEWS]; the last group is the kernel's view of all of them, while `shared` */
+    uint8_t ready[GROUPS * VIEWS], nready; /* views that have been used */
     Asid asid[ASIDS];
     unsigned now, kind;   /* which of them, and which of its views */
     bool shared;
@@ -32,7 +33,8 @@ typedef struct TcgCpu {
     uint64_t stamp;
     CodePage bus;         /* code outside RAM, for the moment */
     uint64_t bloom[BLOOM / 64];  /* virtual pages of which any view knows code */
-    uint64_t large[BLOOM / 64];  /* 2 MiB pieces of address space that were filled from large pages .. */
+    uint64_t crossed[BLOOM / 64]; /* .. and those in which a block goes on that began in the page before */
+    uint64_t large[LARGE_BLOOM / 64]; /* 2 MiB pieces of address space that were filled from large pages .. */
     uint64_t huge[HUGE_N];       /* .. and GiB pieces, from larger ones; */
     unsigned nhuge;              /* HUGE_N: more than there is room for */
     uint16_t keys;               /* protection keys of user pages that were filled; */

@@ -8,7 +8,7 @@
 #include "accel/tcg/tcg.h"
 #include <sys/mman.h>
 
-enum { HUGE = 2 << 20, GROUPS = ASIDS + 1 };
+enum { HUGE = 2 << 20 };
 
 static bool in_smm(const TcgCpu *t, unsigned asid) { return t->asid[asid].pcid >> 12; }
 
@@ -31,14 +31,17 @@ static void clear_entry(View *w, unsigned table, unsigned k)
     }
 }
 
-static void make_ready(View *w)
+static void make_ready(TcgCpu *t, View *w)
 {
     static const unsigned n[FILL_TABLES] = { TLB_N, TLB_N, JC_N, CP_N };
 
-    for (unsigned table = 0; table < FILL_TABLES && !w->ready; table++)
+    if (w->ready)
+        return;
+    for (unsigned table = 0; table < FILL_TABLES; table++)
         for (unsigned i = 0; i < n[table]; i++)
             clear_entry(w, table, i);
     w->ready = true;
+    t->ready[t->nready++] = (uint8_t)(w - t->view);
 }
 
 bool tcg_views_init(TcgCpu *t)
@@ -57,7 +60,7 @@ bool tcg_views_init(TcgCpu *t)
     for (unsigned k = 0; k < VIEWS; k++)
         t->view[ASIDS * VIEWS + k].shared = true;
     for (unsigned k = 0; k < VIEWS; k++)
-        make_ready(view_at(t, 0, k));
+        make_ready(t, view_at(t, 0, k));
     t->asid[0].used = true;
     t->s->env.view = view_at(t, 0, VIEW_KERNEL);
     return true;
@@ -146,19 +149,7 @@ static unsigned drop_loose(View *w)
 }
 
 /* ---- dropping ---- */
-/* The views of a group that have been used. */
-static View *next_view(const TcgCpu *t, unsigned *i)
-{
-    while (*i < GROUPS * VIEWS) {
-        View *w = &t->view[(*i)++];
-
-        if (w->ready)
-            return w;
-    }
-    return NULL;
-}
-
-#define FOREACH_VIEW(t, w) for (unsigned w##_i = 0; (w = next_view(t, &w##_i));)
+#define FOREACH_VIEW(t, w) for (unsigned w##_i = 0; w##_i < t->nready && (w = &t->view[t->ready[w##_i]]); w##_i++)
 
 static unsigned drop_shared(TcgCpu *t)
 {
@@ -199,6 +190,7 @@ void tcg_flush_all(X86 *s)
     t->flushes++;
     flush_views(t, false);
     memset(t->bloom, 0, sizeof(t->bloom));
+    memset(t->crossed, 0, sizeof(t->crossed));
     memset(t->large, 0, sizeof(t->large));
     memset(t->wbloom, 0, sizeof(t->wbloom));
     t->nhuge = 0;
@@ -306,7 +298,7 @@ void tcg_set_cr3(X86 *s, bool keep)
     t->asid[a] = (Asid){ true, (uint16_t)pcid, ++t->stamp };
     change_shared(t, a);
     for (unsigned k = 0; k < VIEWS; k++)
-        make_ready(view_at(t, a, k));
+        make_ready(t, view_at(t, a, k));
     t->now = a;
     tcg_set_view(s, t->kind);
 }
@@ -328,6 +320,8 @@ static void note_huge(TcgCpu *t, uint64_t va)
         t->huge[t->nhuge++] = va >> 30; /* the last one fills it: from then on everything is */
 }
 
+/* Thousands of 2 MiB pieces of the kernel's map of all memory: a wrong yes costs a walk through all that is cached. */
+static unsigned large_bit(uint64_t va) { return (unsigned)(va >> 21 ^ va >> 36) & (LARGE_BLOOM - 1); }
 static unsigned bloom_bit(uint64_t page) { return (unsigned)(page ^ page >> 12 ^ page >> 24) & (BLOOM - 1); }
 
 /* Every entry of [va, va + len) of one view. */
@@ -360,7 +354,7 @@ static void drop_code_range(View *w, uint64_t va, uint64_t len)
 }
 
 /* Blocks that begin in this page have one slot in eight at most; those that end in it begin at the end of the one before. */
-static void drop_code_page(View *w, uint64_t va)
+static void drop_code_page(View *w, uint64_t va, bool crossed)
 {
     const Fills *f = &w->fills[FILL_JC];
 
@@ -375,7 +369,7 @@ static void drop_code_page(View *w, uint64_t va)
             if (w->jc_blk[k] && jc_pc(&w->jc[k]) - va < PAGE)
                 clear_entry(w, FILL_JC, k);
         }
-    for (uint64_t pc = va - 15; pc != va; pc++) {
+    for (uint64_t pc = va - 15; crossed && pc != va; pc++) {
         const Block *b = w->jc_blk[jc_slot(pc)];
 
         if (b && jc_pc(&w->jc[jc_slot(pc)]) == pc && b->crosses)
@@ -383,7 +377,7 @@ static void drop_code_page(View *w, uint64_t va)
     }
 }
 
-static void flush_view_page(View *w, uint64_t va, bool large, bool code)
+static void flush_view_page(View *w, uint64_t va, bool large, bool code, bool crossed)
 {
     enum { LARGE = 0x200000 };
     unsigned i = (va >> 12) & (TLB_N - 1);
@@ -398,13 +392,14 @@ static void flush_view_page(View *w, uint64_t va, bool large, bool code)
     if (large)
         drop_code_range(w, from, LARGE);
     else if (code)
-        drop_code_page(w, from);
+        drop_code_page(w, from, crossed);
 }
 
 /* only: of one address space and of the views that all share; -1: of all */
 static void flush_page(TcgCpu *t, uint64_t va, int only)
 {
-    bool large = tlb_bit(t->large, bloom_bit(va >> 21)), code = tlb_bit(t->bloom, bloom_bit(va >> 12));
+    bool large = tlb_bit(t->large, large_bit(va)), code = tlb_bit(t->bloom, bloom_bit(va >> 12));
+    bool crossed = tlb_bit(t->crossed, bloom_bit(va >> 12));
     View *w;
 
     t->walk_gen++;
@@ -416,7 +411,7 @@ static void flush_page(TcgCpu *t, uint64_t va, int only)
         unsigned group = (unsigned)(w - t->view) / VIEWS;
 
         if (only < 0 || group == (unsigned)only || group == ASIDS)
-            flush_view_page(w, va, large, code);
+            flush_view_page(w, va, large, code, crossed);
     }
 }
 
@@ -471,7 +466,7 @@ void tcg_fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host, const Wal
 void tcg_filled(TcgCpu *t, uint64_t va, const Walk *walk)
 {
     if (walk->page_bits > 12)
-        tlb_put_bit(t->large, bloom_bit(va >> 21), true);
+        tlb_put_bit(t->large, large_bit(va), true);
     if (walk->page_bits > 21)
         note_huge(t, va);
 }
@@ -538,8 +533,10 @@ void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global)
     w->jc_blk[k] = b;
     filled(w, FILL_JC, k, global && !b->crosses);
     tlb_put_bit(t->bloom, bloom_bit(pc >> 12), true);
-    if (b->crosses)
+    if (b->crosses) {
         tlb_put_bit(t->bloom, bloom_bit((pc >> 12) + 1), true);
+        tlb_put_bit(t->crossed, bloom_bit((pc >> 12) + 1), true);
+    }
 }
 
 void tcg_jc_drop(TcgCpu *t, uint64_t pc)
