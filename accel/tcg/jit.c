@@ -14,6 +14,7 @@ bool tcg_jit_init(TcgCpu *t, size_t bytes)
     if (!tcg_code_alloc(&t->code, bytes))
         return false;
     t->by_host = g_ptr_array_new();
+    t->by_page = g_array_new(FALSE, FALSE, sizeof(guint));
     t->by_cold = g_ptr_array_new();
     t->pieces = g_array_new(FALSE, FALSE, sizeof(guint));
     jit_stubs(&t->code);
@@ -26,6 +27,7 @@ void tcg_jit_free(TcgCpu *t)
     if (!t->by_host)
         return;
     g_ptr_array_free(t->by_host, TRUE);
+    g_array_free(t->by_page, TRUE);
     g_ptr_array_free(t->by_cold, TRUE);
     g_array_free(t->pieces, TRUE);
 }
@@ -38,6 +40,7 @@ void tcg_jit_flush(TcgCpu *t)
     t->code.used = t->code.stubs;
     t->code.top = t->code.cold = t->code.cold_end = t->code.size;
     g_ptr_array_set_size(t->by_host, 0);
+    g_array_set_size(t->by_page, 0);
     g_ptr_array_set_size(t->by_cold, 0);
     g_array_set_size(t->pieces, 0);
 }
@@ -48,6 +51,16 @@ bool tcg_full(const TcgCpu *t)
     size_t need = JIT_ROOM + (t->jit ? jit_cold_piece(&t->code) : 0);
 
     return t->budget - MIN(t->budget, t->arena_used + tcg_code_bytes(t)) < need;
+}
+
+/* b is the next of by_host. */
+static void note_page(TcgCpu *t, const Block *b)
+{
+    size_t page = (size_t)(b->host - t->code.rx) / PAGE;
+    guint ahead = t->by_host->len - !!t->by_host->len;
+
+    while (t->by_page->len <= page)
+        g_array_append_val(t->by_page, ahead);
 }
 
 /* Code for a block, unless it is one that runs alone. */
@@ -70,6 +83,7 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
     b->side = (SidePoint *)(b->part + b->nparts);
     memcpy(b->side, side, n * sizeof(SidePoint));
     b->nside = (uint16_t)n;
+    note_page(t, b);
     g_ptr_array_add(t->by_host, b);
     if (b->cold_size && (t->code.size - t->code.top) / jit_cold_piece(&t->code) > t->pieces->len)
         g_array_append_val(t->pieces, t->by_cold->len);

@@ -76,6 +76,7 @@ typedef struct TcgCpu {
     bool careful;      /* .. this one without checks of groups */
     CodeCache code;
     GPtrArray *by_host; /* blocks with code, in the order of their addresses; */
+    GArray *by_page;    /* for each page of code: guint, the block of by_host that comes ahead of all that begin in it */
     GPtrArray *by_cold; /* .. those with tails, as they were made; */
     GArray *pieces;     /* .. for each piece of memory for tails: guint, where in by_cold it begins */
     uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */

@@ -27,8 +27,12 @@ Block *tcg_block_at(const TcgCpu *t, const uint8_t *host)
     const CodeCache *c = &t->code;
     guint piece, from, to;
 
-    if (host < c->rx + c->top)
-        return last_before(t->by_host, 0, t->by_host->len, host, false);
+    if (host < c->rx + c->top) {
+        piece = (guint)((size_t)(host - c->rx) / PAGE);
+        from = g_array_index(t->by_page, guint, MIN(piece, t->by_page->len - 1));
+        to = piece + 1 < t->by_page->len ? g_array_index(t->by_page, guint, piece + 1) + 1 : t->by_host->len;
+        return last_before(t->by_host, from, to, host, false);
+    }
     piece = (guint)((size_t)(c->rx + c->size - 1 - host) / jit_cold_piece(c));
     from = g_array_index(t->pieces, guint, piece);
     to = piece + 1 < t->pieces->len ? g_array_index(t->pieces, guint, piece + 1) : t->by_cold->len;
