@@ -499,21 +499,19 @@ Block *tcg_careful(TcgCpu *t, const Block *b)
     return twin->rel == b->rel ? twin : NULL;
 }
 
-/* The block for pc in the current mode, in the page where pc is; NULL: none, or a fault is set. */
+/*
+ * The block for pc in the current mode, in the page where pc is; NULL: none, or a fault is set. Of two, the first in the
+ * chain, as in make_find(): or the jump cache would name now this one and now that, and links be made anew each time.
+ */
 static Block *find(TcgCpu *t, CodePage *p, uint64_t pc)
 {
     uint64_t pa = p->ram_page * PAGE + (pc & (PAGE - 1));
     bool can_rel = target_can_be_rel(&t->s->env), global;
-    Block *rel = NULL;
 
     for (Block *b = *bucket(p, pa); b; b = b->next) {
         if (b->pa != pa || b->mode != t->s->env.mode)
             continue;
-        if (b->rel) {
-            rel = b;
-            continue;
-        }
-        if (b->pc != pc)
+        if (b->rel ? !can_rel : b->pc != pc)
             continue;
         if (b->crosses) {
             const CodePage *second = fetch_page(t, (pc & -(uint64_t)PAGE) + PAGE, &global);
@@ -525,7 +523,7 @@ static Block *find(TcgCpu *t, CodePage *p, uint64_t pc)
         }
         return b;
     }
-    return can_rel ? rel : NULL;
+    return NULL;
 }
 
 Block *block_get(Env *e, uint64_t pc)
