@@ -468,7 +468,7 @@ void cpu_reset(Cpu *c)
     c->stale = false;
     c->target->cpu_reset(c, false);
     c->attrs.secure = false;
-    cpu_request_clear(c, ~(uint32_t)CPU_REQ_STOP);
+    cpu_request_clear(c, ~(uint32_t)CPU_REQ_KEPT);
     set_mp(c, c->index ? CPU_WAIT_SIPI : CPU_RUNNABLE);
     if (c->accel->cpu_reset)
         c->accel->cpu_reset(c);

@@ -34,6 +34,7 @@ enum {
     CPU_REQ_DEBUG = 128, /* breakpoints changed, single-step */
     CPU_REQ_MCE = 256,
     CPU_REQ_ENGINE = 0xffff0000, /* an accelerator's own */
+    CPU_REQ_KEPT = CPU_REQ_STOP | CPU_REQ_TLB | CPU_REQ_DEBUG | CPU_REQ_ENGINE, /* not of the guest's CPU: a reset or a loaded state leaves them */
 };
 /* mp_state */
 enum { CPU_RUNNABLE, CPU_HALTED, CPU_WAIT_SIPI, CPU_OFF, CPU_SHUTDOWN };

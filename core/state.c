@@ -118,13 +118,12 @@ static CpuShadow *load_cpu(Cpu *c, StateIn *in, Error **err)
 static void commit_cpu(CpuShadow *s)
 {
     Cpu *c = s->c;
-    uint32_t keep = CPU_REQ_STOP;
 
     memcpy(c->regs, s->regs, c->target->regs_size);
     c->sipi_vector = s->sipi;
     c->attrs.secure = s->secure;
     __atomic_store_n(&c->mp_state, s->mp, __ATOMIC_RELEASE);
-    cpu_request_clear(c, ~keep);
+    cpu_request_clear(c, ~(uint32_t)CPU_REQ_KEPT);
     __atomic_fetch_or(&c->request, s->request | CPU_REQ_TLB, __ATOMIC_RELEASE);
     if (c->accel->cpu_reset)
         c->accel->cpu_reset(c);

@@ -10,6 +10,9 @@ from textguest import DISKS, OVMF, Failed, Guest
 CARDS = ('e1000', 'e1000e', 'rtl8139', 'virtio-net-pci')
 SECONDS = 90  # of the guest, that fio writes
 FIO = f'--direct=1 --ioengine=libaio --iodepth=8 --rw=randrw --bs=16k --size=24m --time_based --runtime={SECONDS} --verify=crc32c --verify_backlog=256 --verify_fatal=1'
+AUTOPSY = """dmesg | tail -n 5; ldd /usr/sbin/sshd | grep -o '/[^ ]*' | xargs md5sum /usr/sbin/sshd >/tmp/a; echo 3 >/proc/sys/vm/drop_caches
+ldd /usr/sbin/sshd | grep -o '/[^ ]*' | xargs md5sum /usr/sbin/sshd | diff /tmp/a - && echo 'the same from memory as from disk'; debsums -s openssh-server libc6 2>&1
+cat /tmp/a; /usr/sbin/sshd -t; echo sshd: $?"""
 VARIABLE = '/sys/firmware/efi/efivars/After-12345678-1234-1234-1234-123456789abc'
 
 
@@ -94,7 +97,7 @@ class Lab:
             if 'through' in p.stdout or time.monotonic() - begin > 60:
                 break
         if 'through' not in p.stdout or 'reset by peer' not in p.stdout:
-            raise Failed(f'{what}: ssh brings {p.stdout}{p.stderr}; {g.run("journalctl -u ssh* -n 20 --no-pager", fails=True)[1]}')
+            raise Failed(f'{what}: ssh brings {p.stdout}{p.stderr}; {g.run(AUTOPSY, fails=True)[1]}')
         ssh = time.monotonic() - begin
         for n, card in enumerate(CARDS):
             g.run(f'iperf3 -s -D -1 -p {5401 + n}; until ss -ltn | grep -q :{5401 + n}; do sleep 0.1; done')
