@@ -206,7 +206,7 @@ Disk *disk__of_node(Vm *vm, Node *n)
 bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
 {
     const char *name = opts_peek(o, "node-name");
-    Node *file, *backing, *n;
+    Node *file, *backing, *header, *n;
     Error *why = NULL;
 
     if (!name)
@@ -218,9 +218,10 @@ bool disk_add_blockdev(Vm *vm, Opts *o, Error **err)
     block__own_keys(o);
     file = child_named(vm, o, "file", &why);
     backing = why ? NULL : child_named(vm, o, "backing", &why);
+    header = why ? NULL : child_named(vm, o, "header", &why);
     if (why)
         return error_pass(err, why);
-    n = node_open_on(vm->loop, o, false, file, backing, err);
+    n = node_open_parts(vm->loop, o, false, file, backing, header, err);
     return n && disk__of_node(vm, n);
 }
 

@@ -45,6 +45,7 @@ struct BlkImageOps {
     const char *const *create_options;
     /* Makes `filename`: options "size", "backing_file", "backing_fmt" and the format's own. */
     CO_FN bool (*create)(Loop *loop, const char *filename, Opts *o, Error **err);
+    bool new_is_noise; /* an image just made does not read as zeros */
     void (*names)(const Node *n, BlkNames *out);
     GPtrArray *(*facts)(const Node *n); /* of BlkFact, what lies together in a row; NULL: none. So with all below. */
     CO_FN int (*check)(Node *n, BlkCheck *out, unsigned fix);

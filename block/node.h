@@ -58,6 +58,7 @@ typedef struct BlkDriver {
     bool protocol; /* file, null: has no child "file" */
     const char *file_key, *backing_key; /* options that name these children, where they are not "file" and "backing" */
     bool has_backing; /* a format whose images may name a backing file */
+    bool encrypts;    /* images may need a key, with the option no-io=on not */
     const BlkImageOps *image; /* what tools do with an image: block/image.h; NULL: nothing */
     int (*probe)(const uint8_t *head, size_t n);
     bool (*open)(Node *n, Opts *o, Error **err) CO_FN;
@@ -74,7 +75,7 @@ typedef struct BlkDriver {
 struct Node {
     const BlkDriver *drv;
     char *name, *filename;
-    Node *file, *backing, *data; /* children; data: an external data file */
+    Node *file, *backing, *data; /* children; data: an external data file, or a detached header */
     GPtrArray *extents; /* of Node: more files, in order; owned; NULL: none */
     uint64_t size;        /* bytes */
     bool readonly, direct, no_flush, force_share;
@@ -111,6 +112,8 @@ Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err);
 /* The same with children that exist already (-blockdev by node name); takes references of its own.
  */
 Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err);
+/* The same with n->data, too: a detached header. */
+Node *node_open_parts(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Node *data, Error **err);
 /* A writable layer over `base` (snapshot=on): what is written goes to a temporary file. Takes over
  * base's reference. */
 Node *node_overlay(Node *base, Error **err);

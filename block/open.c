@@ -32,7 +32,7 @@ static const struct {
     { 0, "QFI\xfb", 4, "qcow" },
     
     { 0, "QED\0", 4, "qed" },
-    { 0, "LUKS\xba\xbe", 6, "luks" }, { 0, "COWD", 4, "vmdk (COWD)" },
+    { 0, "COWD", 4, "vmdk (COWD)" },
 };
 
 static const char *foreign_of(const uint8_t *head, size_t n)
@@ -319,7 +319,7 @@ void block__own_keys(Opts *o)
     rename_key(o, d->backing_key, "backing");
 }
 
-CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, const Node *upper, Error **err)
+static CO_FN Node *open_node(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Node *data, const Node *upper, Error **err)
 {
     g_autofree char *driver = NULL;
     const BlkDriver *d = NULL;
@@ -334,6 +334,7 @@ CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *ba
     n = node_alloc(loop, d, readonly);
     n->file = child;
     n->backing = backing ? node_ref(backing) : NULL;
+    n->data = data ? node_ref(data) : NULL;
     n->upper = upper;
     n->probed = !driver;
     ok = set_up(n, o, err);
@@ -351,11 +352,16 @@ CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *ba
     return n;
 }
 
+CO_FN Node *block__open(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, const Node *upper, Error **err)
+{
+    return open_node(loop, o, readonly, file, backing, NULL, upper, err);
+}
+
 typedef struct Opening {
     Loop *loop;
     Opts *o;
     bool readonly;
-    Node *file, *backing, *made;
+    Node *file, *backing, *data, *made;
     Error **err;
 } Opening;
 
@@ -363,15 +369,20 @@ static void open_body(void *arg)
 {
     Opening *p = arg;
 
-    p->made = block__open(p->loop, p->o, p->readonly, p->file, p->backing, NULL, p->err);
+    p->made = open_node(p->loop, p->o, p->readonly, p->file, p->backing, p->data, NULL, p->err);
+}
+
+Node *node_open_parts(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Node *data, Error **err)
+{
+    Opening p = { loop, o, readonly, file, backing, data, NULL, err };
+
+    block__run(loop, open_body, &p);
+    return p.made;
 }
 
 Node *node_open_on(Loop *loop, Opts *o, bool readonly, Node *file, Node *backing, Error **err)
 {
-    Opening p = { loop, o, readonly, file, backing, NULL, err };
-
-    block__run(loop, open_body, &p);
-    return p.made;
+    return node_open_parts(loop, o, readonly, file, backing, NULL, err);
 }
 
 Node *node_open(Loop *loop, Opts *o, bool readonly, Error **err)

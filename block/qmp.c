@@ -49,6 +49,7 @@ static void fill_names(const Node *n, ImageInfo *i)
     i->has_cluster_size = names.cluster_size;
     i->cluster_size = (int64_t)names.cluster_size;
     i->dirty_flag = names.dirty;
+    i->has_encrypted = i->encrypted = names.encrypted;
     i->format_specific = n->drv->image->facts ? specific(n) : NULL;
     if (!names.backing)
         return;
@@ -113,6 +114,7 @@ static void fill_node(const Node *n, BlockDeviceInfo *b)
     b->detect_zeroes = zeroes_of(n);
     b->cache = (BlockdevCacheInfo){ .writeback = true, .direct = n->direct, .no_flush = n->no_flush };
     fill_image(n, &b->image);
+    b->encrypted = b->image.encrypted;
 }
 
 static void fill_limits(const ThrottleGroup *g, BlockDeviceInfo *b)

@@ -1,5 +1,23 @@
 /* tests/block/fuzz-formats.c - what is fuzzed: a row for each format. */
 #include "tests/block/fuzz.h"
+#include "core/secret.h"
+
+static void add_secret(Vm *vm)
+{
+    g_autoptr(Opts) o = opts_parse("qom-type=secret,id=s,data=abc", NULL, &abort_on_error);
+
+    lock_take(&vm->lock);
+    obj_create(vm, o, &abort_on_error);
+    lock_drop(&vm->lock);
+}
+
+/* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */
+static void few_iterations(GByteArray *a, Rng *rng)
+{
+    for (unsigned at = 164; at < 592 && at + 4 <= a->len; at = at == 164 ? 212 : at + 48)
+        if (be32_load(a->data + at) > 2000 && be32_load(a->data + at) <= 1 << 26)
+            be32_store(a->data + at, (uint32_t)(rng_next(rng) % 2000));
+}
 
 static void vpc_sum(uint8_t *p, size_t n, size_t at)
 {
@@ -75,4 +93,8 @@ FUZZ(vmdk, .size = 2 << 20, .little = true, .areas = { { 512, 400 }, { 21 * 512,
 FUZZ(vhdx, .size = 4 << 20, .little = true, .seal = vhdx_seal, .open = "",
      .areas = { { 64 << 10, 80 }, { 128 << 10, 80 }, { 192 << 10, 80 }, { 2 << 20, 48 }, { 3 << 20, 192 }, { (3 << 20) + 65536, 40 }, { 1 << 20, 128 } },
      FUZZ_CREATES(",block_size=1M", ",block_size=1M,subformat=fixed"));
+FUZZ(luks, .size = 1 << 20, .open = ",key-secret=s", .prepare = add_secret, .seal = few_iterations,
+     FUZZ_CREATES(",key-secret=s,iter-time=1,cipher-alg=aes-128,cipher-mode=cbc", ",key-secret=s,iter-time=1,cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5"),
+     FUZZ_LIST(fields, 6, 8, 12, 40, 44, 48, 72, 104, 108, 112, 164, 208, 212, 216, 248, 252, 256, 260, 296, 300, 304, 348, 544, 584, 588),
+     .areas = { { 0, 592 }, { 4096, 64000 } });
 /* clang-format on */

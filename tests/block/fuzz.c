@@ -60,13 +60,13 @@ static void make_one(void *arg)
     const char *options = f->f->creates[f->make];
     g_autofree char *path = g_strdup("/tmp/menura-fuzz.XXXXXX"), *bytes = NULL;
     g_autofree char *text = g_strdup_printf("size=%" PRIu64 "%s", f->f->size, options);
-    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error), open = opts_new();
+    g_autofree char *how = g_strdup_printf("driver=%s%s", f->f->driver, f->f->prepare ? f->f->open : "");
+    g_autoptr(Opts) o = opts_parse(text, NULL, &abort_on_error), open = opts_parse(how, NULL, &abort_on_error);
     Node *n;
     gsize len;
 
     close(g_mkstemp(path));
     check(blk_driver_find(f->f->driver)->image->create(f->vm->loop, path, o, &abort_on_error));
-    opts_set(open, "driver", f->f->driver);
     opts_set(open, "filename", path);
     n = node_open(f->vm->loop, open, false, &abort_on_error);
     fill(f, n, options);
@@ -247,6 +247,8 @@ void fuzz_run(Vm *vm, const FuzzFormat *format)
     setrlimit(RLIMIT_CORE, &quiet);
     if (seconds || alone)
         alarm(0); /* meson's limit holds */
+    if (format->prepare)
+        format->prepare(vm);
     make_seeds(&f);
     rounds(&f, alone ? g_ascii_strtoull(alone, NULL, 10) : 1, end, alone);
     for (unsigned i = 0; i < format->seeds; i++)

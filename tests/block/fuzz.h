@@ -22,6 +22,7 @@ typedef struct FuzzFormat {
         uint32_t at, len;     /* then these places (tables), then any */
     } areas[FUZZ_AREAS];
     bool little;              /* endian */
+    void (*prepare)(Vm *vm);  /* before anything is made (secrets); or NULL */
     void (*seal)(GByteArray *image, Rng *rng); /* mends the checksums, so that what was spoiled is looked at; or NULL */
 } FuzzFormat;
 void fuzz_run(Vm *vm, const FuzzFormat *f);

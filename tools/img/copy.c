@@ -210,7 +210,7 @@ static CO_FN bool copy_all(Copy *c, Error **err)
 /* ---- the command ---- */
 typedef struct Wish {
     const char *to_format, *backing, *backing_format, *snapshot;
-    bool compress, no_create, target_zero, any_order, salvage, explicit_m;
+    bool compress, no_create, target_zero, any_order, salvage, image_opts;
     uint64_t sparse, workers;
     Opts *o;
 } Wish;
@@ -223,6 +223,7 @@ static const struct option long_options[] = {
     { "sparse-size", required_argument, NULL, 'S' },    { "parallel", required_argument, NULL, 'm' },
     { "oob-writes", no_argument, NULL, 'W' },           { "source-snapshot", required_argument, NULL, 'l' },
     { "target-is-zero", no_argument, NULL, 2000 },      { "salvage", no_argument, NULL, 2001 },
+    { "target-image-opts", no_argument, NULL, 2002 },
     { "copy-range-offloading", no_argument, NULL, 'C' }, { "rate", required_argument, NULL, 'r' }, { 0 }
 };
 
@@ -260,6 +261,8 @@ static bool one_option(Wish *w, int k, Error **err)
         return w->target_zero = true;
     case 2001:
         return w->salvage = true;
+    case 2002:
+        return w->image_opts = true;
     default:
         return true; /* -t, -C, -r: nothing to do */
     }
@@ -302,8 +305,10 @@ static int depth_of(const Node *n, const char *base)
 
 static CO_FN bool make_target(Img *m, Copy *c, const Wish *w, const char *name, Error **err)
 {
-    bool quiet = m->quiet, ok;
+    bool quiet = m->quiet, zeros, ok;
 
+    if (w->image_opts && !w->no_create)
+        return fail(err, "--target-image-opts requires use of -n flag");
     if (w->backing)
         opts_set(w->o, "backing_file", w->backing);
     if (w->backing_format)
@@ -315,14 +320,17 @@ static CO_FN bool make_target(Img *m, Copy *c, const Wish *w, const char *name, 
         if (!ok)
             return false;
     }
-    m->image_opts = false;
+    m->image_opts = w->image_opts;
     m->force_share = false;
-    c->target = img_open(m, name, w->to_format, OPEN_WRITE | OPEN_UNSAFE | OPEN_UNMAP, err);
+    m->secrets = w->o;
+    c->target = img_open(m, name, w->image_opts ? NULL : w->to_format, OPEN_WRITE | OPEN_UNSAFE | OPEN_UNMAP, err);
+    m->secrets = NULL;
     if (!c->target)
         return false;
     if (c->target->size < c->size)
         return fail(err, "output file is smaller than input file");
-    c->target_zero = w->target_zero || (!w->no_create && !c->target->backing);
+    zeros = !c->target->backing && !(c->target->drv->image && c->target->drv->image->new_is_noise);
+    c->target_zero = w->target_zero || (!w->no_create && zeros);
     return true;
 }
 

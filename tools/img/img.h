@@ -10,6 +10,8 @@ typedef struct Img {
     const char *aio, *cache; /* bench: how images are opened; NULL: as always */
     Loop *loop;
     bool quiet, json, progress, image_opts, force_share;
+    GPtrArray *objects; /* of --object */
+    const Opts *secrets; /* borrowed: options of creation, whose key-secret opens the image, too; or NULL */
     int shown; /* percent, in hundredths, said last */
 } Img;
 /* Returns the process's status; *err set: it is reported, status 1. */
@@ -40,7 +42,7 @@ typedef struct Common {
     const char *format, *cache;
 } Common;
 int img_option(Img *m, Common *c, int argc, char **argv, const char *own_short, const struct option *own_long, Error **err);
-enum { OPEN_WRITE = 1, OPEN_NO_BACKING = 2, OPEN_FOR_CHECK = 4, OPEN_UNSAFE = 8, OPEN_UNMAP = 16 };
+enum { OPEN_WRITE = 1, OPEN_NO_BACKING = 2, OPEN_FOR_CHECK = 4, OPEN_UNSAFE = 8, OPEN_UNMAP = 16, OPEN_NO_IO = 32 /* facts only: no key is needed */ };
 Node *img_open(Img *m, const char *name, const char *format, unsigned flags, Error **err);
 bool img_parse_options(Opts *o, const char *text, Error **err); /* "a=b,c" added to o */
 void img_progress(Img *m, uint64_t done, uint64_t all);         /* no-op without -p */

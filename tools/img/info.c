@@ -194,6 +194,8 @@ static void print_info(const Facts *f)
 
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", f->n->filename, f->n->drv->name, size,
            f->n->size, actual);
+    if (f->names.encrypted)
+        printf("encrypted: yes\n");
     if (f->names.dirty)
         printf("cleanly shut down: no\n");
     if (f->names.cluster_size)
@@ -292,6 +294,8 @@ static void json_info(Json *j, const Facts *f)
         json_text(j, "full-backing-filename", f->full_backing);
         json_text(j, "backing-filename", f->names.backing);
     }
+    if (f->names.encrypted)
+        json_bare(j, "encrypted", "true");
     json_bare(j, "dirty-flag", f->names.dirty ? "true" : "false");
     json_close(j, '}');
 }
@@ -308,7 +312,7 @@ static CO_FN bool chain(Img *m, Json *j, const char *name, const char *format, b
 
         if (!g_hash_table_add(seen, g_strdup(next)))
             return fail(err, "Backing file '%s' creates an infinite loop.", next);
-        n = img_open(m, next, next_format, OPEN_NO_BACKING, err);
+        n = img_open(m, next, next_format, OPEN_NO_BACKING | OPEN_NO_IO, err);
         if (!n)
             return false;
         f = facts_of(n);

@@ -1,6 +1,7 @@
 /*
  * tools/img/main.c - menura-img: disk images made, looked at, checked, copied. Verbs, options and texts are qemu-img's.
  */
+#include "block/objects.h"
 #include "tools/img/img.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ static int take_common(Img *m, Common *c, int k, Error **err)
         m->image_opts = true;
         return 0;
     case OPT_OBJECT:
-        return 0;
+        return tool_object_add(&m->objects, m->loop, optarg, err) ? 0 : '?';
     case OPT_OUTPUT:
         m->json = !strcmp(optarg, "json");
         if (m->json || !strcmp(optarg, "human"))
@@ -86,7 +87,7 @@ static int take_common(Img *m, Common *c, int k, Error **err)
 
 int img_option(Img *m, Common *c, int argc, char **argv, const char *own_short, const struct option *own_long, Error **err)
 {
-    g_autofree char *shorts = g_strconcat("+", own_short, "hf:T:qpU", NULL);
+    g_autofree char *shorts = g_strconcat(own_short, "hf:T:qpU", NULL);
     int k, got;
 
     for (;;) {
@@ -156,6 +157,16 @@ static bool cache_mode(Opts *o, const char *v, Error **err)
     return true;
 }
 
+static void give_secrets(Img *m, Opts *o)
+{
+    for (guint i = 0; m->secrets && i < m->secrets->v->len; i++) {
+        const Opt *x = m->secrets->v->pdata[i];
+
+        if (!strcmp(x->key, "key-secret") || g_str_has_suffix(x->key, ".key-secret"))
+            opts_set(o, x->key, x->value);
+    }
+}
+
 static bool describe(Img *m, Opts *o, const char *name, const char *format, unsigned flags, Error **err)
 {
     const BlkDriver *d;
@@ -171,6 +182,9 @@ static bool describe(Img *m, Opts *o, const char *name, const char *format, unsi
         opts_set(o, "backing", NULL);
     if (flags & OPEN_FOR_CHECK && !g_strcmp0(opts_peek(o, "driver"), "qcow2"))
         opts_set(o, "for-check", "on");
+    give_secrets(m, o);
+    if (flags & OPEN_NO_IO && d && d->encrypts)
+        opts_set(o, "no-io", "on");
     if (flags & OPEN_UNSAFE)
         opts_set(o, "cache.no-flush", "on");
     if (flags & OPEN_UNMAP)
@@ -274,6 +288,7 @@ int main(int argc, char **argv)
         printf("\n");
     if (r.err)
         error_report_free(r.err);
+    tool_objects_free(m.objects);
     loop_free(m.loop);
     return r.err ? MAX(r.status, 1) : r.status;
 }

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""encrypted.py MENURA-IMG: LUKS and encrypted qcow2 images of ours under QEMU's tools and cryptsetup, and the other way round.
+
+Exit 77 (skipped) without qemu-img of version 10 or newer, or in a build without ciphers.
+"""
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+M = sys.argv[1]
+SIZE = 3 * 1024 * 1024
+SECRETS = ["--object", "secret,id=s,data=abc", "--object", "secret,id=n,data=new", "--object", "secret,id=wrong,data=no"]
+LUKS = ["", "cipher-alg=aes-128", "cipher-alg=aes-192", "cipher-alg=cast5-128,cipher-mode=cbc", "cipher-alg=serpent-128",
+        "cipher-alg=serpent-192,hash-alg=sha1", "cipher-alg=serpent-256,cipher-mode=ctr", "cipher-alg=twofish-128", "cipher-alg=twofish-192",
+        "cipher-alg=twofish-256,hash-alg=sha512", "ivgen-alg=plain,hash-alg=ripemd160", "ivgen-alg=essiv,cipher-mode=cbc",
+        "cipher-mode=ecb,hash-alg=sha384", "cipher-mode=ctr", "ivgen-alg=essiv,ivgen-hash-alg=sm3,hash-alg=sm3",
+        "ivgen-alg=plain64,ivgen-hash-alg=sha1", "ivgen-alg=essiv,ivgen-hash-alg=md5,cipher-alg=aes-128,hash-alg=md5",
+        "cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5,hash-alg=sha224", "preallocation=full", "preallocation=falloc"]
+
+
+def run(*args, ok=(0,), stdin=None):
+    p = subprocess.run(args, capture_output=True, text=True, input=stdin, timeout=120)
+    if p.returncode not in ok:
+        raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout if p.returncode == 0 else p.stderr
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def luks(img, secret="s", **more):
+    return ",".join([f"driver=luks,key-secret={secret},file.filename={img}"] + [f"{k}={v}" for k, v in more.items()])
+
+
+def raw(path):
+    return f"driver=raw,file.filename={path}"
+
+
+def random_file(path, seed, size=SIZE):
+    with open(path, "wb") as f:
+        f.write(random.Random(seed).randbytes(size // 2))
+        f.truncate(size)
+    return path
+
+
+def same(spec, path):
+    for tool in (M, "qemu-img"):
+        run(tool, "compare", "-q", *SECRETS, "--image-opts", spec, raw(path))
+
+
+def info_agrees(img):
+    for how in ([], ["--output=json"]):
+        theirs, ours = (re.sub(r'"actual-size": \d+', "", run(t, "info", *how, img)) for t in ("qemu-img", M))
+        assert theirs == ours, f"{theirs}\n{ours}"
+
+
+def luks_cell(folder, options):
+    for maker, writer in ((M, "qemu-img"), ("qemu-img", M)):
+        img, data = f"{folder}/a.luks", random_file(f"{folder}/a.raw", options)
+        run(maker, "create", "-q", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10" + ("," + options if options else ""), img, str(SIZE))
+        run(writer, "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", data, luks(img))
+        same(luks(img), data)
+        info_agrees(img)
+        with open(data, "rb") as f:
+            assert f.read(4096) not in open(img, "rb").read(), "it is not encrypted"
+        os.unlink(img)
+    run(M, "convert", *SECRETS, "-O", "luks", "-o", "key-secret=s,iter-time=10", random_file(data, 1), img)
+    same(luks(img), data)
+
+
+def slots(folder):
+    """Passwords added and removed by one program open the image in the other; what is refused, and how."""
+    img = f"{folder}/a.luks"
+    data = random_file(f"{folder}/a.raw", "slots")
+    for tool, other in ((M, "qemu-img"), ("qemu-img", M)):
+        run(tool, "convert", *SECRETS, "-O", "luks", "-o", "key-secret=s,iter-time=10", data, img)
+        run(tool, "amend", *SECRETS, "--image-opts", luks(img), "-o", "state=active,new-secret=n,iter-time=10")
+        same(luks(img, "n"), data)
+        run(tool, "amend", *SECRETS, "--image-opts", luks(img), "-o", "state=active,new-secret=n,iter-time=10,keyslot=5")
+        info_agrees(img)
+        run(other, "amend", *SECRETS, "--image-opts", luks(img, "n"), "-o", "state=inactive,old-secret=s")
+        run(other, "amend", *SECRETS, "--image-opts", luks(img, "n"), "-o", "state=inactive,keyslot=5")
+        same(luks(img, "n"), data)
+        assert "Invalid password" in run(tool, "compare", *SECRETS, "--image-opts", luks(img), raw(data), ok=(1, 2))
+        texts = {}
+        for t in (M, "qemu-img"):
+            texts[t] = [run(t, "amend", *SECRETS, "--image-opts", luks(img, "n"), "-o", o, ok=(1,)).split("-img: ")[1].split(" (")[0].strip()
+                        for o in ("state=inactive,old-secret=n", "state=inactive,keyslot=1", "state=inactive,keyslot=8", "state=active",
+                                  "state=inactive", "new-secret=n", "state=active,new-secret=n,keyslot=1", "state=inactive,old-secret=wrong",
+                                  "state=active,new-secret=none")]
+        assert texts[M] == texts["qemu-img"], texts
+        same(luks(img, "n"), data)
+        for spec in (luks(img, "wrong"), luks(img, "none"), f"driver=luks,file.filename={img}"):
+            theirs, ours = (run(t, "compare", *SECRETS, "--image-opts", spec, raw(data), ok=(1, 2)) for t in ("qemu-img", M))
+            assert ours.split("-img: ")[1].split(" (")[0].strip() in theirs, (theirs, ours)
+
+
+def detached(folder):
+    """The header in one file, the bytes in another."""
+    head, body, data = f"{folder}/head", f"{folder}/body", random_file(f"{folder}/a.raw", "detached")
+    run(M, "create", "-q", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10,detached-header=on", head, "0")
+    shutil.copy(data, body)
+    spec = f"driver=luks,key-secret=s,file.filename={body},header.filename={head}"
+    theirs = f"driver=luks,key-secret=s,file.filename={body},header.driver=file,header.filename={head}"
+    run(M, "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", data, spec)
+    run(M, "compare", "-q", *SECRETS, "--image-opts", spec, raw(data))
+    run("qemu-img", "compare", "-q", *SECRETS, "--image-opts", theirs, raw(data))
+    assert open(body, "rb").read() != open(data, "rb").read()
+    assert '"detached-header": true' in run(M, "info", *SECRETS, "--output=json", "--image-opts", spec)
+    run(M, "amend", *SECRETS, "--image-opts", spec, "-o", "state=active,new-secret=n,iter-time=10")
+    run("qemu-img", "compare", "-q", *SECRETS, "--image-opts", theirs.replace("=s", "=n", 1), raw(data))
+
+
+def cryptsetup(folder):
+    """Images that Linux's own tool makes, with other offsets and ciphers, and ours under it."""
+    if not shutil.which("cryptsetup"):
+        print("     (cryptsetup is not installed)")
+        return
+    img, data = f"{folder}/c.luks", random_file(f"{folder}/a.raw", "crypt")
+    quick = ["--batch-mode", "--pbkdf-force-iterations", "1000", "--type", "luks1", "-d", "-"]
+    for more in ([], ["-c", "aes-cbc-essiv:sha256", "-s", "128"], ["-c", "serpent-xts-plain64", "-h", "sha512"], ["--align-payload", "8"], ["-h", "sha1"]):
+        with open(img, "wb") as f:
+            f.truncate(8 << 20)
+        if "device-mapper" in run("cryptsetup", "luksFormat", *quick, *more, img, stdin="abc", ok=(0, 1)):
+            continue  # its own ciphers are few: for others it asks the kernel
+        info_agrees(img)
+        big = random_file(f"{folder}/b.raw", "x", int(re.search(r"\((\d+) bytes\)", run(M, "info", img))[1]))
+        run(M, "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", big, luks(img))
+        same(luks(img), big)
+    run(M, "convert", *SECRETS, "-O", "luks", "-o", "key-secret=s,iter-time=10", data, img)
+    run("cryptsetup", "open", "--test-passphrase", "--type", "luks1", "-d", "-", img, stdin="abc")
+    assert "Key Slot 0: ENABLED" in run("cryptsetup", "luksDump", img)
+    with open(img, "wb") as f:
+        f.truncate(32 << 20)
+    run("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "-d", "-", img, stdin="abc")
+    assert "LUKS version 2 is not supported" in run(M, "info", img, ok=(1,))
+
+
+def secrets(folder):
+    """Passwords from files, in base64, and encrypted by another secret."""
+    img, data = f"{folder}/a.luks", random_file(f"{folder}/a.raw", "secrets")
+    run(M, "convert", *SECRETS, "-O", "luks", "-o", "key-secret=s,iter-time=10", data, img)
+    with open(f"{folder}/pass", "w") as f:
+        f.write("abc")
+    with open(f"{folder}/master", "w") as f:
+        f.write("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    ways = [["secret,id=s,file=" + f"{folder}/pass"], ["secret,id=s,data=YWJj,format=base64"]]
+    if shutil.which("openssl"):
+        key, iv = b"01234567890123456789012345678901".hex(), "00112233445566778899aabbccddeeff"
+        text = subprocess.run(["openssl", "enc", "-aes-256-cbc", "-a", "-K", key, "-iv", iv], input=b"abc", capture_output=True, check=True).stdout.decode().strip()
+        ways.append([f"secret,id=m,file={folder}/master,format=base64", f"secret,id=s,keyid=m,iv=ABEiM0RVZneImaq7zN3u/w==,format=base64,data={text}"])
+    for way in ways:
+        for tool in (M, "qemu-img"):
+            run(tool, "compare", "-q", *[x for o in way for x in ("--object", o)], "--image-opts", luks(img), raw(data))
+
+
+def main():
+    if not shutil.which("qemu-img"):
+        skip("qemu-img is not installed (package qemu-utils)")
+    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
+    if version < 10:
+        skip(f"qemu-img is of version {version}, older than 10")
+    with tempfile.NamedTemporaryFile() as f:
+        if "no ciphers" in run(M, "create", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10", f.name, "1M", ok=(0, 1)):
+            skip("this build has no ciphers (package nettle-dev)")
+    cells = [(f"luks {o}", luks_cell, (o,)) for o in LUKS]
+    cells += [("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ())]
+    only, bad = sys.argv[2:], 0
+    for name, fn, args in cells:
+        if only and not any(o in name for o in only):
+            continue
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            try:
+                fn(folder, *args)
+                print(f"ok   {name}")
+            except AssertionError as e:
+                bad += 1
+                print(f"FAIL {name}: {e}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
