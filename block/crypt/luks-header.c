@@ -191,10 +191,10 @@ void luks_facts(const Luks *l, const char *prefix, const char *format, GPtrArray
     tell(out, prefix, "hash-alg", g_strdup(l->hash->name), true);
     tell(out, prefix, "cipher-alg", g_strdup(l->spec.alg->name), true);
     tell(out, prefix, "uuid", g_utf8_make_valid(l->uuid, -1), true);
-    if (format)
-        tell(out, prefix, "format", g_strdup(format), true);
     if (l->spec.ivgen == IV_ESSIV)
         tell(out, prefix, "ivgen-hash-alg", g_strdup(l->spec.ivhash->name), true);
+    if (format)
+        tell(out, prefix, "format", g_strdup(format), true);
     tell(out, prefix, "cipher-mode", g_strdup(cipher_mode_names[l->spec.mode]), true);
     for (unsigned i = 0; i < LUKS_SLOTS; i++) {
         const LuksSlot *s = &l->slots[i];

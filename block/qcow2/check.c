@@ -237,15 +237,14 @@ static void use_refcounts(Counts *v)
 static CO_FN void count_all(Counts *v, bool refcounts)
 {
     Qcow2 *s = v->s;
-    const Extension *crypto = qcow2__extension(s, EXT_CRYPTO);
+    uint64_t keys, len = qcow2__crypt_bytes(s, &keys);
 
     v->end = s->n->file->size >> s->cluster_bits;
     use(v, 0, s->cluster, "header");
     use_l1(v, s->l1, s->h.l1_len, s->h.l1_at, true);
     use_snapshots(v);
     use_bitmaps(v);
-    if (crypto && crypto->len >= 16)
-        use(v, be64_load(crypto->data), be64_load(crypto->data + 8), "encryption header");
+    use(v, keys, len, "encryption header");
     if (refcounts)
         use_refcounts(v);
 }

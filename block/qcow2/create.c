@@ -1,12 +1,14 @@
 /*
  * block/qcow2/create.c - making an image, changing what its header says, and how large one would be. A new image is a
- * header, a refcount table of one cluster and its first block; size and clusters in advance come by the same functions
+ * header, a refcount table and its first block; size and clusters in advance come by the same functions
  * that serve an image in use.
  */
 #include "block/qcow2/qcow2.h"
 #include <errno.h>
 
-const char *const qcow2__create_options[] = { "cluster_size=65536", "extended_l2=off", "preallocation", "compat", "compression_type=zlib", "size",
+const char *const qcow2__create_options[] = { "encryption", "encrypt.format", "encrypt.key-secret", "encrypt.cipher-alg", "encrypt.cipher-mode",
+                                              "encrypt.ivgen-alg", "encrypt.ivgen-hash-alg", "encrypt.hash-alg", "encrypt.iter-time",
+                                              "cluster_size=65536", "extended_l2=off", "preallocation", "compat", "compression_type=zlib", "size",
                                               "backing_file", "backing_fmt", "data_file", "data_file_raw", "lazy_refcounts=off",
                                               "refcount_bits=16", "extent_size_hint", "nocow", NULL };
 typedef enum Prealloc { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
@@ -16,6 +18,9 @@ typedef struct Wish { /* what was asked for */
     bool v2, zstd, lazy, ext_l2, data_raw, nocow;
     Prealloc prealloc;
     const char *backing, *backing_format, *data_file;
+    bool luks;
+    LuksWish keys;
+    Opts *encrypt; /* "encrypt.", which keys borrows from; owned */
 } Wish;
 
 /* ---- what is asked for ---- */
@@ -43,9 +48,32 @@ static bool parse_texts(Wish *w, Opts *o, Error **err)
     return true;
 }
 
+static bool parse_encryption(Wish *w, Opts *o, Error **err)
+{
+    const char *format;
+    bool old;
+
+    w->encrypt = opts_sub(o, "encrypt");
+    format = opts_get(w->encrypt, "format");
+    if (!opts_get_bool(o, "encryption", false, &old, err))
+        return false;
+    if (old || !g_strcmp0(format, "aes")) {
+        fail(err, "the old encryption AES is only read");
+        return error_hint(err, "encrypt.format=luks");
+    }
+    if (!format)
+        return !w->encrypt->v->len || fail(err, "Parameter 'encrypt.format' is missing");
+    if (strcmp(format, "luks"))
+        return fail(err, "Parameter 'encrypt.format' does not accept value '%s'", format);
+    w->luks = true;
+    if (!luks_wish(&w->keys, w->encrypt, err) || !opts_all_used(w->encrypt, "encrypt", err))
+        return false;
+    return w->keys.secret || fail(err, "Parameter 'encrypt.key-secret' is required for cipher");
+}
+
 static bool parse_wish(Wish *w, Opts *o, Error **err)
 {
-    return opts_get_size(o, "size", 0, &w->size, err) && opts_get_bool(o, "extended_l2", false, &w->ext_l2, err) &&
+    return parse_encryption(w, o, err) && opts_get_size(o, "size", 0, &w->size, err) && opts_get_bool(o, "extended_l2", false, &w->ext_l2, err) &&
            opts_get_size(o, "cluster_size", 65536, &w->cluster, err) &&
            opts_get_u64(o, "refcount_bits", 16, &w->refcount_bits, err) && opts_get_size(o, "extent_size_hint", 0, &w->hint, err) &&
            opts_get_bool(o, "nocow", false, &w->nocow, err) && opts_get_bool(o, "lazy_refcounts", false, &w->lazy, err) &&
@@ -77,6 +105,10 @@ static bool wish_ok(Wish *w, Error **err)
         return fail(err, "Backing format cannot be used without backing file");
     if (w->backing && w->prealloc != PREALLOC_OFF && !w->ext_l2)
         return fail(err, "Backing file and preallocation can only be used at the same time if extended_l2 is enabled");
+    if (w->luks && w->v2 && w->prealloc != PREALLOC_OFF)
+        return fail(err, "Preallocation of an encrypted image requires compatibility level 1.1 or above (use version=v3 or greater)");
+    if (w->data_raw && w->luks)
+        return fail(err, "an encrypted data file is not raw");
     if (w->data_raw && w->prealloc == PREALLOC_OFF)
         w->prealloc = PREALLOC_METADATA;
     w->size = align_up(w->size, 512);
@@ -84,6 +116,16 @@ static bool wish_ok(Wish *w, Error **err)
 }
 
 /* ---- the file ---- */
+static uint64_t up(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit; }
+
+static uint64_t key_bytes(const Wish *w)
+{
+    Luks l = { 0 };
+
+    luks_lay_out(&l, &w->keys);
+    return luks_header_bytes(&l);
+}
+
 static void fill_header(Qcow2 *s, const Wish *w)
 {
     s->h = (Header){ .magic = QCOW2_MAGIC, .version = w->v2 ? 2 : 3, .cluster_bits = (unsigned)__builtin_ctzll(w->cluster),
@@ -98,20 +140,40 @@ static void fill_header(Qcow2 *s, const Wish *w)
     qcow2__geometry(s);
 }
 
+/* Refcount blocks for the start and, so that they lie in one row behind it, for the keys of an encrypted image. */
+static void first_blocks(const Wish *w, uint64_t *table, uint64_t *blocks)
+{
+    uint64_t per = w->cluster * 8 / w->refcount_bits, keys = w->luks ? up(key_bytes(w), w->cluster) : 0, was;
+
+    *blocks = *table = 1;
+    do { /* grows to a fixed point */
+        was = *blocks + *table;
+        *blocks = up(1 + was + keys, per);
+        *table = up(*blocks, w->cluster / 8);
+    } while (*blocks + *table != was);
+}
+
+/* The header, the refcount table, its blocks. */
 static CO_FN int write_start(Node *file, const Wish *w)
 {
-    g_autofree uint8_t *three = g_malloc0(3 * w->cluster);
+    uint64_t table, blocks, used;
+    g_autofree uint8_t *all = NULL;
     Qcow2 s = { 0 };
     int ret;
 
+    first_blocks(w, &table, &blocks);
+    used = 1 + table + blocks;
+    all = g_malloc0(used * w->cluster);
     fill_header(&s, w);
-    ret = qcow2__build_header(&s, three);
-    be64_store(three + w->cluster, 2 * w->cluster);
-    for (unsigned i = 0; i < 3; i++)
-        qcow2__refcount_put(&s, three + 2 * w->cluster, i, 1);
+    s.h.reftable_clusters = table;
+    ret = qcow2__build_header(&s, all);
+    for (uint64_t i = 0; i < blocks; i++)
+        be64_store(all + w->cluster + i * 8, (1 + table + i) * w->cluster);
+    for (uint64_t i = 0; i < used; i++)
+        qcow2__refcount_put(&s, all + (1 + table) * w->cluster, i, 1);
     g_ptr_array_free(s.extensions, TRUE);
     if (!ret)
-        ret = blk_write(file, 0, three, 3 * w->cluster);
+        ret = blk_write(file, 0, all, used * w->cluster);
     return ret ? ret : blk_flush(file);
 }
 
@@ -124,6 +186,17 @@ static CO_FN Node *open_file(Loop *loop, const char *driver, const char *name, c
     if (!strcmp(driver, "qcow2"))
         opts_set(o, "backing", NULL);
     return block__open(loop, o, false, NULL, NULL, NULL, err);
+}
+
+static CO_FN bool encrypt_new(Node *n, const Wish *w, Error **err)
+{
+    Qcow2 *s = n->opaque;
+    bool ok;
+
+    qcow2__exclusive(s);
+    ok = !w->luks || qcow2__crypt_make(s, &w->keys, err);
+    qcow2__exclusive_end(s);
+    return ok;
 }
 
 static CO_FN int grow_new(Node *n, const Wish *w)
@@ -143,6 +216,7 @@ static CO_FN int grow_new(Node *n, const Wish *w)
 static CO_FN bool fill_new(Loop *loop, const char *filename, const Wish *w, Error **err)
 {
     Node *n = open_file(loop, "file", filename, NULL, err);
+    bool ok;
     int ret;
 
     if (!n)
@@ -155,29 +229,39 @@ static CO_FN bool fill_new(Loop *loop, const char *filename, const Wish *w, Erro
     n = open_file(loop, "qcow2", filename, w->data_file, err);
     if (!n)
         return false;
-    ret = grow_new(n, w);
+    ok = encrypt_new(n, w, err);
+    ret = ok ? grow_new(n, w) : 0;
     node_unref(n);
-    return !ret || fail_errno_is(err, -ret, "cannot resize '%s'", filename);
+    return ok && (!ret || fail_errno_is(err, -ret, "cannot resize '%s'", filename));
+}
+
+static CO_FN bool make_files(Loop *loop, const char *filename, const Wish *w, Error **err)
+{
+    if (w->data_file) {
+        g_autofree char *path = block__beside(filename, w->data_file);
+
+        if (!blk_create_file(loop, path, 0, err))
+            return false;
+    }
+    return blk_create_file(loop, filename, 0, err) && fill_new(loop, filename, w, err);
+}
+
+static void wish_end(Wish *w)
+{
+    if (w->encrypt)
+        opts_free(w->encrypt);
 }
 
 CO_FN bool qcow2__create(Loop *loop, const char *filename, Opts *o, Error **err)
 {
     Wish w = { 0 };
+    bool ok = parse_wish(&w, o, err) && wish_ok(&w, err) && opts_all_used(o, "qcow2", err) && make_files(loop, filename, &w, err);
 
-    if (!parse_wish(&w, o, err) || !wish_ok(&w, err) || !opts_all_used(o, "qcow2", err))
-        return false;
-    if (w.data_file) {
-        g_autofree char *path = block__beside(filename, w.data_file);
-
-        if (!blk_create_file(loop, path, 0, err))
-            return false;
-    }
-    return blk_create_file(loop, filename, 0, err) && fill_new(loop, filename, &w, err);
+    wish_end(&w);
+    return ok;
 }
 
 /* ---- how large ---- */
-static uint64_t up(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit; }
-
 /* Clusters of the refcount structures for `others` clusters and themselves. */
 static uint64_t refcount_clusters(const Wish *w, uint64_t others)
 {
@@ -195,15 +279,17 @@ bool qcow2__measure(Opts *o, uint64_t size, uint64_t data, BlkMeasure *out, Erro
 {
     Wish w = { 0 };
     uint64_t l2, l1, entry, meta;
+    bool ok = parse_wish(&w, o, err) && wish_ok(&w, err) && opts_all_used(o, "qcow2", err);
 
-    if (!parse_wish(&w, o, err) || !wish_ok(&w, err) || !opts_all_used(o, "qcow2", err))
+    wish_end(&w);
+    if (!ok)
         return false;
     entry = w.ext_l2 ? 16 : 8;
     l2 = up(up(size, w.cluster), w.cluster / entry);
     l1 = up(l2 * 8, w.cluster);
     if (l2 > L1_MAX)
         return fail(err, "The image size is too large (try using a larger cluster size)");
-    meta = 1 + l1 + l2;
+    meta = 1 + l1 + l2 + (w.luks ? up(key_bytes(&w), w.cluster) : 0);
     meta += refcount_clusters(&w, meta + up(size, w.cluster));
     *out = (BlkMeasure){ .required = meta * w.cluster + (w.data_file ? 0 : w.prealloc == PREALLOC_OFF || w.prealloc == PREALLOC_METADATA ? align_up(data, w.cluster) : align_up(size, w.cluster)),
                          .fully_allocated = (meta + (w.data_file ? 0 : up(size, w.cluster))) * w.cluster, .has_bitmaps = true };
@@ -270,6 +356,17 @@ static CO_FN bool set_lazy(Qcow2 *s, bool lazy, Error **err)
     return rewrite(s, err);
 }
 
+static CO_FN bool amend_keys(Qcow2 *s, Opts *o, Error **err)
+{
+    g_autoptr(Opts) keys = opts_sub(o, "encrypt");
+
+    if (!keys->v->len)
+        return true;
+    if (!s->luks)
+        return fail(err, "Can't amend encryption options - encryption not present");
+    return luks_amend(s->luks, keys, err);
+}
+
 CO_FN bool qcow2__amend(Node *n, Opts *o, Error **err)
 {
     Qcow2 *s = n->opaque;
@@ -278,6 +375,8 @@ CO_FN bool qcow2__amend(Node *n, Opts *o, Error **err)
     bool lazy, ok;
     int ret = 0;
 
+    if (!amend_keys(s, o, err))
+        return false;
     if (!opts_get_size(o, "size", s->h.size, &size, err) || !opts_get_bool(o, "lazy_refcounts", s->h.compatible & COMPAT_LAZY, &lazy, err) ||
         !opts_all_used(o, "amend", err))
         return false;

@@ -70,7 +70,7 @@ static void extension_free(gpointer p)
     g_free(e);
 }
 
-Extension *qcow2__extension(Qcow2 *s, uint32_t type)
+Extension *qcow2__extension(const Qcow2 *s, uint32_t type)
 {
     for (guint i = 0; i < s->extensions->len; i++) {
         Extension *e = s->extensions->pdata[i];
@@ -172,10 +172,6 @@ static bool features_ok(Qcow2 *s, Error **err)
 
         name_features(s, unknown, names);
         return fail(err, "'%s' uses qcow2 features that are not supported: %s", f, names->str);
-    }
-    if (s->h.crypt) {
-        fail(err, "'%s' is encrypted (method %" PRIu64 "), which is not supported", f, s->h.crypt);
-        return error_hint(err, "decrypt a copy: qemu-img convert --image-opts ... -O qcow2 '%s'", f);
     }
     if (s->h.compression > 1 || (s->h.compression && !(s->h.incompatible & INCOMPAT_COMPRESSION)))
         return fail(err, "'%s': unknown compression type %" PRIu64, f, s->h.compression);

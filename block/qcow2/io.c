@@ -135,7 +135,7 @@ static CO_FN int read_mapped(Qcow2 *s, const Map *m, uint64_t off, struct iovec 
     case MAP_PACKED:
         return read_unpacked(s, m, off, iov, niov);
     default:
-        return blk_submit(qcow2__data(s), &r);
+        return s->h.crypt ? qcow2__crypt_read(s, m->host, off, iov, niov, m->len) : blk_submit(qcow2__data(s), &r);
     }
 }
 

@@ -134,7 +134,7 @@ CO_FN int qcow2__write_packed(Qcow2 *s, BlkReq *r)
     g_autofree uint8_t *buf = g_try_malloc(s->cluster);
     int ret = 0;
 
-    if (s->n->data)
+    if (s->n->data || s->h.crypt)
         return -ENOTSUP;
     if (r->off & (s->cluster - 1) || (r->len & (s->cluster - 1) && r->off + r->len != s->h.size))
         return -EINVAL;

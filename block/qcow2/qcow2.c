@@ -1,6 +1,6 @@
 /*
  * block/qcow2/qcow2.c - driver "qcow2": opening, closing, which function serves which request. The format is the one
- * that QEMU's documentation describes (interop/qcow2), versions 2 and 3. Left out: encryption.
+ * that QEMU's documentation describes (interop/qcow2), versions 2 and 3.
  */
 #include "block/qcow2/qcow2.h"
 #include "block/graph.h"
@@ -40,9 +40,12 @@ static CO_FN bool load_tables(Qcow2 *s, Error **err)
 
 static void note_all_meta(Qcow2 *s)
 {
+    uint64_t keys, len = qcow2__crypt_bytes(s, &keys);
+
     qcow2__note_meta(s, 0, s->cluster);
     qcow2__note_meta(s, s->h.l1_at, s->h.l1_len * 8);
     qcow2__note_meta(s, s->h.reftable_at, s->reftable_len * 8);
+    qcow2__note_meta(s, keys, len);
     qcow2__note_meta(s, s->h.snapshots_at, s->h.nsnapshots ? 1 : 0);
     for (uint64_t i = 0; i < s->h.l1_len; i++)
         if (s->l1[i] & OFFSET_MASK)
@@ -136,7 +139,8 @@ static CO_FN bool open_steps(Qcow2 *s, Opts *o, Error **err)
         return fail(err, "'%s' is read-only", n->filename);
     if (!opts_get_bool(o, "for-check", false, &s->for_check, err))
         return false;
-    if (!take_file(n->file, n->readonly, err) || !qcow2__read_header(s, err) || !options(s, o, err) || !load_tables(s, err) ||
+    if (!take_file(n->file, n->readonly, err) || !qcow2__read_header(s, err) || !options(s, o, err) ||
+        !qcow2__crypt_open(s, o, err) || !load_tables(s, err) ||
         !qcow2__bitmaps_read(s, err) || !open_others(s, o, err))
         return false;
     note_all_meta(s);
@@ -148,6 +152,7 @@ static CO_FN bool open_steps(Qcow2 *s, Opts *o, Error **err)
 static void free_state(Qcow2 *s)
 {
     qcow2__cache_free(s);
+    qcow2__crypt_close(s);
     g_array_free(s->l1_dirty, TRUE);
     g_array_free(s->reftable_dirty, TRUE);
     g_array_free(s->frees, TRUE);
@@ -275,7 +280,7 @@ static CO_FN int qcow2_status(Qcow2 *s, BlkReq *r)
     r->len = m.len;
     r->zero = m.type == MAP_ZERO;
     r->compressed = m.type == MAP_PACKED;
-    r->map_file = m.type != MAP_PACKED && m.has_host ? qcow2__data(s) : NULL;
+    r->map_file = m.type != MAP_PACKED && m.has_host && !s->h.crypt ? qcow2__data(s) : NULL;
     r->map = m.host;
     return m.type == MAP_NONE ? status_below(s, r) : 0;
 }
@@ -328,7 +333,13 @@ static bool qcow2_permissions(Node *n, Node *parent, unsigned want, unsigned sha
     return !n->backing || node_permissions(n->backing, want & PERM_CONSISTENT_READ, node__backing_share(share), err);
 }
 
-static void qcow2_limits(Node *n, BlkLimits *out) { out->max_iov = 1 << 20; }
+static void qcow2_limits(Node *n, BlkLimits *out)
+{
+    const Qcow2 *s = n->opaque;
+
+    out->max_iov = 1 << 20;
+    out->align = s->h.crypt ? CRYPT_SECTOR : 1;
+}
 
 /* ---- facts ---- */
 static void qcow2_names(const Node *n, BlkNames *out)
@@ -336,7 +347,7 @@ static void qcow2_names(const Node *n, BlkNames *out)
     const Qcow2 *s = n->opaque;
 
     *out = (BlkNames){ s->backing, s->backing_format, s->data_file, s->cluster, s->h.incompatible & INCOMPAT_DIRTY,
-                       s->corrupt, !n->data, false };
+                       s->corrupt, !n->data && !s->h.crypt, s->h.crypt };
 }
 
 static char *yes_no(bool v) { return g_strdup(v ? "true" : "false"); }
@@ -353,6 +364,7 @@ static GPtrArray *qcow2_facts(const Node *n)
     blk_fact(v, "refcount-bits", g_strdup_printf("%u", s->refcount_bits), false);
     if (s->data_file)
         blk_fact(v, "data-file", g_strdup(s->data_file), true);
+    qcow2__crypt_facts(s, v);
     if (n->data)
         blk_fact(v, "data-file-raw", yes_no(s->data_raw), false);
     if (s->h.version >= 3)
@@ -389,6 +401,7 @@ static const BlkDriver qcow2 = {
     .name = "qcow2",
     .size = sizeof(Qcow2),
     .has_backing = true,
+    .encrypts = true,
     .image = &image,
     .probe = qcow2_probe,
     .open = qcow2_open,

@@ -12,6 +12,7 @@
  */
 #ifndef BLOCK_QCOW2_H
 #define BLOCK_QCOW2_H
+#include "block/crypt/luks.h"
 #include "block/image.h"
 #include "block/priv.h"
 
@@ -89,6 +90,8 @@ typedef struct Qcow2 {
     unsigned active[2]; /* requests of this and the last epoch */
     uint8_t *near_meta; /* a bit per hash of each metadata cluster: no bit, no overlap */
     bool lazy, dirty_marked, corrupt, data_raw, opened, for_check, recording;
+    Luks *luks;       /* encrypt.c; NULL: none */
+    Sectors *sectors; /* the same; NULL: not encrypted, or no key is known */
     GQueue allocs;
     bool exclusive;
     unsigned users;
@@ -110,7 +113,7 @@ CO_FN int qcow2__write_header(Qcow2 *s); /* the whole first cluster, synced */
 CO_FN int qcow2__set_incompatible(Qcow2 *s, uint64_t set, uint64_t clear); /* at once, synced */
 void qcow2__geometry(Qcow2 *s); /* what follows from the header */
 bool qcow2__set_string(char **at, const char *v);
-Extension *qcow2__extension(Qcow2 *s, uint32_t type);
+Extension *qcow2__extension(const Qcow2 *s, uint32_t type);
 int qcow2__build_header(Qcow2 *s, uint8_t *cluster); /* into `cluster`, zeroed; -ENOSPC when it does not fit */
 
 /* cache.c; lock held but for peek */
@@ -186,6 +189,14 @@ void qcow2__exclusive_end(Qcow2 *s);
 uint32_t qcow2__epoch_enter(Qcow2 *s);
 void qcow2__epoch_leave(Qcow2 *s, uint32_t epoch);
 
+/* encrypt.c; host and guest: where the bytes are in the file and on the disk. -EPERM: no key was given */
+CO_FN bool qcow2__crypt_open(Qcow2 *s, Opts *o, Error **err);
+void qcow2__crypt_close(Qcow2 *s);
+uint64_t qcow2__crypt_bytes(const Qcow2 *s, uint64_t *at); /* of the header with the keys; 0: none */
+MUST CO_FN int qcow2__crypt_read(Qcow2 *s, uint64_t host, uint64_t guest, const struct iovec *iov, int niov, uint64_t len);
+MUST CO_FN int qcow2__crypt_write(Qcow2 *s, uint64_t host, uint64_t guest, const struct iovec *iov, int niov, uint64_t len);
+CO_FN bool qcow2__crypt_make(Qcow2 *s, const LuksWish *w, Error **err); /* a new image, still empty; lock held */
+void qcow2__crypt_facts(const Qcow2 *s, GPtrArray *out);
 /* snapshot.c, check.c, resize.c, create.c */
 CO_FN bool qcow2__read_snapshots(Qcow2 *s, Error **err);
 void qcow2__snapshot_free(gpointer p);

@@ -135,6 +135,9 @@ static CO_FN int prepare_host(Qcow2 *s, uint64_t at, uint64_t len, unsigned flag
     return ret;
 }
 
+/* What lies in a place taken in advance: zeros, of which an encrypted image must know, or with subclusters nothing. */
+static uint64_t filler(const Qcow2 *s) { return s->nsub > 1 ? 0 : s->h.crypt ? 1ull << 32 : 1; }
+
 static CO_FN int take_run(Qcow2 *s, uint64_t off, uint64_t count, unsigned flags, uint64_t *got)
 {
     uint64_t at = off;
@@ -152,7 +155,7 @@ static CO_FN int take_run(Qcow2 *s, uint64_t off, uint64_t count, unsigned flags
         ret = qcow2__l2(s, off + (i << s->cluster_bits), true, &t, &index);
         if (ret)
             break;
-        qcow2__entry_put(s, t->data, index, (Entry){ (at + (i << s->cluster_bits)) | OFLAG_COPIED, s->nsub > 1 ? 0 : 1 });
+        qcow2__entry_put(s, t->data, index, (Entry){ (at + (i << s->cluster_bits)) | OFLAG_COPIED, filler(s) });
         qcow2__dirty(s, t);
     }
     return ret;
@@ -161,7 +164,7 @@ static CO_FN int take_run(Qcow2 *s, uint64_t off, uint64_t count, unsigned flags
 /* Every cluster of [from, to) that has none gets one. flags 0: metadata only; BLK_RESERVE; BLK_NO_FALLBACK: written. */
 CO_FN int qcow2__preallocate(Qcow2 *s, uint64_t from, uint64_t to, unsigned flags)
 {
-    int ret = 0;
+    int ret = s->h.crypt && s->h.version < 3 ? -ENOTSUP : 0;
 
     for (uint64_t off = align_down(from, s->cluster); off < to && !ret;) {
         uint64_t got, most = MIN(align_up(to, s->cluster), (off / l2_covers(s) + 1) * l2_covers(s)) - off;

@@ -402,7 +402,7 @@ static CO_FN int write_l1_place(Qcow2 *s, uint64_t at, uint64_t len, uint64_t si
     int ret = qcow2__writeback(s);
 
     be64_store(b, size);
-    be32_store(b + 8, 0);
+    be32_store(b + 8, (uint32_t)s->h.crypt);
     be32_store(b + 12, (uint32_t)len);
     be64_store(b + 16, at);
     if (!ret)

@@ -7,10 +7,26 @@
 
 static uint64_t begin_of(const Qcow2 *s, uint64_t disk) { return align_up(disk, l2_covers(s)); }
 
+/* Encrypted: in whole sectors; a state's last piece gets zeros behind it. NULL: `len` is whole already. */
+static uint8_t *whole_sectors(const Qcow2 *s, const void *buf, uint64_t *len)
+{
+    uint64_t was = *len;
+    uint8_t *copy;
+
+    if (!s->h.crypt || was % CRYPT_SECTOR == 0)
+        return NULL;
+    *len = align_up(was, CRYPT_SECTOR);
+    copy = g_malloc0(*len);
+    if (buf)
+        memcpy(copy, buf, was);
+    return copy;
+}
+
 CO_FN int qcow2__state_write(Node *n, uint64_t off, const void *buf, uint64_t len)
 {
     Qcow2 *s = n->opaque;
-    struct iovec one = { (void *)(uintptr_t)buf, len };
+    g_autofree uint8_t *copy = whole_sectors(s, buf, &len);
+    struct iovec one = { copy ? copy : (void *)(uintptr_t)buf, len };
     BlkReq r = { .op = BLK_WRITE, .off = begin_of(s, s->h.size) + off, .len = len, .iov = &one, .niov = 1 };
     int ret = n->readonly ? -EACCES : n->data ? -ENOTSUP : 0;
 
@@ -44,13 +60,15 @@ CO_FN int qcow2__state_read(Node *n, const char *which, uint64_t off, void *buf,
     Qcow2 *s = n->opaque;
     uint64_t *mine = s->l1, *l1 = NULL, mine_len = s->h.l1_len, at;
     const Snapshot *v = qcow2__snapshot_find(s, which);
-    struct iovec one = { buf, len };
+    uint64_t asked = len;
+    g_autofree uint8_t *copy = whole_sectors(s, NULL, &len);
+    struct iovec one = { copy ? copy : buf, len };
     int ret;
 
     if (!v)
         return -ENOENT;
     at = begin_of(s, v->facts.disk_bytes) + off;
-    if (!in_range(off, len, v->facts.vm_state_bytes) || !in_range(at, len, v->l1_len * l2_covers(s)))
+    if (!in_range(off, asked, v->facts.vm_state_bytes) || !in_range(at, len, v->l1_len * l2_covers(s)))
         return -EINVAL;
     qcow2__exclusive(s);
     ret = qcow2__writeback(s);
@@ -63,6 +81,8 @@ CO_FN int qcow2__state_read(Node *n, const char *which, uint64_t off, void *buf,
         ret = qcow2__read(s, &(BlkReq){ .op = BLK_READ, .off = at, .len = len, .iov = &one, .niov = 1 });
         s->l1 = mine;
         s->h.l1_len = mine_len;
+        if (copy)
+            memcpy(buf, copy, asked);
     }
     co_lock(&s->lock);
     qcow2__exclusive_end(s);

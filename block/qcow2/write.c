@@ -19,13 +19,13 @@ typedef struct Plan {
 static bool ours(const Qcow2 *s, Entry e) { return qcow2__has_host(s, e) && (e.desc & OFLAG_COPIED || s->n->data); }
 static bool in_place(const Qcow2 *s, const Map *m) { return m->type == MAP_DATA && ours(s, m->entry); }
 
-static CO_FN int write_host(Qcow2 *s, uint64_t host, struct iovec *iov, int niov, uint64_t len)
+static CO_FN int write_host(Qcow2 *s, uint64_t host, uint64_t guest, struct iovec *iov, int niov, uint64_t len)
 {
     BlkReq w = { .op = BLK_WRITE, .off = host, .len = len, .iov = iov, .niov = niov };
 
     if (!s->n->data && qcow2__hits_meta(s, host, len))
         return qcow2__corrupt(s, "a guest's write would hit metadata at %#" PRIx64, host);
-    return blk_submit(qcow2__data(s), &w);
+    return s->h.crypt ? qcow2__crypt_write(s, host, guest, iov, niov, len) : blk_submit(qcow2__data(s), &w);
 }
 
 /* ---- what surrounds the write ---- */
@@ -185,7 +185,7 @@ static CO_FN bool reads_zero(Qcow2 *s, uint64_t off, uint64_t len)
 /* New clusters behind the file's end are zeros already: what surrounds the write need not be written when it is zero. */
 static CO_FN bool zero_around(Qcow2 *s, const Plan *p)
 {
-    return p->fresh && p->host >= s->n->file->size && reads_zero(s, p->lo, p->off - p->lo) &&
+    return p->fresh && !s->h.crypt && p->host >= s->n->file->size && reads_zero(s, p->lo, p->off - p->lo) &&
            reads_zero(s, p->off + p->len, p->hi - p->off - p->len);
 }
 
@@ -208,7 +208,7 @@ static CO_FN int write_planned(Qcow2 *s, const Plan *p, const BlkReq *r, uint64_
         iov[n++] = (struct iovec){ around + head, tail };
         ret = qcow2__read_guest(s, p->off + p->len, around + head, tail);
     }
-    return ret ? ret : write_host(s, p->host + (lo - (p->first << s->cluster_bits)), iov, n, head + p->len + tail);
+    return ret ? ret : write_host(s, p->host + (lo - (p->first << s->cluster_bits)), lo, iov, n, head + p->len + tail);
 }
 
 static CO_FN int write_homeless(Qcow2 *s, const BlkReq *r, uint64_t at, uint64_t *done)
@@ -240,12 +240,12 @@ static CO_FN int write_some(Qcow2 *s, BlkReq *r, uint64_t at, uint64_t *done)
 
     if (!ret && in_place(s, &m) && m.len == r->len) {
         *done = m.len;
-        ret = write_host(s, m.host, r->iov, r->niov, m.len);
+        ret = write_host(s, m.host, r->off + at, r->iov, r->niov, m.len);
     } else if (!ret && in_place(s, &m)) {
         g_autofree struct iovec *iov = g_new(struct iovec, MAX(r->niov, 1));
 
         *done = m.len;
-        ret = write_host(s, m.host, iov, iov_slice(r->iov, r->niov, at, m.len, iov), m.len);
+        ret = write_host(s, m.host, r->off + at, iov, iov_slice(r->iov, r->niov, at, m.len, iov), m.len);
     } else if (!ret) {
         ret = write_homeless(s, r, at, done);
     }

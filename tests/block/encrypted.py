@@ -74,6 +74,65 @@ def luks_cell(folder, options):
     same(luks(img), data)
 
 
+def qcow2(img, secret="s"):
+    return f"driver=qcow2,encrypt.key-secret={secret},file.filename={img}"
+
+
+def qcow2_cell(folder, options):
+    """Made by one, written by the other, snapshots, layers, and what check says without the key."""
+    for maker, writer in ((M, "qemu-img"), ("qemu-img", M)):
+        img, data = f"{folder}/a.qcow2", random_file(f"{folder}/a.raw", options)
+        o = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10" + ("," + options if options else "")
+        run(maker, "create", "-q", *SECRETS, "-f", "qcow2", "-o", o.replace("DATA", img + ".data"), img, str(SIZE))
+        if "preallocation" not in options or maker == M:  # QEMU's are noise
+            with open(f"{folder}/zero", "wb") as f:
+                f.truncate(SIZE)
+            same(qcow2(img), f"{folder}/zero")
+        run(writer, "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", data, qcow2(img))
+        same(qcow2(img), data)
+        patch = ["write -P 17 1000 3000", "write -P 18 1M 700", "write -z 70000 130000", "write -P 3 2621000 9000"]
+        for file, fmt in ((qcow2(img), "--image-opts"), (data, "-fraw")):
+            run("qemu-io", *SECRETS, fmt, *[x for p in patch for x in ("-c", p)], file)
+        same(qcow2(img), data)
+        run(M, "check", img)
+        run("qemu-img", "check", *SECRETS, "--image-opts", qcow2(img))
+        info_agrees(img)
+        if "DATA" not in options:
+            run(M, "snapshot", "-c", "one", img)
+            run(writer, "convert", "-n", *SECRETS, "-f", "raw", "--target-image-opts", random_file(f"{folder}/b.raw", "b"), qcow2(img))
+            same(qcow2(img), f"{folder}/b.raw")
+            run(M, "snapshot", "-a", "one", img)
+            same(qcow2(img), data)
+            run("qemu-img", "check", *SECRETS, "--image-opts", qcow2(img))
+        run(maker, "amend", *SECRETS, "--image-opts", qcow2(img), "-o", "encrypt.state=active,encrypt.new-secret=n,encrypt.iter-time=10")
+        same(qcow2(img, "n"), data)
+        assert "Invalid password" in run(M, "compare", *SECRETS, "--image-opts", qcow2(img, "wrong"), raw(data), ok=(1, 2))
+        assert "'encrypt.key-secret' is required" in run(M, "compare", "--image-opts", f"driver=qcow2,file.filename={img}", raw(data), ok=(1, 2))
+        os.unlink(img)
+
+
+def qcow2_more(folder):
+    """On an encrypted or plain base; compressed not; measure; the old AES is read."""
+    base, img, data = f"{folder}/base.qcow2", f"{folder}/a.qcow2", random_file(f"{folder}/a.raw", "more")
+    how = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
+    run(M, "convert", "-O", "qcow2", data, base)
+    run(M, "create", "-q", *SECRETS, "-f", "qcow2", "-o", how, "-b", base, "-F", "qcow2", img)
+    same(qcow2(img), data)
+    for file, fmt in ((qcow2(img), "--image-opts"), (data, "-fraw")):
+        run("qemu-io", *SECRETS, fmt, "-c", "write -P 5 100000 1000", file)
+    same(qcow2(img), data)
+    run(M, "check", img)
+    run(M, "convert", *SECRETS, "-O", "qcow2", "-o", how, "--image-opts", qcow2(img), base + "2")
+    same(qcow2(base + "2"), data)
+    assert "Compression" in run(M, "convert", "-c", *SECRETS, "-O", "qcow2", "-o", how, data, img, ok=(1,))
+    theirs, ours = (run(t, "measure", "-O", "qcow2", *SECRETS, "-o", how, "--size", "100M") for t in ("qemu-img", M))
+    assert theirs == ours, theirs + ours
+    run("qemu-img", "convert", *SECRETS, "-O", "qcow2", "-o", "encrypt.format=aes,encrypt.key-secret=s", data, img)
+    same(qcow2(img), data)
+    info_agrees(img)
+    assert "only read" in run(M, "resize", *SECRETS, "--image-opts", qcow2(img), "4M", ok=(1,))
+
+
 def slots(folder):
     """Passwords added and removed by one program open the image in the other; what is refused, and how."""
     img = f"{folder}/a.luks"
@@ -170,7 +229,9 @@ def main():
         if "no ciphers" in run(M, "create", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10", f.name, "1M", ok=(0, 1)):
             skip("this build has no ciphers (package nettle-dev)")
     cells = [(f"luks {o}", luks_cell, (o,)) for o in LUKS]
-    cells += [("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ())]
+    cells += [(f"qcow2 {o}", qcow2_cell, (o,)) for o in ("", "cluster_size=512", "extended_l2=on", "encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv",
+                                                         "compat=0.10", "preallocation=metadata", "data_file=DATA", "cluster_size=2M")]
+    cells += [("qcow2 more", qcow2_more, ()), ("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ())]
     only, bad = sys.argv[2:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):

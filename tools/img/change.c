@@ -54,7 +54,7 @@ CO_FN int img_snapshot(Img *m, int argc, char **argv, Error **err)
     }
     if (argc - optind != 1)
         return img_usage("snapshot", err, "Expecting one image file name");
-    n = img_open(m, argv[optind], c.format, OPEN_NO_BACKING | (action && action != 'l' ? OPEN_WRITE : 0), err);
+    n = img_open(m, argv[optind], c.format, OPEN_NO_BACKING | OPEN_NO_IO | (action && action != 'l' ? OPEN_WRITE : 0), err);
     if (!n)
         return 1;
     ok = snapshot(n, action, name, err);

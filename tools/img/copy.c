@@ -305,6 +305,7 @@ static int depth_of(const Node *n, const char *base)
 
 static CO_FN bool make_target(Img *m, Copy *c, const Wish *w, const char *name, Error **err)
 {
+    g_autoptr(Opts) secrets = img_secrets(w->o); /* creation uses the options up */
     bool quiet = m->quiet, zeros, ok;
 
     if (w->image_opts && !w->no_create)
@@ -322,7 +323,7 @@ static CO_FN bool make_target(Img *m, Copy *c, const Wish *w, const char *name, 
     }
     m->image_opts = w->image_opts;
     m->force_share = false;
-    m->secrets = w->o;
+    m->secrets = secrets;
     c->target = img_open(m, name, w->image_opts ? NULL : w->to_format, OPEN_WRITE | OPEN_UNSAFE | OPEN_UNMAP, err);
     m->secrets = NULL;
     if (!c->target)

@@ -11,7 +11,7 @@ typedef struct Img {
     Loop *loop;
     bool quiet, json, progress, image_opts, force_share;
     GPtrArray *objects; /* of --object */
-    const Opts *secrets; /* borrowed: options of creation, whose key-secret opens the image, too; or NULL */
+    const Opts *secrets; /* borrowed: of img_secrets, given to what is opened; or NULL */
     int shown; /* percent, in hundredths, said last */
 } Img;
 /* Returns the process's status; *err set: it is reported, status 1. */
@@ -45,6 +45,7 @@ int img_option(Img *m, Common *c, int argc, char **argv, const char *own_short, 
 enum { OPEN_WRITE = 1, OPEN_NO_BACKING = 2, OPEN_FOR_CHECK = 4, OPEN_UNSAFE = 8, OPEN_UNMAP = 16, OPEN_NO_IO = 32 /* facts only: no key is needed */ };
 Node *img_open(Img *m, const char *name, const char *format, unsigned flags, Error **err);
 bool img_parse_options(Opts *o, const char *text, Error **err); /* "a=b,c" added to o */
+Opts *img_secrets(const Opts *o); /* those of them that say which key opens the image; the caller frees */
 void img_progress(Img *m, uint64_t done, uint64_t all);         /* no-op without -p */
 bool img_size(const char *text, uint64_t *out, Error **err);
 int img_usage(const char *verb, Error **err, const char *why, ...) PRINTF(3, 4); /* sets err; 1 */

@@ -157,13 +157,25 @@ static bool cache_mode(Opts *o, const char *v, Error **err)
     return true;
 }
 
+Opts *img_secrets(const Opts *o)
+{
+    Opts *out = opts_new();
+
+    for (guint i = 0; i < o->v->len; i++) {
+        const Opt *x = o->v->pdata[i];
+
+        if (!strcmp(x->key, "key-secret") || g_str_has_suffix(x->key, ".key-secret"))
+            opts_set(out, x->key, x->value);
+    }
+    return out;
+}
+
 static void give_secrets(Img *m, Opts *o)
 {
     for (guint i = 0; m->secrets && i < m->secrets->v->len; i++) {
         const Opt *x = m->secrets->v->pdata[i];
 
-        if (!strcmp(x->key, "key-secret") || g_str_has_suffix(x->key, ".key-secret"))
-            opts_set(o, x->key, x->value);
+        opts_set(o, x->key, x->value);
     }
 }
 
