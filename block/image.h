@@ -37,7 +37,8 @@ typedef struct BlkMeasure {
 typedef struct BlkNames {
     const char *backing, *backing_format, *data_file;
     uint64_t cluster_size;
-    bool dirty, corrupt, compressible, encrypted, must_compress; /* must_compress: nothing else can be written */
+    /* must_compress: nothing else can be written; untold: whether it is dirty, as QEMU does not tell it of all */
+    bool dirty, corrupt, compressible, encrypted, must_compress, untold;
 } BlkNames;
 struct BlkImageOps {
     /* "cluster_size=65536", "preallocation", ..; NULL at the end; in the order in which they are told, with "size" at its

@@ -30,8 +30,6 @@ static const struct {
     const char *name;
 } foreign[] = {
     { 0, "QFI\xfb", 4, "qcow" },
-    
-    { 0, "QED\0", 4, "qed" },
     { 0, "COWD", 4, "vmdk (COWD)" },
 };
 

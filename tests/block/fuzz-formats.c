@@ -93,6 +93,10 @@ FUZZ(vmdk, .size = 2 << 20, .little = true, .areas = { { 512, 400 }, { 21 * 512,
 FUZZ(vhdx, .size = 4 << 20, .little = true, .seal = vhdx_seal, .open = "",
      .areas = { { 64 << 10, 80 }, { 128 << 10, 80 }, { 192 << 10, 80 }, { 2 << 20, 48 }, { 3 << 20, 192 }, { (3 << 20) + 65536, 40 }, { 1 << 20, 128 } },
      FUZZ_CREATES(",block_size=1M", ",block_size=1M,subformat=fixed"));
+FUZZ(qed, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=4k", ",cluster_size=8k,table_size=1"),
+     FUZZ_LIST(fields, 4, 8, 12, 16, 24, 32, 40, 48, 56, 60), .areas = { { 65536, 64 }, { 4096, 128 }, { 20480, 2048 }, { 327680, 128 } });
+FUZZ(parallels, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=64k", ",cluster_size=4k"),
+     FUZZ_LIST(fields, 0, 16, 28, 32, 36, 40, 44, 48, 56, 60), .areas = { { 64, 1024 } });
 FUZZ(luks, .size = 1 << 20, .open = ",key-secret=s", .prepare = add_secret, .seal = few_iterations,
      FUZZ_CREATES(",key-secret=s,iter-time=1,cipher-alg=aes-128,cipher-mode=cbc", ",key-secret=s,iter-time=1,cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5"),
      FUZZ_LIST(fields, 6, 8, 12, 40, 44, 48, 72, 104, 108, 112, 164, 208, 212, 216, 248, 252, 256, 260, 296, 300, 304, 348, 544, 584, 588),

@@ -296,7 +296,8 @@ static void json_info(Json *j, const Facts *f)
     }
     if (f->names.encrypted)
         json_bare(j, "encrypted", "true");
-    json_bare(j, "dirty-flag", f->names.dirty ? "true" : "false");
+    if (!f->names.untold)
+        json_bare(j, "dirty-flag", f->names.dirty ? "true" : "false");
     json_close(j, '}');
 }
 

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""older.py MENURA-IMG MENURA-NBD: formats that are seldom met, between us and QEMU's tools.
+
+qed and parallels in both directions (made, written, checked, compared); cloop, dmg and vvfat, which QEMU's tools only read, from
+images that this script makes. Exit 77 (skipped) without qemu-img and qemu-io of version 10 or newer.
+"""
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+M = sys.argv[1]
+SIZE = 9 * 1024 * 1024 + 512 * 3
+
+
+def run(*args, ok=(0,), both=False):
+    p = subprocess.run(args, capture_output=True, text=True, timeout=120)
+    if p.returncode not in ok:
+        raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
+    return p.stdout + p.stderr if both or p.returncode else p.stdout
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def commands(rng, size, n):
+    v = []
+    for i in range(n):
+        off = rng.randrange(size // 512 - 1) * 512
+        length = min(rng.choice([512, 4096, 65536, 300 * 512, 1 << 20]), size - off)
+        v += ["-c", f"write -z {off} {length}" if rng.randrange(5) == 0 else f"write -P {1 + (i * 7) % 255} {off} {length}"]
+    return v
+
+
+def agree(fmt, img, raw, chain=False):
+    for tool in ("qemu-img", M):
+        run(tool, "compare", "-q", "-f", fmt, "-F", "raw", img, raw)
+        run(tool, "check", "-q", "-f", fmt, img)
+    for verb in (["info"], ["info", "--output=json"], ["map", "--output=json"], ["check"]):
+        theirs, ours = (re.sub(r'"(actual-size|virtual-size|filename)": .*|file length.*|disk size.*', "", run(t, *verb, img)) for t in ("qemu-img", M))
+        assert theirs == ours, f"{verb}\n{theirs}\n{ours}"
+    theirs, ours = (json.loads(run(t, "check", "--output=json", img)) for t in ("qemu-img", M))
+    assert theirs == ours, (theirs, ours)
+
+
+def both_ways(folder, fmt, options, seed):
+    """Made by one, written by both in turn, at last filled by a conversion."""
+    for maker in (M, "qemu-img"):
+        rng, img, raw = random.Random(seed), f"{folder}/a.{fmt}", f"{folder}/a.raw"
+        made = run(maker, "create", "-f", fmt, *(["-o", options] if options else []), img, str(SIZE))
+        twin = run("qemu-img", "create", "-f", fmt, *(["-o", options] if options else []), img + "2", str(SIZE))
+        assert made.replace(img, "X") == twin.replace(img + "2", "X"), made + twin
+        with open(raw, "wb") as f:
+            f.truncate(SIZE)
+        agree(fmt, img, raw)
+        for _ in range(2):
+            todo = commands(rng, SIZE, 20)
+            run("qemu-io", "-f", fmt, *todo, img)
+            run("qemu-io", "-f", "raw", *todo, raw)
+            agree(fmt, img, raw)
+            run("qemu-io", "-f", "raw", *commands(rng, SIZE, 6), raw)
+            run(M, "convert", "-n", "-f", "raw", "-O", fmt, raw, img)
+            agree(fmt, img, raw)
+        os.unlink(img)
+        run(maker, "convert", "-f", "raw", "-O", fmt, raw, img)
+        agree(fmt, img, raw)
+
+
+def qed_chain(folder):
+    """Layers on each other, by turns; the backing file changed; grown."""
+    base, img, raw = f"{folder}/base.raw", f"{folder}/a.qed", f"{folder}/a.raw"
+    with open(base, "wb") as f:
+        f.write(random.Random(1).randbytes(SIZE))
+    shutil.copy(base, raw)
+    for maker in (M, "qemu-img"):
+        for first in (base, f"{folder}/mid.qcow2"):
+            fmt = "raw" if first == base else "qcow2"
+            if fmt == "qcow2":
+                run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", first)
+            shutil.copy(base, raw)
+            run(maker, "create", "-q", "-f", "qed", "-b", first, "-F", fmt, img)
+            run(M, "compare", "-q", img, raw)
+            todo = commands(random.Random(3), SIZE, 12)
+            run("qemu-io", "-f", "qed", *todo, img)
+            run("qemu-io", "-f", "raw", *todo, raw)
+            agree("qed", img, raw)
+            run(M, "rebase", "-u", "-b", base, "-F", "raw", img)
+            agree("qed", img, raw)
+    run(M, "resize", "-q", img, "+1M")
+    with open(raw, "r+b") as f:
+        f.truncate(SIZE + (1 << 20))
+    agree("qed", img, raw)
+
+
+def qed_dirty(folder):
+    """NEED_CHECK is set: who writes mends first; entries that lead nowhere."""
+    img, raw = f"{folder}/a.qed", f"{folder}/a.raw"
+    with open(raw, "wb") as f:
+        f.write(random.Random(1).randbytes(1 << 20))
+    run(M, "convert", "-f", "raw", "-O", "qed", raw, img)
+    with open(img, "r+b") as f:
+        f.seek(0x50000 + 8 * 9)  # header, L1 table of four clusters, then the first L2 table or data
+        l2 = int.from_bytes(open(img, "rb").read()[0x10000:0x10008], "little")
+        f.seek(l2 + 8 * 9)
+        f.write((1 << 40).to_bytes(8, "little"))
+    shutil.copy(img, img + "2")
+    theirs, ours = (re.sub(".*(table|entry).*\n", "", run(t, "check", i, ok=(2,))) for t, i in (("qemu-img", img), (M, img)))
+    assert theirs.count("1 errors were found") == ours.count("1 errors were found") == 1, theirs + ours
+    run(M, "check", "-r", "all", img, ok=(0, 3))
+    run("qemu-img", "check", img, ok=(0, 3))
+    with open(img + "2", "r+b") as f:
+        f.seek(16)
+        f.write(b"\2")
+    assert "cleanly shut down: no" in run(M, "info", img + "2")
+    run("qemu-io", "-f", "qed", "-c", "read 0 1k", img + "2")
+    run(M, "convert", "-n", "-f", "raw", "-O", "qed", raw, img + "2")
+    run("qemu-img", "compare", raw, img + "2")
+
+
+def parallels_broken(folder):
+    """In use, two clusters in one place, one behind the end, space that nothing uses."""
+    raw, img = f"{folder}/a.raw", f"{folder}/a.hdd"
+    with open(raw, "wb") as f:
+        f.write(random.Random(1).randbytes(4 << 20))
+    run("qemu-img", "convert", "-f", "raw", "-O", "parallels", raw, img)
+    with open(img, "r+b") as f:
+        f.seek(44)
+        f.write((0x746F6E59).to_bytes(4, "little"))
+        f.seek(64 + 4)
+        f.write((1).to_bytes(4, "little"))
+        f.seek(64 + 12)
+        f.write((4000).to_bytes(4, "little"))
+        f.truncate(9 << 20)
+    run(M, "check", img, ok=(2,))
+    run(M, "check", "-r", "all", img)
+    run("qemu-img", "check", img)
+    with open(raw, "r+b") as f:
+        one = f.read(1 << 20)
+        f.write(one + bytes(0))
+        f.seek(3 << 20)
+        f.write(bytes(1 << 20))
+    run("qemu-img", "compare", img, raw)
+
+
+def main():
+    for tool in ("qemu-img", "qemu-io"):
+        if not shutil.which(tool):
+            skip(f"{tool} is not installed (package qemu-utils)")
+    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
+    if version < 10:
+        skip(f"qemu-img is of version {version}, older than 10")
+    cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
+    cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
+    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ())]
+    only, bad = sys.argv[3:], 0
+    for name, fn, args in cells:
+        if only and not any(o in name for o in only):
+            continue
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            try:
+                fn(folder, *args)
+                print(f"ok   {name}")
+            except AssertionError as e:
+                bad += 1
+                print(f"FAIL {name}: {e}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()
