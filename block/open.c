@@ -64,9 +64,17 @@ const char *block__format_of(const uint8_t *head, size_t n)
     return d ? d->name : foreign_of(head, n);
 }
 
+static const BlkDriver *by_name(const char *filename)
+{
+    for (const BlkDriver *const *d = __start_blkdrivers; d < __stop_blkdrivers; d++)
+        if ((*d)->suffix && g_str_has_suffix(filename, (*d)->suffix))
+            return *d;
+    return NULL;
+}
+
 static const BlkDriver *probe(const uint8_t *head, size_t n, const char *filename, Error **err)
 {
-    const BlkDriver *best = best_of(head, n);
+    const BlkDriver *told = best_of(head, n), *best = told ? told : by_name(filename);
     const char *other = best ? NULL : foreign_of(head, n);
 
     if (other) {

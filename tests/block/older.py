@@ -4,6 +4,8 @@
 qed and parallels in both directions (made, written, checked, compared); cloop, dmg and vvfat, which QEMU's tools only read, from
 images that this script makes. Exit 77 (skipped) without qemu-img and qemu-io of version 10 or newer.
 """
+import base64
+import bz2
 import json
 import os
 import random
@@ -12,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 
 M = sys.argv[1]
 SIZE = 9 * 1024 * 1024 + 512 * 3
@@ -148,6 +151,87 @@ def parallels_broken(folder):
     run("qemu-img", "compare", img, raw)
 
 
+def same_for_both(img, raw, fmt):
+    for tool in ("qemu-img", M):
+        for how in ([], ["-f", fmt]):
+            run(tool, "convert", *how, "-O", "raw", img, raw + ".out")
+            assert open(raw + ".out", "rb").read() == open(raw, "rb").read(), (tool, how)
+
+
+def texture(n):
+    rng = random.Random(n)
+    return b"".join(rng.choice([bytes(512), rng.randbytes(512), bytes([rng.randrange(256)]) * 512]) for _ in range(n // 512))
+
+
+def cloop(folder):
+    for block in (512, 65536, 1 << 20):
+        img, raw, data = f"{folder}/a.cloop", f"{folder}/a.raw", texture(2 << 20)
+        script = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n".ljust(128, b"\0")
+        packed = [zlib.compress(data[i:i + block]) for i in range(0, len(data), block)]
+        at = 136 + 8 * (len(packed) + 1)
+        table = b""
+        for p in packed + [b""]:
+            table += at.to_bytes(8, "big")
+            at += len(p)
+        with open(img, "wb") as f:
+            f.write(script + block.to_bytes(4, "big") + len(packed).to_bytes(4, "big") + table + b"".join(packed))
+        with open(raw, "wb") as f:
+            f.write(data)
+        same_for_both(img, raw, "cloop")
+        assert "only read" in run(M, "bitmap", "--add", img, "x", ok=(1,))
+
+
+def mish(first, rows):
+    head = b"mish" + (1).to_bytes(4, "big") + first.to_bytes(8, "big") + (0).to_bytes(8, "big") + bytes(8) + bytes(4 + 4 + 24 + 136)
+    out = head + len(rows).to_bytes(4, "big")
+    for kind, sector, count, at, n in rows:
+        out += kind.to_bytes(4, "big") + bytes(4) + b"".join(x.to_bytes(8, "big") for x in (sector, count, at, n))
+    return out
+
+
+def make_dmg(img, data, fork, bzip2):
+    """Two partitions; chunks of each kind by turns."""
+    body, tables, half = b"", [], len(data) // 1024
+    for first in (0, half):
+        rows = []
+        for s in range(0, half, 128):
+            part = data[(first + s) * 512:(first + min(s + 128, half)) * 512]
+            kind = (s // 128) % 4
+            kind = 2 if kind == 1 and not bzip2 else kind
+            if not part.strip(b"\0"):
+                rows.append((2 if kind % 2 else 0, s, len(part) // 512, len(body), 0))
+                continue
+            packed = part if kind == 0 else bz2.compress(part) if kind == 1 else zlib.compress(part)
+            rows.append((1 if kind == 0 else 0x80000006 if kind == 1 else 0x80000005, s, len(part) // 512, len(body), len(packed)))
+            body += packed
+        tables.append(mish(first, rows + [(0xFFFFFFFF, half, 0, len(body), 0)]))
+    koly = bytearray(b"koly" + (4).to_bytes(4, "big") + (512).to_bytes(4, "big")).ljust(512, b"\0")
+    if fork:
+        inner = b"".join(len(t).to_bytes(4, "big") + t for t in tables)
+        more = b"".join(x.to_bytes(4, "big") for x in (256, 256 + len(inner), len(inner), 64)).ljust(256, b"\0") + inner + bytes(64)
+        koly[40:56] = len(body).to_bytes(8, "big") + len(more).to_bytes(8, "big")
+    else:
+        rows = "".join(f"<dict><key>Data</key><data>\n{base64.encodebytes(t).decode()}</data></dict>" for t in tables)
+        more = f"<?xml version='1.0'?><plist version='1.0'><dict><key>resource-fork</key><dict><key>blkx</key><array>{rows}</array></dict></dict></plist>".encode()
+        koly[216:232] = len(body).to_bytes(8, "big") + len(more).to_bytes(8, "big")
+    koly[32:40] = len(body).to_bytes(8, "big")
+    koly[492:500] = (len(data) // 512).to_bytes(8, "big")
+    with open(img, "wb") as f:
+        f.write(body + more + koly)
+
+
+def dmg(folder):
+    img, raw, data = f"{folder}/a.dmg", f"{folder}/a.raw", texture(1 << 20) + bytes(1 << 20) + texture(1 << 20)
+    with open(raw, "wb") as f:
+        f.write(data)
+    for fork, bzip2 in ((False, False), (False, True), (True, True)):
+        make_dmg(img, data, fork, bzip2)
+        for tool in (M,) if fork or bzip2 else (M, "qemu-img"):  # QEMU's bzip2 is a package; of a fork it wants more than its data
+            for how in ([], ["-f", "dmg"]):
+                run(tool, "convert", *how, "-O", "raw", img, raw + ".out")
+                assert open(raw + ".out", "rb").read() == data, (tool, fork, how)
+
+
 def main():
     for tool in ("qemu-img", "qemu-io"):
         if not shutil.which(tool):
@@ -157,7 +241,7 @@ def main():
         skip(f"qemu-img is of version {version}, older than 10")
     cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
     cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
-    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ())]
+    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ())]
     only, bad = sys.argv[3:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):
