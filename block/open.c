@@ -172,6 +172,9 @@ static bool split_protocol(Opts *o, bool child, Error **err)
     } else if (!strcmp(proto, "nbd") || !strcmp(proto, "nbds") || g_str_has_prefix(proto, "nbd+") || g_str_has_prefix(proto, "nbds+")) {
         if (child) /* a format is looked for on top */
             opts_set(o, "driver", "nbd");
+    } else if (!strcmp(proto, "fat")) {
+        if (child)
+            opts_set(o, "driver", "vvfat");
     } else if (!g_file_test(f, G_FILE_TEST_EXISTS)) {
         fail(err, "unknown protocol '%s' in '%s'", proto, copy);
         return error_hint(err, "for a file of that name write file=./%s", copy);

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 
 M = sys.argv[1]
@@ -232,6 +233,77 @@ def dmg(folder):
                 assert open(raw + ".out", "rb").read() == data, (tool, fork, how)
 
 
+def tree_of(folder):
+    return {os.path.relpath(os.path.join(d, f), folder): open(os.path.join(d, f), "rb").read() for d, _, files in os.walk(folder) for f in files if os.path.isfile(os.path.join(d, f))}
+
+
+def unpack(raw, start, out):
+    """What is in the file system, by mtools; fsck finds nothing."""
+    part = raw + ".part"
+    with open(raw, "rb") as f, open(part, "wb") as g:
+        f.seek(start * 512)
+        shutil.copyfileobj(f, g)
+    run("fsck.vfat", "-n", part)
+    shutil.rmtree(out, ignore_errors=True)
+    os.mkdir(out)
+    run("mcopy", "-s", "-n", "-i", part, "::*", out)
+    return tree_of(out)
+
+
+def vvfat(folder):
+    for tool in ("mcopy", "fsck.vfat"):
+        if not shutil.which(tool):
+            print(f"     ({tool} is not installed)")
+            return
+    top, raw, out, rng = f"{folder}/files", f"{folder}/a.raw", f"{folder}/out", random.Random(5)
+    for name, n in (("PLAIN.TXT", 10), ("lower.txt", 3000), ("a long name with blanks.and.dots", 70000), ("Grüße.txt", 5), ("empty", 0),
+                    ("sub/deeper/still/file.bin", 300000), ("sub/" + "x" * 200, 1), (".hidden", 7)):
+        os.makedirs(os.path.dirname(f"{top}/{name}"), exist_ok=True)
+        with open(f"{top}/{name}", "wb") as f:
+            f.write(rng.randbytes(n))
+    for i in range(150):
+        with open(f"{top}/sub/number {i}.c", "w") as f:
+            f.write(str(i))
+    os.symlink(top, f"{top}/loop")
+    os.mkfifo(f"{top}/fifo")
+    want = tree_of(top)
+    for how, start, kind in (("", 63, "FAT16"), ("12:", 63, "FAT12"), ("16:", 63, "FAT16"), ("32:", 63, "FAT32"), ("floppy:", 0, "FAT12"),
+                             ("floppy:12:", 0, "FAT12"), ("floppy:16:", 0, "FAT16")):
+        run(M, "convert", "-O", "raw", f"fat:{how}{top}", raw)
+        with open(raw, "rb") as f:
+            assert kind.encode() in f.read(64 * 512)[start * 512:], how
+        assert unpack(raw, start, out) == want, how
+        theirs, ours = (re.search(r"virtual size.*", run(t, "info", f"fat:{how}{top}/sub/deeper"))[0] for t in ("qemu-img", M))
+        assert theirs == ours, theirs + ours
+    run(M, "convert", "-O", "raw", "--image-opts", f"driver=vvfat,dir={top},label=NAMED,floppy=on", raw)
+    assert "NAMED" in run("mdir", "-i", raw, "::")
+    sock = f"{folder}/sock"
+    server = subprocess.Popen([sys.argv[2], "-t", "-f", "raw", "-k", sock, f"fat:rw:floppy:{top}"])
+    try:
+        for _ in range(100):
+            if os.path.exists(sock):
+                break
+            time.sleep(0.05)
+        run(M, "convert", "-O", "raw", f"nbd+unix:///?socket={sock}", raw)
+        with open(f"{folder}/new", "wb") as f:
+            f.write(b"new" * 20000)
+        run("mcopy", "-i", raw, f"{folder}/new", "::new file")
+        run("mdel", "-i", raw, "::lower.txt")
+        run(M, "convert", "-n", "-f", "raw", "-O", "raw", raw, f"nbd+unix:///?socket={sock}")
+        run(M, "convert", "-O", "raw", f"nbd+unix:///?socket={sock}", raw + "2")
+        got = unpack(raw + "2", 0, out)
+    finally:
+        server.terminate()
+        server.wait()
+    assert got == {**{k: v for k, v in want.items() if k != "lower.txt"}, "new file": b"new" * 20000}
+    assert tree_of(top) == want, "the folder was written to"
+    with open(f"{top}/large", "wb") as f:
+        f.truncate(3 << 20)
+    assert "does not fit" in run(M, "info", f"fat:floppy:{top}", ok=(1,))
+    assert "Valid FAT types" in run(M, "info", "--image-opts", f"driver=vvfat,dir={top},fat-type=7", ok=(1,))
+    assert "cannot be longer" in run(M, "info", "--image-opts", f"driver=vvfat,dir={top},label=123456789012", ok=(1,))
+
+
 def main():
     for tool in ("qemu-img", "qemu-io"):
         if not shutil.which(tool):
@@ -241,7 +313,7 @@ def main():
         skip(f"qemu-img is of version {version}, older than 10")
     cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
     cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
-    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ())]
+    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ())]
     only, bad = sys.argv[3:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):
