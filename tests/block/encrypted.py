@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""encrypted.py MENURA-IMG: LUKS and encrypted qcow2 images of ours under QEMU's tools and cryptsetup, and the other way round.
+"""encrypted.py MENURA-IMG MENURA: LUKS and encrypted qcow2 images of ours under QEMU's tools and cryptsetup, and the other way round.
 
 Exit 77 (skipped) without qemu-img of version 10 or newer, or in a build without ciphers.
 """
@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+from qmpvm import Vm
 
 M = sys.argv[1]
 SIZE = 3 * 1024 * 1024
@@ -219,6 +221,34 @@ def secrets(folder):
             run(tool, "compare", "-q", *[x for o in way for x in ("--object", o)], "--image-opts", luks(img), raw(data))
 
 
+def machine(folder):
+    """What a machine's monitor says of them: QEMU's and ours say the same; a secret that comes and goes."""
+    img, head, body, q = (f"{folder}/{n}" for n in ("a.luks", "head", "body", "a.qcow2"))
+    run(M, "create", "-q", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10", img, "1M")
+    run(M, "create", "-q", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10,detached-header=on", head, "0")
+    run(M, "create", "-q", *SECRETS, "-f", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", q, "1M")
+    with open(body, "wb") as f:
+        f.truncate(1 << 20)
+    said = []
+    for program in ["qemu-system-x86_64"] * bool(shutil.which("qemu-system-x86_64")) + [sys.argv[2]]:
+        with Vm(program, *SECRETS[:2], "-drive", f"file={img},format=luks,key-secret=s,if=none,id=a", "-drive",
+                f"file={q},format=qcow2,encrypt.key-secret=s,if=none,id=b", device=False) as vm:
+            assert "No secret with id 't'" in vm.err("blockdev-add", driver="luks", node_name="x", key_secret="t", file={"driver": "file", "filename": head})
+            vm.cmd("object-add", qom_type="secret", id="t", data="abc")
+            vm.cmd("blockdev-add", driver="file", node_name="h", filename=head)
+            vm.cmd("blockdev-add", driver="file", node_name="f", filename=body)
+            vm.cmd("blockdev-add", driver="luks", node_name="x", key_secret="t", file="f", header="h")
+            vm.io("x", "write -P 7 0 64k")
+            images = [b["inserted"]["image"] for b in vm.cmd("query-block")]
+            assert all(b["inserted"]["encrypted"] for b in vm.cmd("query-block"))
+            images += [n["image"] for n in vm.cmd("query-named-block-nodes") if n["node-name"] == "x"]
+            said.append([{k: v for k, v in i.items() if k in ("format", "encrypted", "format-specific", "virtual-size")} for i in images])
+            vm.cmd("blockdev-del", node_name="x")
+        spec = f"driver=luks,key-secret=s,file.filename={body},header.driver=file,header.filename={head}"
+        assert "512/512" in run("qemu-io", *SECRETS, "-c", "read -P 7 65024 512", "--image-opts", spec)
+    assert said[0] == said[-1], f"{said[0]}\n{said[-1]}"
+
+
 def main():
     if not shutil.which("qemu-img"):
         skip("qemu-img is not installed (package qemu-utils)")
@@ -231,8 +261,8 @@ def main():
     cells = [(f"luks {o}", luks_cell, (o,)) for o in LUKS]
     cells += [(f"qcow2 {o}", qcow2_cell, (o,)) for o in ("", "cluster_size=512", "extended_l2=on", "encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv",
                                                          "compat=0.10", "preallocation=metadata", "data_file=DATA", "cluster_size=2M")]
-    cells += [("qcow2 more", qcow2_more, ()), ("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ())]
-    only, bad = sys.argv[2:], 0
+    cells += [("qcow2 more", qcow2_more, ()), ("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ()), ("machine", machine, ())]
+    only, bad = sys.argv[3:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):
             continue

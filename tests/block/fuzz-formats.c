@@ -1,6 +1,7 @@
 /* tests/block/fuzz-formats.c - what is fuzzed: a row for each format. */
 #include "tests/block/fuzz.h"
 #include "core/secret.h"
+#include <zlib.h>
 
 static void add_secret(Vm *vm)
 {
@@ -76,6 +77,76 @@ static void vhdx_seal(GByteArray *a, Rng *rng)
         vhdx_sum(a, 192 << 10, 64 << 10);
     if (log && len <= 65536)
         vhdx_sum(a, 1 << 20, len);
+enum { PIECE = 4096, PIECES = 64 };
+
+/* A piece of bytes with some order in it, packed, goes to the end. */
+static unsigned append_packed(GByteArray *a, unsigned i)
+{
+    uint8_t in[PIECE], out[PIECE + 1024];
+    uLongf n = sizeof(out);
+
+    for (unsigned k = 0; k < PIECE; k++)
+        in[k] = (uint8_t)(k * i >> 4);
+    check_eq(compress(out, &n, in, PIECE), Z_OK);
+    g_byte_array_append(a, out, (guint)n);
+    return (unsigned)n;
+}
+
+static GByteArray *cloop_seed(unsigned i)
+{
+    GByteArray *a = g_byte_array_new();
+
+    g_byte_array_set_size(a, 136 + 8 * (PIECES + 1));
+    memset(a->data, 0, a->len);
+    memcpy(a->data, "#!/bin/sh\n#V2.0 Format\n", 23);
+    be32_store(a->data + 128, PIECE);
+    be32_store(a->data + 132, PIECES);
+    for (unsigned k = 0; k <= PIECES; k++) {
+        be64_store(a->data + 136 + 8 * k, a->len);
+        if (k < PIECES)
+            append_packed(a, k + 1);
+    }
+    return a;
+}
+
+/* A table of chunks by turns packed, plain and zero, in the data of a resource fork: no base64 between the fuzzer and it. */
+static GByteArray *dmg_seed(unsigned i)
+{
+    GByteArray *a = g_byte_array_new(), *mish = g_byte_array_new();
+    uint8_t head[256] = { 0 }, koly[512] = { 0 };
+    uint64_t fork;
+
+    g_byte_array_set_size(mish, 204 + 40 * PIECES);
+    memset(mish->data, 0, mish->len);
+    memcpy(mish->data, "mish", 4);
+    be32_store(mish->data + 200, PIECES);
+    for (unsigned k = 0; k < PIECES; k++) {
+        uint8_t *row = mish->data + 204 + 40 * k;
+
+        be32_store(row, k % 3 == 0 ? 0x80000005 : k % 3);
+        be64_store(row + 8, (uint64_t)k * (PIECE / 512));
+        be64_store(row + 16, PIECE / 512);
+        be64_store(row + 24, a->len);
+        be64_store(row + 32, k % 3 == 2 ? 0 : append_packed(a, k + 1));
+    }
+    g_byte_array_set_size(a, a->len + PIECE); /* what plain chunks reach into */
+    fork = a->len;
+    be32_store(head, sizeof(head));
+    be32_store(head + 4, (uint32_t)(sizeof(head) + 4 + mish->len));
+    be32_store(head + 8, 4 + mish->len);
+    g_byte_array_append(a, head, sizeof(head));
+    be32_store(head, mish->len);
+    g_byte_array_append(a, head, 4);
+    g_byte_array_append(a, mish->data, mish->len);
+    memcpy(koly, "koly", 4);
+    be32_store(koly + 4, 4);
+    be32_store(koly + 8, sizeof(koly));
+    be64_store(koly + 40, fork);
+    be64_store(koly + 48, a->len - fork);
+    g_byte_array_set_size(a, (guint)align_up(a->len, 512));
+    g_byte_array_append(a, koly, sizeof(koly));
+    g_byte_array_free(mish, TRUE);
+    return a;
 }
 
 /* clang-format off */
@@ -97,6 +168,8 @@ FUZZ(qed, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=4k", 
      FUZZ_LIST(fields, 4, 8, 12, 16, 24, 32, 40, 48, 56, 60), .areas = { { 65536, 64 }, { 4096, 128 }, { 20480, 2048 }, { 327680, 128 } });
 FUZZ(parallels, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=64k", ",cluster_size=4k"),
      FUZZ_LIST(fields, 0, 16, 28, 32, 36, 40, 44, 48, 56, 60), .areas = { { 64, 1024 } });
+FUZZ(cloop, .seeds = 1, .seed = cloop_seed, FUZZ_LIST(fields, 0, 128, 132), .areas = { { 136, 8 * (PIECES + 1) } });
+FUZZ(dmg, .seeds = 1, .seed = dmg_seed);
 FUZZ(luks, .size = 1 << 20, .open = ",key-secret=s", .prepare = add_secret, .seal = few_iterations,
      FUZZ_CREATES(",key-secret=s,iter-time=1,cipher-alg=aes-128,cipher-mode=cbc", ",key-secret=s,iter-time=1,cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5"),
      FUZZ_LIST(fields, 6, 8, 12, 40, 44, 48, 72, 104, 108, 112, 164, 208, 212, 216, 248, 252, 256, 260, 296, 300, 304, 348, 544, 584, 588),

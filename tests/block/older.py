@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""older.py MENURA-IMG MENURA-NBD: formats that are seldom met, between us and QEMU's tools.
+"""older.py MENURA-IMG MENURA-NBD MENURA: formats that are seldom met, between us and QEMU's tools.
 
 qed and parallels in both directions (made, written, checked, compared); cloop, dmg and vvfat, which QEMU's tools only read, from
 images that this script makes. Exit 77 (skipped) without qemu-img and qemu-io of version 10 or newer.
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import zlib
+
+from qmpvm import Vm
 
 M = sys.argv[1]
 SIZE = 9 * 1024 * 1024 + 512 * 3
@@ -304,6 +306,29 @@ def vvfat(folder):
     assert "cannot be longer" in run(M, "info", "--image-opts", f"driver=vvfat,dir={top},label=123456789012", ok=(1,))
 
 
+def machine(folder):
+    """Folders, and images of each format, in a machine."""
+    for fmt in ("qed", "parallels"):
+        run(M, "create", "-q", "-f", fmt, f"{folder}/a.{fmt}", "1M")
+    os.mkdir(f"{folder}/d")
+    with open(f"{folder}/d/hello.txt", "w") as f:
+        f.write("hello")
+    with Vm(sys.argv[3], "-drive", f"file={folder}/a.qed,if=none,id=a", "-drive", f"file={folder}/a.parallels,if=none,id=b", "-drive",
+            f"file=fat:rw:{folder}/d,format=raw,if=none,id=c", "-drive", f"file=fat:{folder}/d,format=raw,if=none,id=d,readonly=on", "-drive",
+            f"file=fat:floppy:{folder}/d,format=raw,if=none,id=e,snapshot=on") as vm:
+        drives = {b["device"]: b["inserted"] for b in vm.cmd("query-block")}
+        assert [drives[k]["drv"] for k in "abcd"] == ["qed", "parallels", "raw", "raw"], drives
+        assert [drives[k]["ro"] for k in "abcde"] == [False, False, False, True, False], drives
+        for k in "abc":
+            vm.io(drives[k]["node-name"], "write -P 9 64k 64k")
+            vm.io(drives[k]["node-name"], "read -P 9 64k 64k")
+        vm.cmd("blockdev-add", driver="vvfat", node_name="v", dir=f"{folder}/d", floppy=True, label="MINE", fat_type=12)
+        assert "Valid FAT types" in vm.err("blockdev-add", driver="vvfat", node_name="w", dir=f"{folder}/d", rw=True, fat_type=13)
+    assert os.listdir(f"{folder}/d") == ["hello.txt"]
+    run("qemu-img", "check", f"{folder}/a.qed")
+    run("qemu-img", "check", f"{folder}/a.parallels")
+
+
 def main():
     for tool in ("qemu-img", "qemu-io"):
         if not shutil.which(tool):
@@ -313,8 +338,8 @@ def main():
         skip(f"qemu-img is of version {version}, older than 10")
     cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
     cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
-    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ())]
-    only, bad = sys.argv[3:], 0
+    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ()), ("machine", machine, ())]
+    only, bad = sys.argv[4:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):
             continue
