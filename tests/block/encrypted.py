@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""encrypted.py MENURA-IMG MENURA: LUKS and encrypted qcow2 images of ours under QEMU's tools and cryptsetup, and the other way round.
+"""encrypted.py MENURA-IMG MENURA MENURA-NBD: LUKS and encrypted qcow2 images of ours under QEMU's tools and cryptsetup, and the other way round.
 
 Exit 77 (skipped) without qemu-img of version 10 or newer, or in a build without ciphers.
 """
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from qmpvm import Vm
 
@@ -221,6 +222,25 @@ def secrets(folder):
             run(tool, "compare", "-q", *[x for o in way for x in ("--object", o)], "--image-opts", luks(img), raw(data))
 
 
+class Export:
+    """menura-nbd with a LUKS image."""
+
+    def __init__(self, img):
+        self.sock = img + ".sock"
+        self.p = subprocess.Popen([sys.argv[3], *SECRETS, "-t", "-k", self.sock, "--image-opts", luks(img)])
+
+    def __enter__(self):
+        for _ in range(200):
+            if os.path.exists(self.sock):
+                break
+            time.sleep(0.05)
+        return f"nbd+unix:///?socket={self.sock}"
+
+    def __exit__(self, *_):
+        self.p.terminate()
+        self.p.wait()
+
+
 def machine(folder):
     """What a machine's monitor says of them: QEMU's and ours say the same; a secret that comes and goes."""
     img, head, body, q = (f"{folder}/{n}" for n in ("a.luks", "head", "body", "a.qcow2"))
@@ -246,6 +266,9 @@ def machine(folder):
             vm.cmd("blockdev-del", node_name="x")
         spec = f"driver=luks,key-secret=s,file.filename={body},header.driver=file,header.filename={head}"
         assert "512/512" in run("qemu-io", *SECRETS, "-c", "read -P 7 65024 512", "--image-opts", spec)
+    with Export(img) as url:
+        run(M, "convert", *SECRETS, "-O", "raw", url, body)
+        assert os.path.getsize(body) == 1 << 20
     assert said[0] == said[-1], f"{said[0]}\n{said[-1]}"
 
 
@@ -262,7 +285,7 @@ def main():
     cells += [(f"qcow2 {o}", qcow2_cell, (o,)) for o in ("", "cluster_size=512", "extended_l2=on", "encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv",
                                                          "compat=0.10", "preallocation=metadata", "data_file=DATA", "cluster_size=2M")]
     cells += [("qcow2 more", qcow2_more, ()), ("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ()), ("machine", machine, ())]
-    only, bad = sys.argv[3:], 0
+    only, bad = sys.argv[4:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):
             continue

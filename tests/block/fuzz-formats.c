@@ -13,9 +13,9 @@ static void add_secret(Vm *vm)
 }
 
 /* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */
-static void few_iterations(GByteArray *a, Rng *rng)
+static void few_iterations(GByteArray *a, unsigned base, Rng *rng)
 {
-    for (unsigned at = 164; at < 592 && at + 4 <= a->len; at = at == 164 ? 212 : at + 48)
+    for (unsigned at = base + 164; at < base + 592 && at + 4 <= a->len; at = at == base + 164 ? base + 212 : at + 48)
         if (be32_load(a->data + at) > 2000 && be32_load(a->data + at) <= 1 << 26)
             be32_store(a->data + at, (uint32_t)(rng_next(rng) % 2000));
 }
@@ -77,6 +77,10 @@ static void vhdx_seal(GByteArray *a, Rng *rng)
         vhdx_sum(a, 192 << 10, 64 << 10);
     if (log && len <= 65536)
         vhdx_sum(a, 1 << 20, len);
+enum { QCOW2_KEYS = 3 * 4096 /* behind the header, the refcount table and its block */ };
+static void seal_luks(GByteArray *a, Rng *rng) { few_iterations(a, 0, rng); }
+static void seal_qcow2_luks(GByteArray *a, Rng *rng) { few_iterations(a, QCOW2_KEYS, rng); }
+
 enum { PIECE = 4096, PIECES = 64 };
 
 /* A piece of bytes with some order in it, packed, goes to the end. */
@@ -168,9 +172,12 @@ FUZZ(qed, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=4k", 
      FUZZ_LIST(fields, 4, 8, 12, 16, 24, 32, 40, 48, 56, 60), .areas = { { 65536, 64 }, { 4096, 128 }, { 20480, 2048 }, { 327680, 128 } });
 FUZZ(parallels, .size = 1 << 20, .little = true, FUZZ_CREATES("", ",cluster_size=64k", ",cluster_size=4k"),
      FUZZ_LIST(fields, 0, 16, 28, 32, 36, 40, 44, 48, 56, 60), .areas = { { 64, 1024 } });
+FUZZ(qcow2_luks, .driver = "qcow2", .size = 1 << 20, .open = ",encrypt.key-secret=s", .prepare = add_secret, .seal = seal_qcow2_luks,
+     FUZZ_CREATES(",encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=1,cluster_size=4k,encrypt.cipher-mode=cbc,encrypt.cipher-alg=aes-128"),
+     FUZZ_LIST(fields, 4, 24, 32, 36, 40, 48, 56, 72, 112, 116, 120, 124, 128, 132), .areas = { { QCOW2_KEYS, 592 } });
 FUZZ(cloop, .seeds = 1, .seed = cloop_seed, FUZZ_LIST(fields, 0, 128, 132), .areas = { { 136, 8 * (PIECES + 1) } });
 FUZZ(dmg, .seeds = 1, .seed = dmg_seed);
-FUZZ(luks, .size = 1 << 20, .open = ",key-secret=s", .prepare = add_secret, .seal = few_iterations,
+FUZZ(luks, .size = 1 << 20, .open = ",key-secret=s", .prepare = add_secret, .seal = seal_luks,
      FUZZ_CREATES(",key-secret=s,iter-time=1,cipher-alg=aes-128,cipher-mode=cbc", ",key-secret=s,iter-time=1,cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5"),
      FUZZ_LIST(fields, 6, 8, 12, 40, 44, 48, 72, 104, 108, 112, 164, 208, 212, 216, 248, 252, 256, 260, 296, 300, 304, 348, 544, 584, 588),
      .areas = { { 0, 592 }, { 4096, 64000 } });

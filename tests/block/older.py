@@ -306,6 +306,48 @@ def vvfat(folder):
     assert "cannot be longer" in run(M, "info", "--image-opts", f"driver=vvfat,dir={top},label=123456789012", ok=(1,))
 
 
+def hostile(folder):
+    """Headers that ask for too much: one line each, soon, in little memory."""
+    start = {"qed": b"QED\0", "parallels": b"WithouFreSpacExt", "luks": b"LUKS\xba\xbe", "cloop": b"#!/bin/sh\n#V2.0 Format\n"}
+    little = {fmt: lambda *v: b"".join(x.to_bytes(n, "little") for x, n in v) for fmt in start}
+
+    def luks_head(payload=4096, key=32, rounds=1000, slot_rounds=1000, material=8, stripes=4000, cipher=b"aes"):
+        slots = b"".join((0xAC71F3).to_bytes(4, "big") + slot_rounds.to_bytes(4, "big") + bytes(32) + (material + i * 256).to_bytes(4, "big") + stripes.to_bytes(4, "big")
+                         for i in range(8))
+        return (start["luks"] + b"\0\1" + cipher.ljust(32, b"\0") + b"cbc-plain64".ljust(32, b"\0") + b"sha256".ljust(32, b"\0") + payload.to_bytes(4, "big") +
+                key.to_bytes(4, "big") + bytes(20 + 32) + rounds.to_bytes(4, "big") + bytes(40) + slots)
+
+    def qed_head(cluster=65536, table=4, head=1, features=0, l1=65536, size=1 << 20, name=0, name_len=0):
+        return start["qed"] + little["qed"]((cluster, 4), (table, 4), (head, 4), (features, 8), (0, 8), (0, 8), (l1, 8), (size, 8), (name, 4), (name_len, 4))
+
+    def parallels_head(tracks=2048, entries=16, sectors=2048, data=2048):
+        return start["parallels"] + little["parallels"]((2, 4), (16, 4), (16, 4), (tracks, 4), (entries, 4), (sectors, 8), (0, 4), (data, 4), (0, 4), (0, 8))
+
+    def cloop_head(block=65536, count=4, at=()):
+        return start["cloop"].ljust(128, b"\0") + block.to_bytes(4, "big") + count.to_bytes(4, "big") + b"".join(x.to_bytes(8, "big") for x in at)
+
+    koly = bytearray(b"koly" + (4).to_bytes(4, "big") + (512).to_bytes(4, "big")).ljust(512, b"\0")
+    koly[216:232] = (0).to_bytes(8, "big") + (1 << 62).to_bytes(8, "big")
+    bad = [("luks", luks_head(rounds=1 << 31)), ("luks", luks_head(slot_rounds=0xFFFFFFFF)), ("luks", luks_head(stripes=0xFFFFFFFF)), ("luks", luks_head(key=0xFFFFFFFF)),
+           ("luks", luks_head(material=0xFFFFFF)), ("luks", luks_head(material=0)), ("luks", luks_head(payload=0xFFFFFFFF)), ("luks", luks_head(cipher=b"frob")),
+           ("luks", start["luks"]), ("qed", qed_head(cluster=1 << 31)), ("qed", qed_head(cluster=0)), ("qed", qed_head(table=1 << 31)), ("qed", qed_head(head=0xFFFFFFFF)),
+           ("qed", qed_head(l1=1 << 60)), ("qed", qed_head(size=(1 << 64) - 512)), ("qed", qed_head(features=1 << 40)), ("qed", qed_head(features=1, name=1 << 31, name_len=99)),
+           ("parallels", parallels_head(tracks=0)), ("parallels", parallels_head(tracks=0xFFFFFFFF)), ("parallels", parallels_head(entries=0xFFFFFFFF)),
+           ("parallels", parallels_head(sectors=(1 << 64) - 1)), ("parallels", parallels_head(data=0, entries=1 << 24)), ("cloop", cloop_head(block=0)),
+           ("cloop", cloop_head(block=0xFFFFFE00)), ("cloop", cloop_head(count=0xFFFFFFFF)), ("cloop", cloop_head(at=(200, 100, 300, 400, 500))),
+           ("cloop", cloop_head(at=(200, 1 << 60, (1 << 60) + 1, (1 << 60) + 2, (1 << 60) + 3))), ("dmg", bytes(koly)), ("dmg", bytes(512))]
+    for i, (fmt, head) in enumerate(bad):
+        img = f"{folder}/{i}.{fmt}"
+        with open(img, "wb") as f:
+            f.write(head)
+            if fmt != "dmg":
+                f.truncate(2 << 20)
+        began = time.time()
+        p = subprocess.run(["prlimit", f"--as={2 << 30}", M, "convert", "--object", "secret,id=s,data=x", "-O", "raw", "--image-opts",
+                            f"driver={fmt},file.filename={img}" + (",key-secret=s" if fmt == "luks" else ""), f"{folder}/out"], capture_output=True, text=True, timeout=20)
+        assert p.returncode == 1 and p.stderr.count("\n") == 1 and time.time() - began < 10, (i, fmt, p.returncode, p.stderr)
+
+
 def machine(folder):
     """Folders, and images of each format, in a machine."""
     for fmt in ("qed", "parallels"):
@@ -338,7 +380,7 @@ def main():
         skip(f"qemu-img is of version {version}, older than 10")
     cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
     cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
-    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ()), ("machine", machine, ())]
+    cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ()), ("hostile", hostile, ()), ("machine", machine, ())]
     only, bad = sys.argv[4:], 0
     for name, fn, args in cells:
         if only and not any(o in name for o in only):

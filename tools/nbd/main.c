@@ -1,4 +1,5 @@
 /* tools/nbd/main.c - menura-nbd: a disk image over NBD. Options and texts are qemu-nbd's. */
+#include "block/objects.h"
 #include "tools/nbd/nbd.h"
 #include "util/daemon.h"
 #include <getopt.h>
@@ -27,7 +28,7 @@ static const struct {
     { { "allocation-depth", no_argument, NULL, 'A' }, NULL, "expose the allocation depth" },
     { { "bitmap", required_argument, NULL, 'B' }, "NAME", "expose a persistent dirty bitmap" },
     { { "list", no_argument, NULL, 'L' }, NULL, "list exports available from another NBD server" },
-    { { "object", required_argument, NULL, OPT_OBJECT }, "TYPE,id=ID,..", "TLS credentials: tls-creds-x509, tls-creds-psk, tls-creds-anon" },
+    { { "object", required_argument, NULL, OPT_OBJECT }, "TYPE,id=ID,..", "secret (an image's password), tls-creds-x509, tls-creds-psk, tls-creds-anon" },
     { { "tls-creds", required_argument, NULL, OPT_TLS }, "ID", "use id of an earlier --object to provide TLS" },
     { { "tls-hostname", required_argument, NULL, OPT_TLS_HOST }, "NAME", "override hostname used to check x509 certificate" },
     { { "tls-authz", required_argument, NULL, OPT_TLS_AUTHZ }, "ID", "not possible" },
@@ -84,22 +85,6 @@ static bool number(const char *v, const char *what, unsigned max, unsigned *out,
     return true;
 }
 
-static bool add_object(NbdTool *t, const char *text, Error **err)
-{
-    g_autoptr(Opts) o = opts_parse(text, "qom-type", err);
-    g_autofree char *id = o ? g_strdup(opts_peek(o, "id")) : NULL;
-    TlsCreds *creds;
-
-    if (!o || (!id && !fail(err, "Parameter 'id' is missing")))
-        return false;
-    creds = tls_creds_new(o, err);
-    if (!creds)
-        return false;
-    g_ptr_array_add(t->creds, creds);
-    tls_creds_name(t->loop, id, creds);
-    return true;
-}
-
 static bool set_flag(NbdTool *t, int k)
 {
     bool *const flag = k == 't' ? &t->persistent : k == 'v' ? &t->verbose : k == 'A' ? &t->depth : k == 'L' ? &t->list : k == OPT_FORK ? &t->fork
@@ -153,7 +138,7 @@ static bool take(NbdTool *t, int k, const char *v, Error **err)
         g_ptr_array_add(t->bitmaps, (void *)(uintptr_t)v);
         return true;
     case OPT_OBJECT:
-        return add_object(t, v, err);
+        return tool_object_add(&t->objects, t->loop, v, err);
     case 'c':
     case 'd':
         return fail(err, "kernel devices cannot be attached: use nbd-client with -k or -p");
@@ -209,8 +194,6 @@ static void run(NbdTool *t, int argc, char **argv, int *status, Error **err)
     *status = t->list ? nbd_list(t, err) : nbd_serve(t, err);
 }
 
-static void release(gpointer creds) { tls_creds_free(creds); }
-
 int main(int argc, char **argv)
 {
     NbdTool t = { .shared = 1, .handshake_s = 10, .ready_fd = -1 };
@@ -219,13 +202,12 @@ int main(int argc, char **argv)
 
     error_style("menura-nbd", false, NULL);
     t.bitmaps = g_ptr_array_new();
-    t.creds = g_ptr_array_new_with_free_func(release);
     t.loop = loop_new("nbd", NULL);
     run(&t, argc, argv, &status, &err);
     if (err)
         error_report_free(err);
     g_ptr_array_free(t.bitmaps, TRUE);
-    g_ptr_array_free(t.creds, TRUE);
+    tool_objects_free(t.objects);
     loop_free(t.loop);
     return err ? MAX(status, 1) : status;
 }

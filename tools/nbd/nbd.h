@@ -10,7 +10,7 @@ typedef struct NbdTool {
     Loop *loop;
     const char *bind, *port, *socket, *name, *description, *format, *cache, *aio, *discard, *detect_zeroes, *snapshot_view, *pid_file;
     const char *tls_id, *tls_hostname, *file;
-    GPtrArray *bitmaps, *creds; /* of const char *; of TlsCreds * */
+    GPtrArray *bitmaps, *objects; /* of const char *; of --object, or NULL */
     TlsCreds *tls;
     uint64_t offset;
     unsigned shared, handshake_s;
