@@ -85,6 +85,7 @@ static int make_key(void *arg)
     if (!random_bytes(l->key, n) || !random_bytes(l->salt, LUKS_SALT))
         return -EIO;
     memcpy(l->uuid, uuid, strlen(uuid) + 1);
+    l->iterations = luks_iterations(l->hash, LUKS_DIGEST, MAX(l->iterations / DIGEST_SHARE, 1));
     derive_key(l->hash, l->key, n, l->salt, LUKS_SALT, l->iterations, l->digest, LUKS_DIGEST);
     l->unlocked = true;
     return 0;
@@ -102,7 +103,7 @@ CO_FN bool luks_format(Luks *l, const LuksWish *w, Error **err)
     if (!secret_get(l->file->loop, w->secret, &pass, &n, err))
         return false;
     luks_lay_out(l, w);
-    l->iterations = luks_iterations(l->hash, LUKS_DIGEST, MAX(w->ms / DIGEST_SHARE, 1));
+    l->iterations = (uint32_t)MIN(w->ms, UINT32_MAX); /* make_key knows how many */
     ret = blk_in_pool(l->file->loop, make_key, l);
     ok = !ret || fail_errno_is(err, -ret, "cannot make a key");
     ok = ok && luks_set_slot(l, 0, pass, n, w->ms, err);

@@ -45,7 +45,7 @@ CO_FN bool luks_unlock(Luks *l, const char *pass, Error **err);
 CO_FN int luks_try(Luks *l, unsigned slot, const uint8_t *pass, size_t n, uint8_t *key);
 CO_FN bool luks_set_slot(Luks *l, unsigned slot, const uint8_t *pass, size_t n, uint64_t ms, Error **err);
 CO_FN bool luks_erase_slot(Luks *l, unsigned slot, Error **err);
-/* What takes about `ms` of CPU time here. Runs long: in the pool. */
+/* What takes about `ms` here, on an idle host. Runs for some 20 ms: in the pool. */
 uint32_t luks_iterations(const HashAlg *h, unsigned key_bytes, uint64_t ms);
 
 /* luks-create.c: the options are "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time",

@@ -180,8 +180,9 @@ static bool needs_long(const FatFile *f)
 static glong long_units(const FatFile *f)
 {
     glong n = 0;
-    g_autofree gunichar2 *text = needs_long(f) ? g_utf8_to_utf16(f->name, -1, NULL, &n, NULL) : NULL;
 
+    if (needs_long(f))
+        g_free(g_utf8_to_utf16(f->name, -1, NULL, &n, NULL));
     return n;
 }
 
