@@ -1,24 +1,7 @@
 /* tests/block/fuzz-formats.c - what is fuzzed: a row for each format. */
-#include "tests/block/fuzz.h"
 #include "core/secret.h"
+#include "tests/block/fuzz.h"
 #include <zlib.h>
-
-static void add_secret(Vm *vm)
-{
-    g_autoptr(Opts) o = opts_parse("qom-type=secret,id=s,data=abc", NULL, &abort_on_error);
-
-    lock_take(&vm->lock);
-    obj_create(vm, o, &abort_on_error);
-    lock_drop(&vm->lock);
-}
-
-/* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */
-static void few_iterations(GByteArray *a, unsigned base, Rng *rng)
-{
-    for (unsigned at = base + 164; at < base + 592 && at + 4 <= a->len; at = at == base + 164 ? base + 212 : at + 48)
-        if (be32_load(a->data + at) > 2000 && be32_load(a->data + at) <= 1 << 26)
-            be32_store(a->data + at, (uint32_t)(rng_next(rng) % 2000));
-}
 
 static void vpc_sum(uint8_t *p, size_t n, size_t at)
 {
@@ -77,6 +60,25 @@ static void vhdx_seal(GByteArray *a, Rng *rng)
         vhdx_sum(a, 192 << 10, 64 << 10);
     if (log && len <= 65536)
         vhdx_sum(a, 1 << 20, len);
+}
+
+static void add_secret(Vm *vm)
+{
+    g_autoptr(Opts) o = opts_parse("qom-type=secret,id=s,data=abc", NULL, &abort_on_error);
+
+    lock_take(&vm->lock);
+    obj_create(vm, o, &abort_on_error);
+    lock_drop(&vm->lock);
+}
+
+/* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */
+static void few_iterations(GByteArray *a, unsigned base, Rng *rng)
+{
+    for (unsigned at = base + 164; at < base + 592 && at + 4 <= a->len; at = at == base + 164 ? base + 212 : at + 48)
+        if (be32_load(a->data + at) > 2000 && be32_load(a->data + at) <= 1 << 26)
+            be32_store(a->data + at, (uint32_t)(rng_next(rng) % 2000));
+}
+
 enum { QCOW2_KEYS = 3 * 4096 /* behind the header, the refcount table and its block */ };
 static void seal_luks(GByteArray *a, Rng *rng) { few_iterations(a, 0, rng); }
 static void seal_qcow2_luks(GByteArray *a, Rng *rng) { few_iterations(a, QCOW2_KEYS, rng); }
