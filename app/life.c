@@ -66,7 +66,6 @@ static bool start(App *a, Error **err)
         return fail(err, "-loadvm and -incoming: the machine can only begin with one of them");
     if (a->snapdir && !snapshot_folder(a->vm, a->snapdir, err))
         return false;
-    a->vm->awaiting = a->incoming || a->loadvm;
     if (!vm_start(a->vm, a->paused || a->incoming || a->loadvm, err))
         return false;
     serving = 1;
@@ -92,6 +91,7 @@ static int live(App *a, Error **err)
     if (a->daemonize && (word = daemon_begin(err)) < 0)
         return STATUS_USAGE;
     catch_signals(a->vm);
+    a->vm->awaiting = true; /* the loop may turn while images are opened */
     if (!app_build(a, &display, err) || !take_pidfile(a, err) || !start(a, err) || !app_run_with(a, err) || !app_sandbox(a->sandbox, err))
         return STATUS_USAGE;
     if (word >= 0)

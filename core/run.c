@@ -107,8 +107,10 @@ bool vm_start(Vm *vm, bool paused, Error **err)
     core__cpu_start_threads(vm);
     vm->priv->started = true;
     vm_start_loop(vm);
-    if (!paused)
+    if (!paused) {
+        vm->awaiting = false;
         vm_cont(vm);
+    }
     lock_drop(&vm->lock);
     return true;
 }

@@ -83,7 +83,7 @@ struct Vm {
     Cpu **cpus;
     unsigned ncpus;
     RunState state;
-    bool awaiting;        /* the state of -loadvm is still to come; see vm_awaits_state() */
+    bool awaiting;        /* the first state, or that of -loadvm, is still to come; see vm_awaits_state() */
     bool autostart;       /* inmigrate: run once the state is loaded (vm_cont asks for it) */
     uint32_t requests;    /* VmRequest bits; atomic */
     Cause cause;

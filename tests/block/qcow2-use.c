@@ -243,7 +243,7 @@ static void refusals(Vm *vm)
                  { 24, 1ull << 62, 8, "L1 table" }, { 36, 5 << 20, 4, "L1 table" },   { 40, 12345, 8, "invalid offset" },
                  { 48, 1, 8, "invalid offset" },    { 56, 1 << 30, 4, "refcount table" }, { 56, 0, 4, "refcount table" },
                  { 60, 1 << 20, 4, "snapshots" },   { 72, 1ull << 40, 8, "unknown feature 40" }, { 72, 1ull << 63, 8, "not supported" },
-                 { 96, 7, 4, "64 bits" },           { 100, 4096 * 64, 4, "header" },  { 32, 2, 4, "encrypted" },
+                 { 96, 7, 4, "64 bits" },           { 100, 4096 * 64, 4, "header" },  { 32, 2, 4, "encrypt.key-secret" },
                  { 8, 1 << 20, 8, "backing file" }, { 72, 2, 8, "marked corrupt" } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
