@@ -70,8 +70,8 @@ class Qmp(Port):
 
     def type(self, text):
         for c in text:
-            key = {" ": "spc", "\n": "ret", "-": "minus"}.get(c, c)
-            self.ask("send-key", keys=[{"type": "qcode", "data": key}])
+            keys = {" ": ["spc"], "\n": ["ret"], "-": ["minus"], "|": ["shift", "backslash"]}.get(c, [c])
+            self.ask("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
 
     def move(self, x, y, size):
         self.ask("input-send-event", events=[{"type": "abs", "data": {"axis": a, "value": round((v + 0.5) * 0x7fff / n)}}

@@ -435,7 +435,7 @@ class Schema:
 # What QEMU has no name for; whose reply has no type here.
 OURS = {'MENURA_AUTOPSY', 'query-qmp-schema', 'screen-text', 'screen-hash', 'screen-wait', 'screen-wait-cancel', 'SCREEN_WAIT',
         'query-snapshots'}
-LOOSE = {'blockdev-create.options'}  # an object whose members its driver reads
+LOOSE = {'blockdev-create.options', 'blockdev-reopen.options[]', 'x-blockdev-amend.options'}  # objects whose members their driver reads
 
 
 def compatible(ours, theirs, a, b, where, seen):

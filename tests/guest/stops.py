@@ -29,7 +29,8 @@ class Machine:
         self.path = os.path.join(folder, 'qmp')
         if os.path.exists(self.path):
             os.unlink(self.path)
-        args = [program, '-accel', accel, '-smp', cpus, '-nodefaults', '-display', 'none', '-no-reboot',
+        args = [program, '-accel', accel, '-smp', cpus, '-nodefaults', '-display', 'none', '-no-reboot', '-rtc', 'clock=vm',  # a stop must not set the guest's two clocks apart
+               
                 '-chardev', f'file,id=out,path={folder}/serial,append=on', '-serial', 'chardev:out', '-qmp', f'unix:{self.path},server=on,wait=off',
                 *machine_args.format(guest=guest, folder=folder).split(), '-append', append]
         self.p = subprocess.Popen(args + (['-incoming', incoming] if incoming else []), stdin=subprocess.DEVNULL)
