@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static const StorageOption options[] = {
-#define O(name, arg, fn, help) { name, arg, fn, help, fn == o_help || fn == o_version || fn == o_daemonize || fn == o_pidfile },
+#define O(name, arg, fn, help) { name, arg, fn, help },
 #include "tools/storage/options.def"
 #undef O
 };
@@ -53,6 +53,9 @@ static bool take(Storage *s, const StorageOption *o, const char *v, Error **err)
     return fail_because(err, why, "--%s%s%s", o->name, v ? " " : "", v ? v : "");
 }
 
+/* Before anything is opened. */
+static bool is_early(const StorageOption *o) { return o->fn == o_help || o->fn == o_version || o->fn == o_daemonize || o->fn == o_pidfile; }
+
 static bool parse(Storage *s, int argc, char **argv, bool early, Error **err)
 {
     static struct option longs[G_N_ELEMENTS(options) + 1];
@@ -69,7 +72,7 @@ static bool parse(Storage *s, int argc, char **argv, bool early, Error **err)
         if (!o && k < 256)
             return fail(err, "Try 'menura-storage --help' for more information.");
         o = o ? o : &options[k - 256];
-        if (o->early == early && !take(s, o, optarg, err))
+        if (is_early(o) == early && !take(s, o, optarg, err))
             return false;
     }
     return true;
@@ -78,7 +81,7 @@ static bool parse(Storage *s, int argc, char **argv, bool early, Error **err)
 static bool make_monitors(Storage *s, Error **err)
 {
     for (guint i = 0; i < s->monitors->len; i++) {
-        const StorageOption o = { "monitor", "", storage_make_monitor, NULL, false };
+        const StorageOption o = { "monitor", "", storage_make_monitor, NULL };
 
         if (!take(s, &o, s->monitors->pdata[i], err))
             return false;

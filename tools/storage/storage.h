@@ -13,7 +13,6 @@ typedef struct StorageOption {
     const char *name, *arg; /* arg NULL: it takes none */
     bool (*fn)(Storage *s, const char *v, Error **err);
     const char *help;
-    bool early; /* looked at before the others: about the process */
 } StorageOption;
 #define O(name, arg, fn, help) bool fn(Storage *s, const char *v, Error **err);
 #include "tools/storage/options.def"
