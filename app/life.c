@@ -73,7 +73,7 @@ static bool start(App *a, Error **err)
         return false;
     if (a->incoming)
         migrate_await(a->vm, !a->paused);
-    a->vm->awaiting = false;
+    __atomic_store_n(&a->vm->awaiting, false, __ATOMIC_RELAXED);
     if (a->loadvm && !a->paused)
         vm_cont(a->vm);
     if (!a->incoming)
@@ -91,7 +91,7 @@ static int live(App *a, Error **err)
     if (a->daemonize && (word = daemon_begin(err)) < 0)
         return STATUS_USAGE;
     catch_signals(a->vm);
-    a->vm->awaiting = true; /* the loop may turn while images are opened */
+    __atomic_store_n(&a->vm->awaiting, true, __ATOMIC_RELAXED); /* the loop may turn while images are opened */
     if (!app_build(a, &display, err) || !take_pidfile(a, err) || !start(a, err) || !app_run_with(a, err) || !app_sandbox(a->sandbox, err))
         return STATUS_USAGE;
     if (word >= 0)

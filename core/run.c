@@ -108,7 +108,7 @@ bool vm_start(Vm *vm, bool paused, Error **err)
     vm->priv->started = true;
     vm_start_loop(vm);
     if (!paused) {
-        vm->awaiting = false;
+        __atomic_store_n(&vm->awaiting, false, __ATOMIC_RELAXED);
         vm_cont(vm);
     }
     lock_drop(&vm->lock);

@@ -83,7 +83,7 @@ struct Vm {
     Cpu **cpus;
     unsigned ncpus;
     RunState state;
-    bool awaiting;        /* the first state, or that of -loadvm, is still to come; see vm_awaits_state() */
+    bool awaiting;        /* atomic: the first state, or that of -loadvm, is still to come; see vm_awaits_state() */
     bool autostart;       /* inmigrate: run once the state is loaded (vm_cont asks for it) */
     uint32_t requests;    /* VmRequest bits; atomic */
     Cause cause;
@@ -103,7 +103,7 @@ void vm_stop(Vm *vm, RunState why);
 void vm_cont(Vm *vm); /* inmigrate: later, when loaded; finish-migrate: not at all */
 bool vm_running(const Vm *vm);
 /* A saved state will take the place of this one: devices leave input where it is, or it would be lost. */
-static inline bool vm_awaits_state(const Vm *vm) { return vm->awaiting || vm->state == RUN_INMIGRATE; }
+static inline bool vm_awaits_state(const Vm *vm) { return __atomic_load_n(&vm->awaiting, __ATOMIC_RELAXED) || vm->state == RUN_INMIGRATE; }
 /* For looking at CPUs: all are at rest in between; no event, the run state stays. Nests. VM loop, VM lock held. */
 void vm_look_begin(Vm *vm);
 void vm_look_end(Vm *vm);

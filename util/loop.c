@@ -146,7 +146,7 @@ void loop_start(Loop *l)
 
 void loop_iterate(Loop *l, bool may_block)
 {
-    g_assert(!l->thread || loop_is_mine(l));
+    g_assert(loop_is_mine(l) || !l->thread);
     GThread *before = __atomic_exchange_n(&l->runner, g_thread_self(), __ATOMIC_RELAXED);
 
     g_main_context_iteration(l->context, may_block);
