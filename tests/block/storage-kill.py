@@ -159,7 +159,7 @@ def check(path, lazy):
 def fio(sock, d, rng):
     if not shutil.which("fio"):
         return None
-    return subprocess.Popen(["fio", "--name=load", "--ioengine=nbd", f"--uri=nbd+unix:///b?socket={sock}", "--rw=randrw", "--rwmixread=20",
+    return subprocess.Popen(["fio", "--name=load", "--thread", "--ioengine=nbd", f"--uri=nbd+unix:///b?socket={sock}", "--rw=randrw", "--rwmixread=20",
                              "--bsrange=4k-128k", "--iodepth=8", "--fsync=16", f"--randseed={rng.randrange(1 << 30)}", "--time_based", "--runtime=60",
                              "--output-format=terse"], cwd=d, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
