@@ -3,6 +3,7 @@
  * with the place of each cluster (the old kind: in sectors; "Ext": in clusters), clusters. A field says that a writer has it
  * open.
  */
+#include "block/blocks.h"
 #include "block/old/clusters.h"
 #include <errno.h>
 
@@ -319,7 +320,6 @@ static CO_FN int fill(Node *file, uint64_t size, uint64_t cluster)
 
 static CO_FN bool create(Loop *loop, const char *filename, Opts *o, Error **err)
 {
-    g_autoptr(Opts) open = opts_new();
     uint64_t size, cluster;
     const char *pre = opts_get(o, "preallocation");
     Node *file;
@@ -335,14 +335,9 @@ static CO_FN bool create(Loop *loop, const char *filename, Opts *o, Error **err)
         return fail(err, "Cluster size must be a multiple of 512 up to 1G");
     if ((size + cluster - 1) / cluster > BAT_MAX)
         return fail(err, "Image size is too large for this cluster size");
-    if (!blk_create_file(loop, filename, 0, err))
-        return false;
-    opts_set(open, "driver", "file");
-    opts_set(open, "filename", filename);
-    file = block__open(loop, open, false, NULL, NULL, NULL, err);
+    file = blocks_new_file(loop, filename, err);
     if (!file)
         return false;
-    file->grows = true;
     ret = fill(file, size, cluster);
     node_unref(file);
     return !ret || fail_errno_is(err, -ret, "cannot write '%s'", filename);

@@ -1,4 +1,5 @@
 /* block/old/qed-tool.c - QED images made, checked, given another backing file. */
+#include "block/blocks.h"
 #include "block/old/qed.h"
 #include <errno.h>
 
@@ -54,7 +55,6 @@ static CO_FN int fill(Node *file, const QedHeader *h, const char *backing)
 
 CO_FN bool qed__create(Loop *loop, const char *filename, Opts *o, Error **err)
 {
-    g_autoptr(Opts) open = opts_new();
     const char *backing = opts_get(o, "backing_file"), *format = opts_get(o, "backing_fmt");
     QedHeader h;
     Node *file;
@@ -65,14 +65,9 @@ CO_FN bool qed__create(Loop *loop, const char *filename, Opts *o, Error **err)
     if (backing && strlen(backing) > QED_NAME_MAX)
         return fail(err, "the backing file's name is too long");
     name_backing(&h, backing, format);
-    if (!blk_create_file(loop, filename, 0, err))
-        return false;
-    opts_set(open, "driver", "file");
-    opts_set(open, "filename", filename);
-    file = block__open(loop, open, false, NULL, NULL, NULL, err);
+    file = blocks_new_file(loop, filename, err);
     if (!file)
         return false;
-    file->grows = true;
     ret = fill(file, &h, backing);
     node_unref(file);
     return !ret || fail_errno_is(err, -ret, "cannot write '%s'", filename);

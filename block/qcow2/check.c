@@ -17,18 +17,6 @@ struct Counts {
     unsigned fix;
 };
 
-static void PRINTF(2, 3) say(BlkCheck *c, const char *fmt, ...)
-{
-    va_list ap;
-
-    if (!c->lines || c->lines->len > CHECK_LINES * 80)
-        return;
-    va_start(ap, fmt);
-    g_string_append_vprintf(c->lines, fmt, ap);
-    va_end(ap);
-    g_string_append_c(c->lines, '\n');
-}
-
 /* ---- counters ---- */
 uint64_t qcow2__counts_end(const Counts *v) { return v->end; }
 
@@ -77,7 +65,7 @@ static bool use(Counts *v, uint64_t at, uint64_t bytes, const char *what)
 
     for (uint64_t c = at >> s->cluster_bits; bytes && c <= (at + bytes - 1) >> s->cluster_bits; c++) {
         if (c >= end) {
-            say(v->c, "ERROR: %s outside image EOF at offset %#" PRIx64, what, at);
+            blk_check_say(v->c, "ERROR: %s outside image EOF at offset %#" PRIx64, what, at);
             v->c->corruptions++;
             return false;
         }
@@ -98,7 +86,7 @@ static void use_entry(Counts *v, Entry e, uint64_t guest, bool active)
         v->c->compressed_clusters += active;
         v->c->allocated_clusters += active;
         if (e.desc & OFLAG_COPIED) {
-            say(v->c, "ERROR: OFLAG_COPIED is set on the compressed cluster at guest offset %#" PRIx64, guest);
+            blk_check_say(v->c, "ERROR: OFLAG_COPIED is set on the compressed cluster at guest offset %#" PRIx64, guest);
             v->c->corruptions++;
         }
         use(v, at, len, "compressed cluster");
@@ -108,7 +96,7 @@ static void use_entry(Counts *v, Entry e, uint64_t guest, bool active)
     if (!qcow2__has_host(s, e))
         return;
     if (at % s->cluster) {
-        say(v->c, "ERROR: offset %#" PRIx64 ": Cluster is not properly aligned; L2 entry corrupted", at);
+        blk_check_say(v->c, "ERROR: offset %#" PRIx64 ": Cluster is not properly aligned; L2 entry corrupted", at);
         v->c->corruptions++;
         return;
     }
@@ -145,7 +133,7 @@ static CO_FN void use_l1(Counts *v, const uint64_t *l1, uint64_t len, uint64_t a
         if (!table)
             continue;
         if (table % s->cluster) {
-            say(v->c, "ERROR l2_offset=%#" PRIx64 ": Table is not cluster aligned; L1 entry corrupted", table);
+            blk_check_say(v->c, "ERROR l2_offset=%#" PRIx64 ": Table is not cluster aligned; L1 entry corrupted", table);
             v->c->corruptions++;
         } else if (use(v, table, s->cluster, "L2 table")) {
             use_l2(v, table, i * l2_covers(s), active);
@@ -221,13 +209,13 @@ static void use_refcounts(Counts *v)
         if (!block)
             continue;
         if (block % s->cluster) {
-            say(v->c, "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry corrupted", i);
+            blk_check_say(v->c, "ERROR refcount block %" PRIu64 " is not cluster aligned; refcount table entry corrupted", i);
             v->c->corruptions++;
             v->broken = true;
         } else if (!use(v, block, s->cluster, "refcount block")) {
             v->broken = true;
         } else if (qcow2__count_of(v, block >> s->cluster_bits) != 1) {
-            say(v->c, "ERROR refcount block %" PRIu64 " refcount=%u", i, qcow2__count_of(v, block >> s->cluster_bits));
+            blk_check_say(v->c, "ERROR refcount block %" PRIu64 " refcount=%u", i, qcow2__count_of(v, block >> s->cluster_bits));
             v->c->corruptions++;
             v->broken = true;
         }
@@ -256,11 +244,11 @@ static void judge(Counts *v, uint64_t cluster, uint64_t refs, uint64_t count, bo
 
     v->c->image_end = refs ? MAX(v->c->image_end, (cluster + 1) << v->s->cluster_bits) : v->c->image_end;
     if (refs < count) {
-        say(v->c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, head, cluster, refs, count);
+        blk_check_say(v->c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, head, cluster, refs, count);
         v->c->corruptions++;
         v->c->corruptions_fixed += fixing;
     } else if (refs > count) {
-        say(v->c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, fixing ? "Repairing" : "Leaked", cluster, refs, count);
+        blk_check_say(v->c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, fixing ? "Repairing" : "Leaked", cluster, refs, count);
         v->c->leaks++;
         v->c->leaks_fixed += fixing;
     }
@@ -346,7 +334,7 @@ static void judge_flag(Counts *v, const char *what, uint64_t at, uint64_t refs)
 {
     bool fix = mends_flag(v, refs);
 
-    say(v->c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64, fix ? "Repairing" : "ERROR", what, at, refs);
+    blk_check_say(v->c, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%" PRIu64, fix ? "Repairing" : "ERROR", what, at, refs);
     v->c->corruptions++;
     v->c->corruptions_fixed += fix;
 }
@@ -407,7 +395,7 @@ static CO_FN int rebuild(Qcow2 *s, BlkCheck *c)
 
     counts_init(&v, s, &quiet, 0);
     count_all(&v, false);
-    say(c, "Rebuilding refcount structure");
+    blk_check_say(c, "Rebuilding refcount structure");
     ret = v.no_memory ? -ENOMEM : qcow2__rebuild(s, &v);
     if (!ret) {
         c->corruptions_fixed += c->corruptions - c->corruptions_fixed - MIN(quiet.corruptions, c->corruptions - c->corruptions_fixed);

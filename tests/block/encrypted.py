@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+from cells import need_peer, run_cells, skip
 from qmpvm import Vm
 
 M = sys.argv[1]
@@ -30,11 +31,6 @@ def run(*args, ok=(0,), stdin=None):
     if p.returncode not in ok:
         raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
     return p.stdout if p.returncode == 0 else p.stderr
-
-
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(77)
 
 
 def luks(img, secret="s", **more):
@@ -273,11 +269,7 @@ def machine(folder):
 
 
 def main():
-    if not shutil.which("qemu-img"):
-        skip("qemu-img is not installed (package qemu-utils)")
-    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
-    if version < 10:
-        skip(f"qemu-img is of version {version}, older than 10")
+    need_peer("qemu-img")
     with tempfile.NamedTemporaryFile() as f:
         if "no ciphers" in run(M, "create", *SECRETS, "-f", "luks", "-o", "key-secret=s,iter-time=10", f.name, "1M", ok=(0, 1)):
             skip("this build has no ciphers (package nettle-dev)")
@@ -285,18 +277,7 @@ def main():
     cells += [(f"qcow2 {o}", qcow2_cell, (o,)) for o in ("", "cluster_size=512", "extended_l2=on", "encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv",
                                                          "compat=0.10", "preallocation=metadata", "data_file=DATA", "cluster_size=2M")]
     cells += [("qcow2 more", qcow2_more, ()), ("slots", slots, ()), ("detached", detached, ()), ("cryptsetup", cryptsetup, ()), ("secrets", secrets, ()), ("machine", machine, ())]
-    only, bad = sys.argv[4:], 0
-    for name, fn, args in cells:
-        if only and not any(o in name for o in only):
-            continue
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            try:
-                fn(folder, *args)
-                print(f"ok   {name}")
-            except AssertionError as e:
-                bad += 1
-                print(f"FAIL {name}: {e}")
-    sys.exit(bad > 0)
+    run_cells(cells, sys.argv[4:])
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
+
+from cells import need_peer, run_cells
 
 M = sys.argv[1]
 NBD = os.path.join(os.path.dirname(M), "..", "nbd", "menura-nbd")
@@ -48,11 +49,6 @@ def run(*args, ok=(0,)):
     if p.returncode not in ok:
         raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
     return p.stdout
-
-
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(77)
 
 
 class Cell:
@@ -410,12 +406,7 @@ def texts(folder):
 
 
 def main():
-    for tool in ("qemu-img", "qemu-io"):
-        if not shutil.which(tool):
-            skip(f"{tool} is not installed (package qemu-utils)")
-    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
-    if version < 10:
-        skip(f"qemu-img is of version {version}, older than 10")
+    need_peer("qemu-img", "qemu-io")
     cells = [(f"{n} made by {'us' if m == M else 'QEMU'}", feature, (n, m)) for n in FEATURES for m in (M, "qemu-img")]
     cells += [(f"packed {k} by {'us' if w == M else 'QEMU'}", packed, (k, w, r)) for k in ("zlib", "zstd") for w, r in ((M, "qemu-img"), ("qemu-img", M))]
     cells += [("chain " + str(i), chain, (m,)) for i, m in enumerate([(M,), (M, "qemu-img", M), ("qemu-img", M)])]
@@ -423,18 +414,7 @@ def main():
     cells += [("differencing vpc", differencing, ())]
     cells += [(f"vhdx log of {'us' if m == M else 'QEMU'}", replayed_log, (m,)) for m in (M, "qemu-img")]
     cells += [("bitmaps", bitmaps, ()), ("verbs of bitmaps", bitmap_verbs, ()), ("texts", texts, ())]
-    only, bad = sys.argv[2:], 0
-    for name, fn, args in cells:
-        if only and not any(o in name for o in only):
-            continue
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            try:
-                fn(folder, *args)
-                print(f"ok   {name}")
-            except AssertionError as e:
-                bad += 1
-                print(f"FAIL {name}: {e}")
-    sys.exit(bad > 0)
+    run_cells(cells, sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 
+from cells import need_peer, run_cells
 from qmpvm import Vm
 
 M = sys.argv[1]
@@ -28,11 +28,6 @@ def run(*args, ok=(0,), both=False):
     if p.returncode not in ok:
         raise AssertionError(f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}")
     return p.stdout + p.stderr if both or p.returncode else p.stdout
-
-
-def skip(why):
-    print(f"skipped: {why}")
-    sys.exit(77)
 
 
 def commands(rng, size, n):
@@ -372,27 +367,11 @@ def machine(folder):
 
 
 def main():
-    for tool in ("qemu-img", "qemu-io"):
-        if not shutil.which(tool):
-            skip(f"{tool} is not installed (package qemu-utils)")
-    version = int(re.search(r"version (\d+)", run("qemu-img", "--version"))[1])
-    if version < 10:
-        skip(f"qemu-img is of version {version}, older than 10")
+    need_peer("qemu-img", "qemu-io")
     cells = [(f"qed {o}", both_ways, ("qed", o, o)) for o in ("", "cluster_size=4k", "cluster_size=8k,table_size=2", "cluster_size=1M,table_size=16")]
     cells += [(f"parallels {o}", both_ways, ("parallels", o, o)) for o in ("", "cluster_size=64k", "cluster_size=4k")]
     cells += [("qed chain", qed_chain, ()), ("qed dirty", qed_dirty, ()), ("parallels broken", parallels_broken, ()), ("cloop", cloop, ()), ("dmg", dmg, ()), ("vvfat", vvfat, ()), ("hostile", hostile, ()), ("machine", machine, ())]
-    only, bad = sys.argv[4:], 0
-    for name, fn, args in cells:
-        if only and not any(o in name for o in only):
-            continue
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            try:
-                fn(folder, *args)
-                print(f"ok   {name}")
-            except AssertionError as e:
-                bad += 1
-                print(f"FAIL {name}: {e}")
-    sys.exit(bad > 0)
+    run_cells(cells, sys.argv[4:])
 
 
 if __name__ == "__main__":

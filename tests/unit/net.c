@@ -1,39 +1,6 @@
 /* tests/unit/net.c - links with back-pressure, hubs, segmentation. User networks: netuser.c. */
-#include "net/net.h"
-#include "tests/lib/t.h"
+#include "tests/lib/netend.h"
 #include <stdio.h>
-
-typedef struct End {
-    NetPort port;
-    bool open;
-    unsigned got, ready;
-    uint8_t last[2048];
-    size_t len;
-} End;
-static bool can_take(void *o) { return ((End *)o)->open; }
-static void take(void *o, const struct iovec *iov, int n)
-{
-    End *e = o;
-
-    e->len = net_flatten(iov, n, e->last, sizeof(e->last));
-    e->got++;
-}
-static void ready(void *o) { ((End *)o)->ready++; }
-static const NetPortOps ops = { .can_take = can_take, .take = take, .ready = ready };
-
-static NetDev *back_end(Vm *vm, const char *text)
-{
-    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
-
-    return net_new(vm, o, &abort_on_error);
-}
-
-static void plug(End *e, Vm *vm, const char *text)
-{
-    net_port_init(&e->port, vm, &ops, e);
-    net_attach(back_end(vm, text), &e->port, &abort_on_error);
-    e->open = true;
-}
 
 static const uint8_t frame[60] = { 1, 2, 3 };
 

@@ -1,40 +1,7 @@
 /* tests/unit/netuser.c - user networks, built when libslirp is there: the host answers, captures, rules, a loop at rest. */
-#include "net/net.h"
-#include "tests/lib/t.h"
+#include "tests/lib/netend.h"
 #include <stdio.h>
 #include <unistd.h>
-
-typedef struct End {
-    NetPort port;
-    bool open;
-    unsigned got, ready;
-    uint8_t last[2048];
-    size_t len;
-} End;
-static bool can_take(void *o) { return ((End *)o)->open; }
-static void take(void *o, const struct iovec *iov, int n)
-{
-    End *e = o;
-
-    e->len = net_flatten(iov, n, e->last, sizeof(e->last));
-    e->got++;
-}
-static void ready(void *o) { ((End *)o)->ready++; }
-static const NetPortOps ops = { .can_take = can_take, .take = take, .ready = ready };
-
-static NetDev *back_end(Vm *vm, const char *text)
-{
-    g_autoptr(Opts) o = opts_parse(text, "type", &abort_on_error);
-
-    return net_new(vm, o, &abort_on_error);
-}
-
-static void plug(End *e, Vm *vm, const char *text)
-{
-    net_port_init(&e->port, vm, &ops, e);
-    net_attach(back_end(vm, text), &e->port, &abort_on_error);
-    e->open = true;
-}
 
 /* ARP for the host: it answers, and the capture has both frames. */
 static void user(Vm *vm)
