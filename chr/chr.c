@@ -5,6 +5,7 @@
 #include "chr/priv.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum { OUT_MAX = 1024 * 1024 };
@@ -132,7 +133,7 @@ static bool fill(Chr *c, Opts *o, Error **err)
     return true;
 }
 
-Chr *chr_new(Vm *vm, Opts *o, Error **err)
+static Chr *make(Vm *vm, Opts *o, Error **err)
 {
     const char *id = opts_get(o, "id"), *backend = opts_get(o, "backend");
     const ChrOps *ops = backend ? find_backend(backend) : NULL;
@@ -148,10 +149,6 @@ Chr *chr_new(Vm *vm, Opts *o, Error **err)
         error_hint(err, "-chardev help lists them");
         return NULL;
     }
-    if (vm_lookup(vm, "chardev", id)) {
-        fail(err, "-chardev id=%s: there is a chardev of that id already", id);
-        return NULL;
-    }
     c = alloc(vm, id, ops);
     if (!fill(c, o, err)) {
         destroy(c);
@@ -159,10 +156,39 @@ Chr *chr_new(Vm *vm, Opts *o, Error **err)
     }
     if (!ops->starts_closed)
         c->opened = true;
-    vm_register(vm, "chardev", c->id, c);
+    return c;
+}
+
+static Chr *publish(Chr *c)
+{
+    vm_register(c->vm, "chardev", c->id, c);
     c->listener = (VmListener){ .state = state_changed, .self = c };
-    vm_listen(vm, &c->listener);
-    return own(&vm->root, c, destroy);
+    vm_listen(c->vm, &c->listener);
+    return own(&c->vm->root, c, destroy);
+}
+
+Chr *chr_add(Vm *vm, Opts *o, Error **err)
+{
+    const char *id = opts_peek(o, "id");
+    Chr *c;
+
+    if (id && vm_lookup(vm, "chardev", id)) {
+        fail(err, "-chardev id=%s: there is a chardev of that id already", id);
+        return NULL;
+    }
+    c = make(vm, o, err);
+    return c ? publish(c) : NULL;
+}
+
+Chr *chr_new(Vm *vm, Opts *o, Error **err)
+{
+    Chr *c = chr_add(vm, o, err);
+
+    if (c && chr_pty_path(c)) {
+        printf("char device redirected to %s (label %s)\n", chr_pty_path(c), c->id);
+        fflush(stdout);
+    }
+    return c;
 }
 
 /* ---- users ---- */
@@ -345,6 +371,62 @@ void chr_cancel_write(Chr *c, guint id)
             return;
         }
     }
+}
+
+/* ---- another one in its place ---- */
+/* What waits, and whoever sits in front, go over. */
+static void take_over(Chr *c, Chr *old)
+{
+    bool was_open = old->opened;
+    GArray *users = c->users, *waiters = c->waiters;
+    GByteArray *out = c->out;
+
+    c->users = old->users;
+    c->waiters = old->waiters;
+    c->out = old->out;
+    c->next_waiter = old->next_waiter;
+    old->users = users;
+    old->waiters = waiters;
+    old->out = out;
+    for (guint i = 0; i < c->users->len; i++)
+        *(Chr **)g_array_index(c->users, ChrUser, i).slot = c;
+    chr_free(old);
+    publish(c);
+    for (guint i = 0; i < c->users->len; i++) {
+        ChrUser u = g_array_index(c->users, ChrUser, i);
+
+        if (u.event && (c->opened || was_open))
+            u.event(u.o, c->opened ? CHR_OPENED : CHR_CLOSED);
+    }
+}
+
+Chr *chr_change(Chr *old, Opts *o, Error **err)
+{
+    Chr *c;
+
+    if (old->mux || chr__is_hub(old)) {
+        fail(err, "For mux or hub device hotswap is not supported yet");
+        return NULL;
+    }
+    for (guint i = 0; i < old->users->len; i++)
+        if (!g_array_index(old->users, ChrUser, i).slot) {
+            fail(err, "Chardev user does not support chardev hotswap");
+            return NULL;
+        }
+    c = make(old->vm, o, err);
+    if (!c)
+        return NULL;
+    if (c->mux || chr__is_hub(c)) {
+        destroy(c);
+        fail(err, "For mux or hub device hotswap is not supported yet");
+        return NULL;
+    }
+    take_over(c, old);
+    if (c->out->len || c->waiters->len)
+        arm(c);
+    if (c->ops->input)
+        c->ops->input(c);
+    return c;
 }
 
 /* ---- facts ---- */

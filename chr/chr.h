@@ -16,12 +16,17 @@ typedef struct ChrUser {                               /* who sits in front: a d
     void (*take)(void *o, const uint8_t *p, size_t n); /* n <= can_take() */
     void (*event)(void *o, ChrEvent e);
     void *o;
+    void *slot; /* of the pointer in which it keeps the back end: chr_change() puts another one there; NULL: it keeps what it has */
 } ChrUser;
 /* "stdio", "pty", "file:PATH", "null", "unix:PATH,server=on", "tcp:..", "mon:stdio", "vc",
  * "ringbuf", "chardev:ID", "none" (returns NULL without error). Registered as ("chardev", id). */
 Chr *chr_new_short(Vm *vm, const char *id, const char *text, Error **err);
-Chr *chr_new(Vm *vm, Opts *o, Error **err); /* -chardev BACKEND,id=.. ; "backend","id" in o */
+Chr *chr_new(Vm *vm, Opts *o, Error **err); /* -chardev BACKEND,id=.. ; "backend","id" in o; says on stdout where a pty is */
+Chr *chr_add(Vm *vm, Opts *o, Error **err); /* the same, silently: for monitors, which may have stdout themselves */
 void chr_free(Chr *c);
+/* Another back end of the same id, made of o, takes over who sits in front and what waits to be written; the old one is freed.
+ * NULL: nothing has changed. Not from a callback of the old one. */
+Chr *chr_change(Chr *old, Opts *o, Error **err);
 bool chr_attach(Chr *c, const ChrUser *u,
                 Error **err); /* one user, several on a mux (the last gets the focus) */
 void chr_detach(Chr *c, void *o);

@@ -83,21 +83,35 @@ bool qmp_chardev_add(Vm *vm, const ChardevAddArgs *args, ChardevReturn *ret, Err
     if (vm_lookup(vm, "chardev", args->id))
         return fail(err, "Chardev with id '%s' already exists", args->id);
     o = options_of(vm, args->id, &args->backend, err);
-    c = o ? chr_new(vm, o, err) : NULL;
+    c = o ? chr_add(vm, o, err) : NULL;
     if (c)
         ret->pty = g_strdup(chr_pty_path(c));
     return c;
 }
 
-void hmp_chardev_add(Hmp *h, const HmpChardevAddArgs *args)
+/* As -chardev has them; but no command waits. */
+static Opts *typed(const char *text, Error **err)
 {
-    Error *err = NULL;
-    g_autoptr(Opts) o = opts_parse_any(args->args, "backend", &err);
+    Opts *o = opts_parse_any(text, "backend", err);
 
     if (o && !strcmp(opts_peek(o, "backend") ? opts_peek(o, "backend") : "", "socket"))
         opts_set(o, "wait", "off");
+    return o;
+}
+
+static void say_pty(Hmp *h, const Chr *c)
+{
+    if (c && chr_pty_path(c))
+        g_string_append_printf(h->out, "char device redirected to %s (label %s)\n", chr_pty_path(c), chr_id(c));
+}
+
+void hmp_chardev_add(Hmp *h, const HmpChardevAddArgs *args)
+{
+    Error *err = NULL;
+    g_autoptr(Opts) o = typed(args->args, &err);
+
     if (o)
-        chr_new(h->vm, o, &err);
+        say_pty(h, chr_add(h->vm, o, &err));
     hmp_say_error(h, err);
 }
 
@@ -108,6 +122,39 @@ static Chr *find(Vm *vm, const char *id, Error **err)
     if (!c)
         fail(err, "Chardev '%s' not found", id);
     return c;
+}
+
+static Chr *to_change(Vm *vm, const char *id, Error **err)
+{
+    Chr *c = vm_lookup(vm, "chardev", id);
+
+    if (!c)
+        fail(err, "Chardev '%s' does not exist", id);
+    return c;
+}
+
+bool qmp_chardev_change(Vm *vm, const ChardevChangeArgs *args, ChardevReturn *ret, Error **err)
+{
+    Chr *c = to_change(vm, args->id, err);
+    g_autoptr(Opts) o = c ? options_of(vm, args->id, &args->backend, err) : NULL;
+
+    c = o ? chr_change(c, o, err) : NULL;
+    if (c)
+        ret->pty = g_strdup(chr_pty_path(c));
+    return c;
+}
+
+void hmp_chardev_change(Hmp *h, const HmpChardevChangeArgs *args)
+{
+    Error *err = NULL;
+    Chr *c = to_change(h->vm, args->id, &err);
+    g_autoptr(Opts) o = c ? typed(args->args, &err) : NULL;
+
+    if (o) {
+        opts_set(o, "id", args->id);
+        say_pty(h, chr_change(c, o, &err));
+    }
+    hmp_say_error(h, err);
 }
 
 bool qmp_chardev_remove(Vm *vm, const ChardevRemoveArgs *args, Error **err)

@@ -35,7 +35,7 @@ static bool hub_add(Hub *h, Chr *hub, const char *id, Error **err)
     if (c->ops == hub->ops)
         return fail(err, "chardev %s: '%s' is a hub itself", hub->id, id);
     *s = (Spoke){ hub, c };
-    if (!chr_attach(c, &(ChrUser){ spoke_room, spoke_take, spoke_event, s }, err))
+    if (!chr_attach(c, &(ChrUser){ spoke_room, spoke_take, spoke_event, s, &s->chr }, err))
         return false;
     h->n++;
     return true;
@@ -108,3 +108,5 @@ static const ChrOps hub = { .name = "hub",
                             .input = hub_input,
                             .arm = hub_arm };
 CHR_BACKEND(hub);
+
+bool chr__is_hub(const Chr *c) { return c->ops == &hub; }

@@ -69,6 +69,9 @@ guint chr__mux_focused(const Mux *m);
 /* Timestamps (Ctrl-A t): the text to send instead, or NULL for as it is */
 GByteArray *chr__mux_stamp(Mux *m, const uint8_t *p, size_t n);
 
+/* hub.c */
+bool chr__is_hub(const Chr *c);
+
 /* telnet.c: RFC 854 */
 typedef struct Telnet {
     uint8_t state;

@@ -77,8 +77,6 @@ static bool pty_open(Chr *c, Opts *o, Error **err)
     if (link_path && symlink(name, link_path) < 0)
         return fail_errno(err, "chardev %s: cannot link '%s' to %s", c->id, link_path, name);
     p->link = g_strdup(link_path);
-    printf("char device redirected to %s (label %s)\n", name, c->id);
-    fflush(stdout);
     wait_for_other(p);
     return true;
 }

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { FDS_MAX = 16 };
@@ -23,6 +24,7 @@ typedef struct Sock {
     bool wait, nodelay, is_telnet, given_fd;
     int64_t reconnect; /* ns; 0: never */
     Telnet telnet;
+    struct stat made; /* the socket's file, if we made it */
 } Sock;
 
 static void listen_on(Sock *k);
@@ -258,6 +260,17 @@ static bool start_with_fd(Sock *k, const char *text, Error **err)
     return true;
 }
 
+static bool has_file(const Sock *k) { return k->listener >= 0 && k->addr.path && !k->addr.abstract && !k->given_fd; }
+
+/* Its file goes, unless another socket has been made there since. */
+static void remove_file(const Sock *k)
+{
+    struct stat now;
+
+    if (!stat(k->addr.path, &now) && now.st_dev == k->made.st_dev && now.st_ino == k->made.st_ino)
+        unlink(k->addr.path);
+}
+
 static bool start(Sock *k, const char *fd_text, Error **err)
 {
     int fd;
@@ -269,8 +282,12 @@ static bool start(Sock *k, const char *fd_text, Error **err)
         return error_hint(err, "for instance socket,id=%s,path=/tmp/x.sock,server=on,wait=off",
                           k->s.c->id);
     }
-    if (k->addr.server)
-        return (k->listener = chr__listen(&k->addr, err)) >= 0;
+    if (k->addr.server) {
+        k->listener = chr__listen(&k->addr, err);
+        if (has_file(k))
+            stat(k->addr.path, &k->made);
+        return k->listener >= 0;
+    }
     if (k->reconnect) {
         again(k);
         return true;
@@ -314,8 +331,8 @@ static void sock_close(Chr *c)
         close(k->s.in);
     if (k->listener >= 0)
         close(k->listener);
-    if (k->listener >= 0 && k->addr.path && !k->addr.abstract && !k->given_fd)
-        unlink(k->addr.path);
+    if (has_file(k))
+        remove_file(k);
     chr__addr_clear(&k->addr);
 }
 

@@ -98,7 +98,7 @@ static bool to_chardev(User *u, const char *dev, struct in_addr addr, uint16_t p
     f->port = port;
     g_ptr_array_add(u->forwards, f);
     f->chr = chr_new_short(u->d->vm, id, dev, err);
-    if (!f->chr || !chr_attach(f->chr, &(ChrUser){ forward_room, forward_take, NULL, f }, err))
+    if (!f->chr || !chr_attach(f->chr, &(ChrUser){ forward_room, forward_take, NULL, f, &f->chr }, err))
         return false;
     return slirp_add_guestfwd(u->slirp, forward_write, f, &f->addr, port) >= 0 || fail(err, "guestfwd: %s:%u is in use", inet_ntoa(addr), port);
 }

@@ -82,7 +82,7 @@ static bool init(Obj *o, Error **err)
         s->iobase = ports[s->index];
     if (s->irq == UINT32_MAX)
         s->irq = lines[s->index];
-    return !s->chr || chr_attach(s->chr, &(ChrUser){ .o = s }, err);
+    return !s->chr || chr_attach(s->chr, &(ChrUser){ .o = s, .slot = &s->chr }, err);
 }
 
 static void fini(Obj *o)

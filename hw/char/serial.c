@@ -226,7 +226,7 @@ static bool init(Obj *o, Error **err)
         s->iobase = ports[s->index];
     if (s->irq == UINT32_MAX)
         s->irq = irqs[s->index];
-    return !s->chr || chr_attach(s->chr, &(ChrUser){ can_take, take, event, s }, err);
+    return !s->chr || chr_attach(s->chr, &(ChrUser){ can_take, take, event, s, &s->chr }, err);
 }
 
 static void fini(Obj *o)

@@ -333,7 +333,7 @@ static bool port_init(Obj *o, Error **err)
 {
     Port *p = PORT(o);
 
-    return !p->chr || chr_attach(p->chr, &(ChrUser){ can_take, take, chr_event, p }, err);
+    return !p->chr || chr_attach(p->chr, &(ChrUser){ can_take, take, chr_event, p, &p->chr }, err);
 }
 
 static void port_fini(Obj *o)

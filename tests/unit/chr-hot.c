@@ -119,6 +119,8 @@ static void ask(Client *c, const char *request, const char *part)
 
 #define ADD(id, type, data, part) ask(c, "{'execute': 'chardev-add', 'arguments': {'id': '" id "', 'backend': {'type': '" type "', 'data': {" data "}}}}", part)
 
+#define CHANGE(id, type, data, part) ask(c, "{'execute': 'chardev-change', 'arguments': {'id': '" id "', 'backend': {'type': '" type "', 'data': {" data "}}}}", part)
+
 static void monitor(Vm *unused)
 {
     Bench b;
@@ -151,6 +153,9 @@ static void monitor(Vm *unused)
     ADD("u2", "udp", "'remote': {'type': 'unix', 'data': {'path': '/x'}}", "of type inet");
     ADD("f", "file", "'out': '/nonexistent/x'", "cannot open");
     ADD("z", "bogus", "", "bogus");
+    CHANGE("none", "null", "", "Chardev 'none' does not exist");
+    CHANGE("n", "pty", "", "\"pty\": \"/dev/pts/");
+    CHANGE("n", "hub", "'chardevs': ['p']", "hotswap is not supported");
     sock = g_build_filename(b.dir, "added", NULL);
     add = g_strdup_printf("{'execute': 'chardev-add', 'arguments': {'id': 's', 'backend': {'type': 'socket', 'data': {'addr': {'type': 'unix', "
                           "'data': {'path': '%s'}}}}}}", sock);
@@ -164,3 +169,69 @@ static void monitor(Vm *unused)
     qmp_bench_close(&b);
 }
 TEST("chr/monitor", monitor);
+
+/* ---- another back end under who sits in front ---- */
+static Chr *change(Chr *c, const char *text, Error **err)
+{
+    g_autoptr(Opts) o = opts_parse(text, "backend", &abort_on_error);
+
+    return chr_change(c, o, err);
+}
+
+static void not_changed(Vm *vm, Chr *c, const char *text, const char *why)
+{
+    Error *err = NULL;
+
+    check(!change(c, text, &err) && strstr(error_text(err), why));
+    check(vm_lookup(vm, "chardev", "c") == c);
+    error_free(err);
+}
+
+typedef struct Front {
+    Chr *chr;
+    int opened, closed, ready;
+} Front;
+static void front_take(void *o, const uint8_t *p, size_t n) {}
+static void front_event(void *o, ChrEvent e)
+{
+    ((Front *)o)->opened += e == CHR_OPENED;
+    ((Front *)o)->closed += e == CHR_CLOSED;
+}
+static void front_ready(void *o) { ((Front *)o)->ready++; }
+static bool is_ready(void *o) { return ((Front *)o)->ready; }
+
+static void changed(Vm *vm)
+{
+    Chr *first = make(vm, "ringbuf,id=c"), *last;
+    Front f = { first, 0, 0, 0 };
+    g_autofree char *dir = g_dir_make_tmp("menura-XXXXXX", NULL), *path = g_build_filename(dir, "s", NULL);
+    g_autofree char *sock = g_strdup_printf("socket,id=c,path=%s,server=on,wait=off", path), *read = NULL;
+    g_autofree char *file = g_strdup_printf("file,id=c,path=%s/out", dir), *out = g_build_filename(dir, "out", NULL);
+
+    check(chr_attach(first, &(ChrUser){ room, front_take, front_event, &f, &f.chr }, &abort_on_error));
+    check_eq(f.opened, 1);
+    not_changed(vm, first, "file,id=c,path=/nonexistent/x", "cannot open");
+    not_changed(vm, first, "null,id=c,mux=on", "hotswap");
+    check(f.chr == first && f.closed == 0);
+    check(change(first, sock, &abort_on_error)); /* nobody is connected */
+    check(f.chr == vm_lookup(vm, "chardev", "c") && !chr_is_open(f.chr));
+    check_eq(f.closed, 1);
+    check(change(f.chr, sock, &abort_on_error)); /* the same place again: the file that is there now is the new one's */
+    check(!access(path, F_OK));
+    chr_want_write(f.chr, front_ready, &f); /* waits on the old one, is called by the new one */
+    last = change(f.chr, file, &abort_on_error);
+    check(last == f.chr && chr_is_open(last));
+    check_eq(f.opened, 2);
+    check(access(path, F_OK)); /* and went with it */
+    spin_until(vm, is_ready, &f);
+    check_eq(chr_write(last, "written", 7), 7);
+    chr_detach(last, &f);
+    check(chr_attach(last, &(ChrUser){ room, front_take, NULL, &f }, &abort_on_error));
+    not_changed(vm, last, "null,id=c", "does not support");
+    chr_free(last);
+    check(g_file_get_contents(out, &read, NULL, NULL));
+    check_str(read, "written");
+    unlink(out);
+    rmdir(dir);
+}
+TEST("chr/change", changed);
