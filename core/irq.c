@@ -75,16 +75,9 @@ void chip_port_new(Obj *chip, const char *name, void (*get)(Obj *chip, void *sta
 
 const ChipPort *chip_port(Vm *vm, const char *name) { return vm_lookup(vm, "irqchip", name); }
 
-void vm_msi(Vm *vm, uint64_t addr, uint32_t data)
-{
-    if (vm->irq && vm->irq->msi_send)
-        vm->irq->msi_send(vm, addr, data);
-}
+bool vm_msi(Vm *vm, uint64_t addr, uint32_t data) { return vm->irq && vm->irq->msi_send && vm->irq->msi_send(vm, addr, data); }
 
-void vm_tick(Vm *vm, uint64_t addr, uint32_t data)
+bool vm_tick(Vm *vm, uint64_t addr, uint32_t data)
 {
-    if (vm->irq && vm->irq->tick)
-        vm->irq->tick(vm, addr, data);
-    else
-        vm_msi(vm, addr, data);
+    return vm->irq && vm->irq->tick ? vm->irq->tick(vm, addr, data) : vm_msi(vm, addr, data);
 }

@@ -57,7 +57,7 @@ typedef struct MsiRoute {
 typedef struct IrqBackend {
     /* whole in-kernel chip: a GSI pin; NULL: the PIC/IOAPIC models run in user space */
     void (*pin_set)(Vm *vm, unsigned gsi, bool level);
-    bool (*msi_send)(Vm *vm, uint64_t addr, uint32_t data); /* any thread */
+    bool (*msi_send)(Vm *vm, uint64_t addr, uint32_t data); /* any thread; false: nobody took it */
     /* the same from a periodic clock: what comes while one waits is owed, not merged with it. NULL: msi_send */
     bool (*tick)(Vm *vm, uint64_t addr, uint32_t data);
     void (*route_update)(Vm *vm, unsigned pin, const MsiRoute *r); /* IOAPIC pin -> message (split) */
@@ -90,8 +90,8 @@ bool vm_ferr(Vm *vm, bool level);
 void vm_set_ferr_handler(Vm *vm, bool (*fn)(void *chip, bool level), void *chip);
 /* The accelerator has PIC, IOAPIC, LAPICs and PIT itself: the models only hold their state while it is saved. */
 bool vm_chips_in_kernel(const Vm *vm);
-/* Send an MSI (addr 0xfeexxxxx): to vm->irq->msi_send. */
-void vm_msi(Vm *vm, uint64_t addr, uint32_t data);
+/* Send an MSI (addr 0xfeexxxxx): to vm->irq->msi_send. False: nobody took it. */
+bool vm_msi(Vm *vm, uint64_t addr, uint32_t data);
 /* The tick of a periodic clock as an MSI: a processor that a busy host starved gets those that it missed, one after the other. */
-void vm_tick(Vm *vm, uint64_t addr, uint32_t data);
+bool vm_tick(Vm *vm, uint64_t addr, uint32_t data);
 #endif

@@ -40,13 +40,13 @@ static void service(Ioapic *s)
         if (!(s->irr >> i & 1) || e & MASK)
             continue;
         if (e & LEVEL) {
-            if (e & REMOTE)
-                continue;
-            s->entry[i] |= REMOTE;
-        } else {
-            s->irr &= ~(1u << i);
+            /* Set when a local APIC accepts the message (3.2.4); one that none takes is sent again with the next look. */
+            if (!(e & REMOTE) && vm_msi(dev_vm(&s->dev), message_addr(e), message_data(e)))
+                s->entry[i] |= REMOTE;
+            continue;
         }
-        (i == TICK_PIN && !(e & LEVEL) ? vm_tick : vm_msi)(dev_vm(&s->dev), message_addr(e), message_data(e));
+        s->irr &= ~(1u << i);
+        (i == TICK_PIN ? vm_tick : vm_msi)(dev_vm(&s->dev), message_addr(e), message_data(e));
     }
 }
 

@@ -27,7 +27,7 @@ typedef struct Lapic {
 } Lapic;
 #define LAPIC(d) ((Lapic *)(d))
 static inline unsigned lapic__timer_mode(const Lapic *s) { return s->lvt[LVT_TIMER] >> 17 & 3; } /* 0 one shot, 1 periodic, 2 TSC deadline */
-void lapic__accept(Lapic *s, unsigned vector, Trigger trigger); /* a fixed interrupt arrives; any thread */
+bool lapic__accept(Lapic *s, unsigned vector, Trigger trigger); /* a fixed interrupt arrives; any thread. False: it is not taken */
 
 /* The timer. VM lock. */
 uint32_t lapic__current_count(const Lapic *s);

@@ -50,10 +50,10 @@ static void pay(Lapic *s, uint8_t vector)
 }
 
 /* Any thread. */
-void lapic__accept(Lapic *s, unsigned vector, Trigger trigger)
+bool lapic__accept(Lapic *s, unsigned vector, Trigger trigger)
 {
     if (vector < 16 || !(s->svr & 0x100) || !enabled(s))
-        return;
+        return false;
     if (trigger == TRIGGER_LEVEL)
         set_bit(s->tmr, vector);
     else
@@ -61,13 +61,15 @@ void lapic__accept(Lapic *s, unsigned vector, Trigger trigger)
     if (set_bit(s->irr, vector) && trigger == TRIGGER_TICK)
         owe(s, (uint8_t)vector);
     cpu_request(s->cpu, CPU_REQ_IRQ);
+    return true;
 }
 
-static void deliver(Lapic *s, unsigned mode, unsigned vector, Trigger trigger)
+/* False: not taken. */
+static bool deliver(Lapic *s, unsigned mode, unsigned vector, Trigger trigger)
 {
     switch (mode) {
     case 0:
-    case 1: lapic__accept(s, vector, trigger); break;
+    case 1: return lapic__accept(s, vector, trigger);
     case 2: cpu_request(s->cpu, CPU_REQ_SMI); break;
     case 4: cpu_request(s->cpu, CPU_REQ_NMI); break;
     case 5: cpu_request(s->cpu, CPU_REQ_INIT); break;
@@ -76,8 +78,9 @@ static void deliver(Lapic *s, unsigned mode, unsigned vector, Trigger trigger)
         cpu_request(s->cpu, CPU_REQ_SIPI);
         break;
     case 7: cpu_request(s->cpu, CPU_REQ_IRQ); break; /* ExtINT: the PIC's line says the rest */
-    default: break;
+    default: return false;
     }
+    return true;
 }
 
 /* ---- who is meant ---- */
@@ -99,9 +102,11 @@ static bool matches(const Lapic *s, uint32_t dest, bool logical, bool wide)
 
 static Lapic *of(Vm *vm, unsigned i) { return vm->cpus[i]->intc_chip; }
 
-static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, unsigned vector, Trigger trigger)
+/* False: nobody takes it. */
+static bool send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, unsigned vector, Trigger trigger)
 {
     Lapic *lowest = NULL;
+    bool taken = false;
 
     for (unsigned i = 0; i < vm->ncpus; i++) {
         Lapic *s = of(vm, i);
@@ -109,26 +114,23 @@ static void send(Vm *vm, uint32_t dest, bool logical, bool wide, unsigned mode, 
         if (!s || !matches(s, dest, logical, wide))
             continue;
         if (mode != 1) {
-            deliver(s, mode, vector, trigger);
+            taken |= deliver(s, mode, vector, trigger);
             continue;
         }
         if (s->svr & 0x100 && (!lowest || ppr(s) < ppr(lowest)))
             lowest = s;
     }
-    if (lowest)
-        deliver(lowest, 0, vector, trigger);
+    return lowest ? deliver(lowest, 0, vector, trigger) : taken;
 }
 
 static bool msi_send(Vm *vm, uint64_t addr, uint32_t data)
 {
-    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, data >> 15 & 1 ? TRIGGER_LEVEL : TRIGGER_EDGE);
-    return true;
+    return send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, data >> 15 & 1 ? TRIGGER_LEVEL : TRIGGER_EDGE);
 }
 
 static bool tick(Vm *vm, uint64_t addr, uint32_t data)
 {
-    send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, TRIGGER_TICK);
-    return true;
+    return send(vm, addr >> 12 & 0xff, addr >> 2 & 1, false, data >> 8 & 7, data & 0xff, TRIGGER_TICK);
 }
 
 static void write_icr(Lapic *s)
