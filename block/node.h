@@ -60,6 +60,7 @@ typedef struct BlkDriver {
     bool has_backing; /* a format whose images may name a backing file */
     bool encrypts;    /* images may need a key, with the option no-io=on not */
     const BlkImageOps *image; /* what tools do with an image: block/image.h; NULL: nothing */
+    const char *schemes; /* of a protocol: with which of these words and a colon a file's name may begin, "nbd nbds nbd+unix" */
     const char *suffix; /* a format that its first bytes do not tell: the file's name ends so; NULL: none */
     int (*probe)(const uint8_t *head, size_t n);
     bool (*open)(Node *n, Opts *o, Error **err) CO_FN;

@@ -145,6 +145,17 @@ bool block__common(Node *n, Opts *o, Error **err)
            onoff(o, "force-share", &n->force_share, err);
 }
 
+static const BlkDriver *by_scheme(const char *word)
+{
+    for (const BlkDriver *const *d = __start_blkdrivers; d < __stop_blkdrivers; d++) {
+        g_auto(GStrv) words = g_strsplit((*d)->schemes ? (*d)->schemes : "", " ", -1);
+
+        if (g_strv_contains((const char *const *)words, word))
+            return *d;
+    }
+    return NULL;
+}
+
 /* "file:PATH", "json:{..}", "null-co://": what the name itself says. */
 static bool split_protocol(Opts *o, bool child, Error **err)
 {
@@ -169,12 +180,9 @@ static bool split_protocol(Opts *o, bool child, Error **err)
     } else if (!strcmp(proto, "null-co") || !strcmp(proto, "null-aio")) {
         g_free(opts_take(o, "filename"));
         opts_set(o, "driver", proto);
-    } else if (!strcmp(proto, "nbd") || !strcmp(proto, "nbds") || g_str_has_prefix(proto, "nbd+") || g_str_has_prefix(proto, "nbds+")) {
+    } else if (by_scheme(proto)) {
         if (child) /* a format is looked for on top */
-            opts_set(o, "driver", "nbd");
-    } else if (!strcmp(proto, "fat")) {
-        if (child)
-            opts_set(o, "driver", "vvfat");
+            opts_set(o, "driver", by_scheme(proto)->name);
     } else if (!g_file_test(f, G_FILE_TEST_EXISTS)) {
         fail(err, "unknown protocol '%s' in '%s'", proto, copy);
         return error_hint(err, "for a file of that name write file=./%s", copy);

@@ -340,7 +340,7 @@ static void nbd_limits(Node *n, BlkLimits *out)
     out->max_discard = out->max_zero = s->link.extended ? 1ull << 40 : align_down(INT32_MAX, 64 * KiB);
 }
 
-const BlkDriver nbd__driver = { .name = "nbd",
+const BlkDriver nbd__driver = { .name = "nbd", .schemes = "nbd nbds nbd+tcp nbds+tcp nbd+unix nbds+unix",
                                 .size = sizeof(NbdDisk),
                                 .protocol = true,
                                 .open = nbd_open,

@@ -272,6 +272,6 @@ static void vvfat_limits(Node *n, BlkLimits *out)
     out->max_transfer = 1 << 20;
 }
 
-static const BlkDriver vvfat = { .name = "vvfat", .size = sizeof(Vvfat), .protocol = true, .open = vvfat_open, .close = vvfat_close,
+static const BlkDriver vvfat = { .name = "vvfat", .schemes = "fat", .size = sizeof(Vvfat), .protocol = true, .open = vvfat_open, .close = vvfat_close,
                                  .submit = vvfat_submit, .limits = vvfat_limits };
 BLK_DRIVER(vvfat);

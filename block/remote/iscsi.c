@@ -1,0 +1,451 @@
+/*
+ * block/remote/iscsi.c - driver "iscsi": a logical unit of an iSCSI target (libiscsi). Requests are SCSI commands that go out as they
+ * come; the node's loop serves the socket, and a timer what libiscsi times out. A lost connection is made again by libiscsi,
+ * which then sends what had no answer. Sources: SBC-3, SPC-4.
+ */
+#include "block/priv.h"
+#include "core/secret.h"
+#include <errno.h>
+#include <iscsi/iscsi.h>
+#include <iscsi/scsi-lowlevel.h>
+#include <poll.h>
+
+enum { TICK_MS = 250, BLOCKS_MAX = 1 << 16, UNIT_ATTENTIONS = 8, BUSY_TRIES = 8, BUSY_MS = 10 };
+typedef struct Iscsi {
+    Node *n;
+    struct iscsi_context *c;
+    int lun, fd;
+    GIOCondition cond;   /* what the watch waits for */
+    guint watch, timer;
+    uint32_t block;      /* bytes of a logical block */
+    bool thin;           /* UNMAP works; */
+    bool unmap_reads_zero; /* .. and what it unmapped reads as zeros (LBPRZ) */
+    bool same;           /* WRITE SAME (16) works */
+} Iscsi;
+typedef struct Wait { /* on the stack of who waits */
+    Iscsi *s;
+    Co *co;
+    bool done;
+    int status;
+    void *data;
+} Wait;
+
+/* ---- libiscsi and the loop ---- */
+static bool on_socket(void *arg, int fd, GIOCondition cond);
+
+static void watch(Iscsi *s)
+{
+    int fd = iscsi_get_fd(s->c), want = iscsi_which_events(s->c);
+    GIOCondition cond = (want & POLLIN ? G_IO_IN : 0) | (want & POLLOUT ? G_IO_OUT : 0);
+
+    if (s->watch && fd == s->fd && cond == s->cond)
+        return;
+    if (s->watch)
+        loop_unwatch(s->n->loop, s->watch);
+    s->fd = fd;
+    s->cond = cond;
+    s->watch = fd >= 0 && cond ? loop_watch_fd(s->n->loop, fd, cond, on_socket, s) : 0;
+}
+
+static bool on_socket(void *arg, int fd, GIOCondition cond)
+{
+    Iscsi *s = arg;
+    guint self = s->watch;
+
+    iscsi_service(s->c, (cond & G_IO_IN ? POLLIN : 0) | (cond & G_IO_OUT ? POLLOUT : 0) | (cond & G_IO_ERR ? POLLERR : 0) | (cond & G_IO_HUP ? POLLHUP : 0));
+    watch(s);
+    return s->watch == self;
+}
+
+static bool on_timer(void *arg)
+{
+    Iscsi *s = arg;
+
+    iscsi_service(s->c, 0); /* what took too long ends; a connection that is due is tried again */
+    watch(s);
+    return true;
+}
+
+static void go_on(void *co) { co_wake(co); }
+
+static void answered(struct iscsi_context *c, int status, void *data, void *arg)
+{
+    Wait *w = arg;
+
+    w->status = status;
+    w->data = data;
+    w->done = true;
+    loop_post(w->s->n->loop, go_on, w->co); /* libiscsi is at work here */
+}
+
+/* Until the answer is there. started: libiscsi took the command. */
+static CO_FN int answer(Wait *w, bool started)
+{
+    if (!started)
+        return -ENOMEM;
+    watch(w->s);
+    while (!w->done)
+        co_yield();
+    return w->status;
+}
+
+/* ---- commands ---- */
+static bool again(const struct scsi_task *t, int status, unsigned try)
+{
+    if (status == SCSI_STATUS_BUSY || status == SCSI_STATUS_TASK_SET_FULL || status == SCSI_STATUS_TIMEOUT)
+        return try < BUSY_TRIES;
+    return status == SCSI_STATUS_CHECK_CONDITION && t->sense.key == SCSI_SENSE_UNIT_ATTENTION && try < UNIT_ATTENTIONS;
+}
+
+static int code_of(const struct scsi_task *t, int status)
+{
+    if (status == SCSI_STATUS_GOOD)
+        return 0;
+    if (status != SCSI_STATUS_CHECK_CONDITION)
+        return status == SCSI_STATUS_TIMEOUT ? -ETIMEDOUT : status == SCSI_STATUS_RESERVATION_CONFLICT ? -EBUSY : -EIO;
+    switch (t->sense.key) {
+    case SCSI_SENSE_ILLEGAL_REQUEST: return t->sense.ascq == SCSI_SENSE_ASCQ_INVALID_OPERATION_CODE ? -ENOTSUP : -EINVAL;
+    case SCSI_SENSE_DATA_PROTECTION: return t->sense.ascq >> 8 == 0x27 ? t->sense.ascq == 0x2707 ? -ENOSPC : -EACCES : -EACCES;
+    default: return -EIO;
+    }
+}
+
+static bool pause_ended(void *arg)
+{
+    Wait *w = arg;
+
+    w->done = true;
+    co_wake(w->co);
+    return false;
+}
+
+static CO_FN void pause_ms(Iscsi *s, int64_t ms)
+{
+    Wait w = { s, co_self() };
+
+    loop_after(s->n->loop, ms * MS, pause_ended, &w);
+    while (!w.done)
+        co_yield();
+}
+
+typedef struct scsi_task *Start(Iscsi *s, BlkReq *r, Wait *w);
+
+static struct scsi_task *start_read(Iscsi *s, BlkReq *r, Wait *w)
+{
+    struct scsi_task *t = iscsi_read16_task(s->c, s->lun, r->off / s->block, (uint32_t)r->len, (int)s->block, 0, 0, 0, 0, 0, answered, w);
+
+    if (t)
+        scsi_task_set_iov_in(t, (struct scsi_iovec *)r->iov, r->niov);
+    return t;
+}
+
+static struct scsi_task *start_write(Iscsi *s, BlkReq *r, Wait *w)
+{
+    return iscsi_write16_iov_task(s->c, s->lun, r->off / s->block, NULL, (uint32_t)r->len, (int)s->block, 0, 0, r->flags & BLK_FUA ? 1 : 0, 0, 0, answered, w,
+                                  (struct scsi_iovec *)r->iov, r->niov);
+}
+
+static struct scsi_task *start_flush(Iscsi *s, BlkReq *r, Wait *w) { return iscsi_synchronizecache16_task(s->c, s->lun, 0, 0, 0, 0, answered, w); }
+
+static struct scsi_task *start_discard(Iscsi *s, BlkReq *r, Wait *w)
+{
+    struct unmap_list list = { .lba = r->off / s->block, .num = (uint32_t)(r->len / s->block) };
+
+    return iscsi_unmap_task(s->c, s->lun, 0, 0, &list, 1, answered, w);
+}
+
+static struct scsi_task *start_zero(Iscsi *s, BlkReq *r, Wait *w)
+{
+    static unsigned char zeroes[4096];
+
+    return iscsi_writesame16_task(s->c, s->lun, r->off / s->block, zeroes, s->block, (uint32_t)(r->len / s->block), 0,
+                                  r->flags & BLK_MAY_UNMAP && s->thin && s->unmap_reads_zero, 0, 0, answered, w);
+}
+
+static CO_FN int command(Iscsi *s, BlkReq *r, Start *start)
+{
+    int ret = 0;
+    bool more = true;
+
+    for (unsigned try = 0; more; try++) {
+        Wait w = { s, co_self() };
+        struct scsi_task *t = start(s, r, &w);
+        int status = answer(&w, t);
+
+        if (!t)
+            return status;
+        more = again(t, status, try);
+        ret = code_of(t, status);
+        scsi_free_scsi_task(t);
+        if (more && status != SCSI_STATUS_CHECK_CONDITION)
+            pause_ms(s, BUSY_MS << try);
+    }
+    return ret;
+}
+
+static CO_FN int iscsi_submit_req(Node *n, BlkReq *r)
+{
+    static Start *const starts[] = { [BLK_READ] = start_read, [BLK_WRITE] = start_write, [BLK_FLUSH] = start_flush, [BLK_DISCARD] = start_discard, [BLK_ZERO] = start_zero };
+    Iscsi *s = n->opaque;
+
+    if (r->op == BLK_STATUS)
+        return 0;
+    if (r->op >= G_N_ELEMENTS(starts) || !starts[r->op] || (r->op == BLK_DISCARD && !s->thin) || (r->op == BLK_ZERO && !s->same))
+        return -ENOTSUP;
+    return command(s, r, starts[r->op]);
+}
+
+static void iscsi_limits(Node *n, BlkLimits *l)
+{
+    const Iscsi *s = n->opaque;
+
+    l->align = s->block;
+    l->logical = s->block;
+    l->max_transfer = l->max_discard = l->max_zero = (uint64_t)BLOCKS_MAX * 512;
+}
+
+/* ---- what the unit is ---- */
+static CO_FN struct scsi_task *ask(Iscsi *s, struct scsi_task *(*start)(Iscsi *s, Wait *w), const char *what, Error **err)
+{
+    for (unsigned try = 0;; try++) {
+        Wait w = { s, co_self() };
+        struct scsi_task *t = start(s, &w);
+        int status = answer(&w, t);
+
+        if (t && status == SCSI_STATUS_GOOD)
+            return t;
+        if (!t || !again(t, status, try)) {
+            fail(err, "iSCSI: %s failed: %s", what, iscsi_get_error(s->c));
+            if (t)
+                scsi_free_scsi_task(t);
+            return NULL;
+        }
+        scsi_free_scsi_task(t);
+    }
+}
+
+static struct scsi_task *ask_capacity(Iscsi *s, Wait *w) { return iscsi_readcapacity16_task(s->c, s->lun, answered, w); }
+static struct scsi_task *ask_inquiry(Iscsi *s, Wait *w) { return iscsi_inquiry_task(s->c, s->lun, 0, 0, 64, answered, w); }
+static struct scsi_task *ask_provisioning(Iscsi *s, Wait *w)
+{
+    return iscsi_inquiry_task(s->c, s->lun, 1, SCSI_INQUIRY_PAGECODE_LOGICAL_BLOCK_PROVISIONING, 64, answered, w);
+}
+static struct scsi_task *ask_mode(Iscsi *s, Wait *w)
+{
+    return iscsi_modesense6_task(s->c, s->lun, 1, SCSI_MODESENSE_PC_CURRENT, SCSI_MODEPAGE_RETURN_ALL_PAGES, 0, 255, answered, w);
+}
+
+static CO_FN bool take_capacity(Iscsi *s, Error **err)
+{
+    struct scsi_task *t = ask(s, ask_capacity, "READ CAPACITY (16)", err);
+    const struct scsi_readcapacity16 *rc = t ? scsi_datain_unmarshall(t) : NULL;
+
+    if (rc) {
+        s->block = rc->block_length;
+        s->n->size = (rc->returned_lba + 1) * rc->block_length;
+        s->unmap_reads_zero = rc->lbprz;
+    }
+    if (t && !rc)
+        fail(err, "iSCSI: READ CAPACITY (16) brings nothing");
+    if (t)
+        scsi_free_scsi_task(t);
+    return rc && ((s->block >= 512 && s->block <= 4096 && is_pow2(s->block)) || fail(err, "iSCSI: logical blocks of %u bytes are not supported", s->block));
+}
+
+static CO_FN bool take_type(Iscsi *s, Error **err)
+{
+    struct scsi_task *t = ask(s, ask_inquiry, "INQUIRY", err);
+    const struct scsi_inquiry_standard *q = t ? scsi_datain_unmarshall(t) : NULL;
+    bool disk = q && (q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_DIRECT_ACCESS || q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_MMC);
+
+    if (q && q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_MMC)
+        s->n->readonly = true;
+    if (t)
+        scsi_free_scsi_task(t);
+    return disk || (t && fail(err, "iSCSI: the unit is no disk"));
+}
+
+/* Both pages are optional. */
+static CO_FN bool take_abilities(Iscsi *s, Error **err)
+{
+    struct scsi_task *t = ask(s, ask_provisioning, "INQUIRY", NULL);
+    const struct scsi_inquiry_logical_block_provisioning *p = t ? scsi_datain_unmarshall(t) : NULL;
+    struct scsi_mode_sense *m;
+    bool locked;
+
+    s->thin = p && p->lbpu;
+    s->same = true;
+    if (t)
+        scsi_free_scsi_task(t);
+    t = ask(s, ask_mode, "MODE SENSE (6)", NULL);
+    m = t ? scsi_datain_unmarshall(t) : NULL;
+    locked = m && m->device_specific_parameter & 0x80; /* WP */
+    if (t)
+        scsi_free_scsi_task(t);
+    if (locked && !s->n->readonly && !s->n->auto_readonly)
+        return fail(err, "Cannot open a write protected LUN as read-write");
+    s->n->readonly |= locked;
+    return true;
+}
+
+/* ---- opening ---- */
+typedef struct Where {
+    char *portal, *target, *user, *password, *initiator;
+    uint64_t lun, timeout;
+    const char *digest;
+} Where;
+
+static void clear(Where *w)
+{
+    g_free(w->portal);
+    g_free(w->target);
+    g_free(w->user);
+    if (w->password)
+        secret_wipe((uint8_t *)w->password, strlen(w->password));
+    g_free(w->initiator);
+}
+
+/* iscsi://[USER[%PASSWORD]@]HOST[:PORT]/TARGET/LUN */
+static bool take_url(Where *w, struct iscsi_context *c, const char *text, Error **err)
+{
+    struct iscsi_url *u = iscsi_parse_full_url(c, text);
+
+    if (!u)
+        return fail(err, "Failed to parse URL : %s: %s", text, iscsi_get_error(c));
+    w->portal = g_strdup(u->portal);
+    w->target = g_strdup(u->target);
+    w->lun = (uint64_t)u->lun;
+    if (*u->user) {
+        w->user = g_strdup(u->user);
+        w->password = g_strdup(u->passwd);
+    }
+    iscsi_destroy_url(u);
+    return true;
+}
+
+static void take(char **to, Opts *o, const char *key)
+{
+    const char *v = opts_get(o, key);
+
+    if (v) {
+        g_free(*to);
+        *to = g_strdup(v);
+    }
+}
+
+static bool take_password(Where *w, Loop *loop, Opts *o, Error **err)
+{
+    const char *id = opts_get(o, "password-secret");
+    uint8_t *bytes;
+    size_t n;
+
+    if (!id)
+        return true;
+    if (!secret_get(loop, id, &bytes, &n, err))
+        return false;
+    if (w->password)
+        secret_wipe((uint8_t *)w->password, strlen(w->password));
+    w->password = g_strndup((const char *)bytes, n);
+    secret_wipe(bytes, n);
+    return true;
+}
+
+static bool options(Iscsi *s, Where *w, Opts *o, Error **err)
+{
+    const char *url = opts_get(o, "filename"), *transport = opts_get(o, "transport");
+    struct iscsi_context *parser = url ? iscsi_create_context("iqn.2026-01.org.menura:parser") : NULL;
+    bool ok = !url || (parser && take_url(w, parser, url, err));
+
+    if (parser)
+        iscsi_destroy_context(parser);
+    take(&w->portal, o, "portal");
+    take(&w->target, o, "target");
+    take(&w->user, o, "user");
+    take(&w->initiator, o, "initiator-name");
+    w->digest = opts_get(o, "header-digest");
+    if (!ok || !opts_get_u64(o, "lun", w->lun, &w->lun, err) || !opts_get_u64(o, "timeout", 0, &w->timeout, err) || !take_password(w, s->n->loop, o, err))
+        return false;
+    if (transport && strcmp(transport, "tcp"))
+        return fail(err, "iSCSI: transport=%s: only tcp is there", transport);
+    if (!w->portal || !w->target)
+        return fail(err, "Need all of transport, portal and target options");
+    if (w->user && !w->password)
+        return fail(err, "iSCSI: user=%s needs password-secret=ID", w->user);
+    if (!w->initiator)
+        w->initiator = g_strdup("iqn.2008-11.org.linux-kvm"); /* whom targets that know clients of this kind expect */
+    return w->lun < 16384 || fail(err, "iSCSI: lun=%" PRIu64 " is too large", w->lun);
+}
+
+static bool set_digest(Iscsi *s, const char *name, Error **err)
+{
+    static const struct {
+        const char *name;
+        enum iscsi_header_digest value;
+    } kinds[] = { { "crc32c", ISCSI_HEADER_DIGEST_CRC32C },
+                  { "none", ISCSI_HEADER_DIGEST_NONE },
+                  { "crc32c-none", ISCSI_HEADER_DIGEST_CRC32C_NONE },
+                  { "none-crc32c", ISCSI_HEADER_DIGEST_NONE_CRC32C } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (!strcmp(name ? name : "none-crc32c", kinds[i].name))
+            return !iscsi_set_header_digest(s->c, kinds[i].value) || fail(err, "iSCSI: %s", iscsi_get_error(s->c));
+    return fail(err, "header-digest=%s: must be crc32c, none, crc32c-none or none-crc32c", name);
+}
+
+static CO_FN bool log_in(Iscsi *s, const Where *w, Error **err)
+{
+    Wait wait = { s, co_self() };
+
+    s->c = iscsi_create_context(w->initiator);
+    if (!s->c)
+        return fail(err, "iSCSI: Failed to create iSCSI context.");
+    if (!set_digest(s, w->digest, err))
+        return false;
+    if (iscsi_set_targetname(s->c, w->target) || iscsi_set_session_type(s->c, ISCSI_SESSION_NORMAL) ||
+        (w->user && iscsi_set_initiator_username_pwd(s->c, w->user, w->password)))
+        return fail(err, "iSCSI: %s", iscsi_get_error(s->c));
+    iscsi_set_timeout(s->c, (int)MIN(w->timeout, 86400));
+    s->timer = loop_after(s->n->loop, TICK_MS * MS, on_timer, s);
+    if (answer(&wait, !iscsi_full_connect_async(s->c, w->portal, (int)w->lun, answered, &wait)))
+        return fail(err, "iSCSI: Failed to connect to LUN : %s", iscsi_get_error(s->c));
+    return true;
+}
+
+static CO_FN void end(Iscsi *s)
+{
+    if (s->c && iscsi_is_logged_in(s->c)) {
+        Wait w = { s, co_self() };
+
+        answer(&w, !iscsi_logout_async(s->c, answered, &w));
+    }
+    if (s->timer)
+        loop_unwatch(s->n->loop, s->timer);
+    if (s->watch)
+        loop_unwatch(s->n->loop, s->watch);
+    if (s->c)
+        iscsi_destroy_context(s->c);
+}
+
+static CO_FN bool iscsi_open_node(Node *n, Opts *o, Error **err)
+{
+    Iscsi *s = n->opaque;
+    Where w = { 0 };
+    bool ok;
+
+    s->n = n;
+    ok = options(s, &w, o, err) && log_in(s, &w, err);
+    s->lun = (int)w.lun;
+    ok = ok && take_type(s, err) && take_capacity(s, err) && take_abilities(s, err);
+    if (ok)
+        n->filename = g_strdup_printf("iscsi://%s/%s/%d", w.portal, w.target, s->lun);
+    else
+        end(s);
+    clear(&w);
+    return ok;
+}
+
+static CO_FN void iscsi_close_node(Node *n) { end(n->opaque); }
+
+static const BlkDriver iscsi = { .name = "iscsi", .schemes = "iscsi", .size = sizeof(Iscsi), .protocol = true, .open = iscsi_open_node, .close = iscsi_close_node,
+                                 .submit = iscsi_submit_req, .limits = iscsi_limits };
+BLK_DRIVER(iscsi);
