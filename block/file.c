@@ -116,8 +116,10 @@ static CO_FN void file_close(Node *n)
     File *f = n->opaque;
 
     uring_close(f->uring);
-    if (f->fd >= 0)
-        close(f->fd);
+    if (f->fd < 0)
+        return;
+    block__file_unlock(f->fd);
+    close(f->fd);
 }
 
 static void file_limits(Node *n, BlkLimits *out)
@@ -153,7 +155,8 @@ static CO_FN bool file_set_readonly(Node *n, bool readonly, Error **err)
 
     if (fd < 0)
         return describe_open_error(n->filename, -fd, readonly, err);
-    close(old); /* its locks would refuse ours */
+    block__file_unlock(old); /* its locks would refuse ours */
+    close(old);
     f->fd = fd;
     f->want = f->unshared = 0;
     n->readonly = readonly;

@@ -79,3 +79,10 @@ bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unsh
     }
     return ok;
 }
+
+void block__file_unlock(int fd)
+{
+    struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = USED_AT, .l_len = UNSHARED_AT + PERMS - USED_AT };
+
+    fcntl(fd, F_OFD_SETLK, &fl);
+}

@@ -29,4 +29,6 @@ CO_FN int block__forward(Node *n, BlkReq *r);
 /* Locks other processes see. want/share: PERM_*. fd readable. */
 bool block__file_lock(int fd, const char *filename, unsigned want, unsigned unshared,
                       unsigned had_want, unsigned had_unshared, Error **err);
+/* Before fd is closed: what io_uring or a child of ours still holds of the file must not keep others out. */
+void block__file_unlock(int fd);
 #endif

@@ -185,6 +185,37 @@ static void locks(Vm *vm)
 }
 TEST("block/locks", locks);
 
+/* A second descriptor of what path is open as: what a ring or a child that was forked in the meantime holds. */
+static int hold(const char *path)
+{
+    struct stat want, have;
+
+    check(!stat(path, &want));
+    for (int fd = 3; fd < 1024; fd++)
+        if (!fstat(fd, &have) && have.st_dev == want.st_dev && have.st_ino == want.st_ino)
+            return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    return -1;
+}
+
+static void closed_but_held(Vm *vm)
+{
+    g_autofree char *path = make_image(65536);
+    Node *n = open_text(vm, path, ",driver=raw", false);
+    unsigned share = PERM_ALL & ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+    int held;
+
+    check(node_permissions(n, PERM_CONSISTENT_READ | PERM_WRITE, share, &abort_on_error));
+    held = hold(path);
+    check(held >= 0);
+    node_unref(n);
+    n = open_text(vm, path, ",driver=raw", false);
+    check(node_permissions(n, PERM_CONSISTENT_READ | PERM_WRITE, share, &abort_on_error));
+    node_unref(n);
+    close(held);
+    g_unlink(path);
+}
+TEST("block/closed-but-held", closed_but_held);
+
 static void probing(Vm *vm)
 {
     g_autofree char *path = make_image(65536);
