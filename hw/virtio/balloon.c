@@ -78,9 +78,10 @@ static void take_stats(VirtioBalloon *b, VirtioChain *c)
 static void notified(Virtio *v, unsigned queue)
 {
     VirtioBalloon *b = BALLOON(v);
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && (c = virtio_pop(v, queue)); i++) {
+    for (; i < QUEUE && (c = virtio_pop(v, queue)); i++) {
         if (queue == STATS) {
             take_stats(b, c);
             continue;
@@ -91,6 +92,8 @@ static void notified(Virtio *v, unsigned queue)
             report(b, c);
         virtio_push(v, c, 0);
     }
+    if (i == QUEUE)
+        virtio_more(v, queue);
 }
 
 static uint64_t features(const Virtio *v)

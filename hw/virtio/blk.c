@@ -166,13 +166,16 @@ static void start(VirtioBlk *b, VirtioChain *c)
     }
 }
 
-/* Bounded: what a queue holds, and FLYING_MAX in all; the others follow a completion or a kick. */
+/* Bounded: what a queue holds, the others a moment later; and FLYING_MAX in all, the others follow a completion. */
 static void serve_queue(VirtioBlk *b, unsigned queue)
 {
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && b->flying < FLYING_MAX && (c = virtio_pop(&b->v, queue)); i++)
+    for (; i < QUEUE && b->flying < FLYING_MAX && (c = virtio_pop(&b->v, queue)); i++)
         start(b, c);
+    if (i == QUEUE)
+        virtio_more(&b->v, queue);
 }
 
 static void serve(VirtioBlk *b)

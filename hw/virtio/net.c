@@ -306,9 +306,10 @@ static bool control(VirtioNet *s, const uint8_t *p, size_t n)
 
 static void serve_control(VirtioNet *s, unsigned queue)
 {
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && (c = virtio_pop(&s->v, queue)); i++) {
+    for (; i < QUEUE && (c = virtio_pop(&s->v, queue)); i++) {
         uint8_t p[4096], ack;
         size_t n = (size_t)MIN(c->out_len, sizeof(p));
 
@@ -320,6 +321,8 @@ static void serve_control(VirtioNet *s, unsigned queue)
         ack = !control(s, p, n);
         virtio_push(&s->v, c, virtio_in(&s->v, c, 0, &ack, 1));
     }
+    if (i == QUEUE)
+        virtio_more(&s->v, queue);
 }
 
 static void notified(Virtio *v, unsigned queue)

@@ -68,6 +68,8 @@ void virtio__reset(Virtio *v)
     v->device_select = v->driver_select = 0;
     v->driver_features[0] = v->driver_features[1] = 0;
     v->queue_select = 0;
+    v->unseen = 0;
+    timer_del(&v->look);
     virtio__tell_live(v);
     if (c->reset)
         c->reset(v); /* what is in flight ends before the queues go */
@@ -150,6 +152,23 @@ void virtio__notify(Virtio *v, unsigned n)
 {
     if (n < v->queues && v->q.enable[n] && virtio_live(v) && virtio_class(v)->notified)
         virtio_class(v)->notified(v, n);
+}
+
+void virtio_more(Virtio *v, unsigned queue)
+{
+    v->unseen |= 1ull << queue;
+    timer_in(&v->look, US);
+}
+
+static void look(Dev *d)
+{
+    Virtio *v = VIRTIO(d);
+    uint64_t queues = v->unseen;
+
+    v->unseen = 0;
+    for (unsigned n = 0; queues; n++, queues >>= 1)
+        if (queues & 1)
+            virtio__notify(v, n);
 }
 
 static void notify(Dev *d, unsigned n, uint64_t val, unsigned lanes) { virtio__notify(VIRTIO(d), n); }
@@ -307,7 +326,7 @@ static const Field queue_fields[] = {
 };
 static const FieldTable queue_table = TABLE(queue_fields);
 static const Field fields[] = {
-    STRUCT(Virtio, q, &queue_table), FIELD(Virtio, legacy),
+    STRUCT(Virtio, q, &queue_table), FIELD(Virtio, legacy), FIELD(Virtio, unseen), TIMER(Virtio, look, look, CLOCK_VM),
     TRANSIENT(Virtio, queues, "of the device", .keep = true), TRANSIENT(Virtio, was_live, "what the device was told", .keep = true),
     TRANSIENT(Virtio, kicks, "of the host", .keep = true),
 };

@@ -161,13 +161,16 @@ static void start(VirtioScsi *s, VirtioChain *c)
     scsi_go(&r->q);
 }
 
-/* Bounded: what a queue holds, and FLYING_MAX in all; the others follow a completion or a kick. */
+/* Bounded: what a queue holds, the others a moment later; and FLYING_MAX in all, the others follow a completion. */
 static void serve_queue(VirtioScsi *s, unsigned queue)
 {
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && s->flying < FLYING_MAX && (c = virtio_pop(&s->v, queue)); i++)
+    for (; i < QUEUE && s->flying < FLYING_MAX && (c = virtio_pop(&s->v, queue)); i++)
         start(s, c);
+    if (i == QUEUE)
+        virtio_more(&s->v, queue);
 }
 
 static void serve(VirtioScsi *s)
@@ -215,9 +218,10 @@ static uint8_t manage(VirtioScsi *s, uint32_t subtype, const uint8_t *lun)
 
 static void control(VirtioScsi *s)
 {
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && (c = virtio_pop(&s->v, Q_CONTROL)); i++) {
+    for (; i < QUEUE && (c = virtio_pop(&s->v, Q_CONTROL)); i++) {
         uint8_t b[24] = { 0 }, answer[5] = { 0, 0, 0, 0, OK };
         bool tmf;
 
@@ -233,6 +237,8 @@ static void control(VirtioScsi *s)
             answer[4] = FAILURE;
         virtio_push(&s->v, c, virtio_in(&s->v, c, 0, tmf ? answer + 4 : answer, tmf ? 1 : 5) ? (tmf ? 1 : 5) : 0);
     }
+    if (i == QUEUE)
+        virtio_more(&s->v, Q_CONTROL);
 }
 
 /* ---- events ---- */

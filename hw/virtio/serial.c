@@ -135,15 +135,18 @@ static void message(VirtioSerial *s, uint32_t id, unsigned event, unsigned value
 
 static void control_out(VirtioSerial *s)
 {
+    unsigned i = 0;
     VirtioChain *c;
 
-    for (unsigned i = 0; i < QUEUE && (c = virtio_pop(&s->v, CONTROL_OUT)); i++) {
+    for (; i < QUEUE && (c = virtio_pop(&s->v, CONTROL_OUT)); i++) {
         uint8_t b[MESSAGE];
 
         if (virtio_out(&s->v, c, 0, b, sizeof(b)))
             message(s, le32_load(b), le16_load(b + 4), le16_load(b + 6));
         virtio_push(&s->v, c, 0);
     }
+    if (i == QUEUE)
+        virtio_more(&s->v, CONTROL_OUT);
 }
 
 /* ---- data ---- */
@@ -191,6 +194,7 @@ static void send(VirtioSerial *s, Port *p)
             return;
         virtio_push(&s->v, g_steal_pointer(&p->sending), 0);
     }
+    virtio_more(&s->v, tx_queue(p));
 }
 
 /* As much as the driver's next buffer holds. */

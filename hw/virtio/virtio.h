@@ -35,6 +35,8 @@ typedef struct Virtio {
     VirtioQueues q;
     uint16_t queues;  /* how many there are; set by init, else the class's */
     bool was_live;    /* what `live` was told last */
+    uint64_t unseen;  /* queues that may hold more than their device did at once; `look` brings it back to them */
+    Timer look;
     struct VirtioKicks *kicks; /* kick.c, or NULL */
     /* properties */
     bool event_idx, indirect, packed, ioeventfd, disable_modern;
@@ -100,6 +102,9 @@ bool virtio_live(const Virtio *v); /* the driver is ready and the device not bro
 VirtioChain *virtio_pop(Virtio *v, unsigned queue);
 void virtio_push(Virtio *v, VirtioChain *c, uint32_t written); /* used; frees c; interrupts as the guest wants */
 bool virtio_has_room(Virtio *v, unsigned queue); /* a chain waits */
+/* A device that has done as much as it does at once, and left the queue without having seen its end, is notified of it again soon: the
+ * driver owes no kick for what it added before the end was seen. */
+void virtio_more(Virtio *v, unsigned queue);
 /* Puts the chain popped last back, as if it had not been popped; frees it. */
 void virtio_unpop(Virtio *v, VirtioChain *c);
 /* Chains in flight in a saved state; get: NULL when the stream is not one of ours. */

@@ -7,7 +7,7 @@ enum { NEXT = 1, WRITE = 2, INDIRECT_F = 4 };
 
 static uint16_t avail;
 
-static void setup(Vm *vm, const char *device, uint32_t features)
+static void setup_sized(Vm *vm, const char *device, uint32_t features, unsigned size)
 {
     t_pci(vm);
     t_disk(vm, "d0", 4, NULL);
@@ -22,7 +22,7 @@ static void setup(Vm *vm, const char *device, uint32_t features)
     t_st(vm, BAR + 0x14, 1, 11);
     check_eq(t_ld(vm, BAR + 0x14, 1), 11);
     t_st(vm, BAR + 0x16, 2, 0);
-    t_st(vm, BAR + 0x18, 2, SIZE);
+    t_st(vm, BAR + 0x18, 2, size);
     t_st(vm, BAR + 0x20, 4, DESC);
     t_st(vm, BAR + 0x24, 4, 0);
     t_st(vm, BAR + 0x28, 8, AVAIL);
@@ -30,6 +30,8 @@ static void setup(Vm *vm, const char *device, uint32_t features)
     t_st(vm, BAR + 0x1c, 2, 1);
     t_st(vm, BAR + 0x14, 1, 15);
 }
+
+static void setup(Vm *vm, const char *device, uint32_t features) { setup_sized(vm, device, features, SIZE); }
 
 static void desc_in(Vm *vm, uint64_t table, unsigned n, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
 {
@@ -194,6 +196,35 @@ static void test_rng(Vm *vm)
     check(t_ld(vm, DATA, 8) || t_ld(vm, DATA + 8, 8));
 }
 
+/* A queue full of chains that end at once, and one more before the device says from when on it wants kicks: all are used, whatever
+ * the device does in one go. Each entry of the ring names the same chain. */
+static void full_queue(Vm *vm, const char *device, unsigned size)
+{
+    setup_sized(vm, device, 1u << 29, size);
+    t_st(vm, HEAD, 8, 8); /* virtio-blk: GET_ID */
+    desc_in(vm, DESC, 0, strstr(device, "blk") ? HEAD : DATA, 16, strstr(device, "blk") ? NEXT : WRITE, 1);
+    desc_in(vm, DESC, 1, DATA, 21, WRITE, 0);
+    for (unsigned lap = 0; lap < 3; lap++) {
+        uint16_t event;
+
+        for (unsigned i = 0; i < size; i++)
+            t_st(vm, AVAIL + 4 + 2 * i, 2, 0);
+        avail = (uint16_t)(avail + size);
+        t_st(vm, AVAIL + 2, 2, avail);
+        t_st(vm, BAR + 0x3000, 2, 0);
+        check_eq(t_ld(vm, USED + 2, 2), avail);
+        event = (uint16_t)t_ld(vm, USED + 4 + 8 * size, 2);
+        t_st(vm, AVAIL + 2, 2, ++avail);
+        if (event == (uint16_t)(avail - 1))
+            t_st(vm, BAR + 0x3000, 2, 0);
+        t_step(vm, MS);
+        check_eq(t_ld(vm, USED + 2, 2), avail);
+    }
+}
+
+static void test_full(Vm *vm) { full_queue(vm, "virtio-blk-pci,drive=d0", 256); }
+static void test_full_rng(Vm *vm) { full_queue(vm, "virtio-rng-pci", 64); }
+
 /* On an accelerator that signals eventfds a kick is served by the loop; what is pending when the VM stops is served then. */
 static bool signals(Vm *vm) { return true; }
 
@@ -296,3 +327,5 @@ TEST("virtio/nested-indirect", test_nested_indirect);
 TEST("virtio/nowhere", test_nowhere);
 TEST("virtio/move-in-flight", test_move);
 TEST("virtio/rng", test_rng);
+TEST("virtio/full-queue", test_full);
+TEST("virtio/full-queue-rng", test_full_rng);
