@@ -83,14 +83,41 @@ static OnError policy(const Disk *d, const BlkReq *r, int ret)
     return p;
 }
 
+static void emit(Disk *d)
+{
+    const DiskFault *f = &d->fault;
+    g_autofree char *path = disk__qom_path(d);
+    bool blockdev = vm_lookup(d->vm, "node", d->id) == d;
+
+    d->told = host_now();
+    event_block_io_error(d->vm, &(EventBlockIoError){ .qom_path = path, .device = blockdev ? (char[]){ "" } : d->id, .node_name = (char *)disk_node_name(d),
+                                                      .operation = f->write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
+                                                      .action = f->action, .has_nospace = disk__can_stop(d), .nospace = f->ret == -ENOSPC,
+                                                      .reason = (char *)g_strerror(-f->ret) });
+}
+
+static bool emit_later(void *arg)
+{
+    Disk *d = arg;
+
+    d->teller = 0;
+    emit(d);
+    return false;
+}
+
+/* At once; or, where one was told less than a second ago, at the end of that second, the latest one: a guest that goes on asking a broken disk
+ * does not drown who listens. */
 static void tell(Disk *d, bool write, BlockErrorAction action, int ret)
 {
-    g_autofree char *path = d->attached && d->dev ? obj_path(d->dev) : g_strdup("");
+    int64_t since = host_now() - d->told;
 
-    event_block_io_error(d->vm, &(EventBlockIoError){ .qom_path = path, .device = d->id, .node_name = (char *)disk_node_name(d),
-                                                      .operation = write ? IO_OPERATION_TYPE_WRITE : IO_OPERATION_TYPE_READ,
-                                                      .action = action, .has_nospace = true, .nospace = ret == -ENOSPC,
-                                                      .reason = (char *)g_strerror(-ret) });
+    d->fault = (DiskFault){ write, action, ret };
+    if (d->teller)
+        return;
+    if (!d->told || since >= SEC)
+        emit(d);
+    else
+        d->teller = loop_after(d->vm->loop, SEC - since, emit_later, d);
 }
 
 static void failed(DiskItem *it, int ret)
@@ -103,8 +130,9 @@ static void failed(DiskItem *it, int ret)
         finished(it, p == ON_ERROR_IGNORE ? 0 : ret);
         return;
     }
+    if (!d->failed)
+        d->nospace = ret == -ENOSPC; /* the first one is the reason */
     d->failed = true;
-    d->nospace = ret == -ENOSPC;
     g_queue_push_tail(&d->stopped, it);
     vm_request(d->vm, VM_IO_ERROR, CAUSE_NONE);
 }
@@ -141,7 +169,7 @@ static CO_FN int perform(Disk *d, BlkReq *r)
     if (!d->node || (d->removable && d->tray_open))
         return -ENOMEDIUM;
     if (is_write(r) && r->op != BLK_FLUSH && disk_readonly(d))
-        return -EACCES;
+        return -EPERM;
     if (r->op == BLK_DISCARD && !d->unmap)
         return 0;
     ret = disk__before(d, r);
@@ -235,7 +263,7 @@ static void give_up_stopped(Disk *d)
 void disk__drain(Disk *d)
 {
     if (d->ops && d->ops->drain)
-        d->ops->drain(d->dev, true);
+        d->ops->drain(d->user, true);
     d->draining = true;
     post_kick(d); /* who waits at a throttle is let go there */
     give_up_stopped(d);
@@ -248,7 +276,7 @@ void disk__drain(Disk *d)
     d->draining = false;
     unthrottle(d, false);
     if (d->ops && d->ops->drain)
-        d->ops->drain(d->dev, false);
+        d->ops->drain(d->user, false);
 }
 
 void disk_cancel_all(Disk *d)
@@ -302,6 +330,8 @@ void disk__io_fini(Disk *d)
 {
     lock_take(&d->vm->lock);
     disk__drain(d);
+    if (d->teller)
+        loop_unwatch(d->vm->loop, d->teller);
     vm_unlisten(d->vm, &d->listener);
     lock_drop(&d->vm->lock);
     g_cond_clear(&d->idle);

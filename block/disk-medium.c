@@ -27,7 +27,7 @@ void disk_lock_tray(Disk *d, bool locked) { d->tray_locked = locked; }
 
 static bool may_open(Disk *d, bool force, Error **err)
 {
-    bool device_agrees = !d->ops || !d->ops->eject || d->ops->eject(d->dev, force);
+    bool device_agrees = !d->ops || !d->ops->eject || d->ops->eject(d->user, force);
 
     if (!d->removable)
         return fail(err, "Device '%s' is not removable", d->id);
@@ -49,7 +49,7 @@ static void take_out(Disk *d)
     node_unref(d->node);
     d->node = NULL;
     if (d->ops && d->ops->medium)
-        d->ops->medium(d->dev, false);
+        d->ops->medium(d->user, false);
 }
 
 bool disk_eject(Disk *d, bool force, Error **err)
@@ -111,7 +111,7 @@ bool disk_insert(Disk *d, const char *node_name, Error **err)
         return false;
     }
     if (d->ops && d->ops->medium)
-        d->ops->medium(d->dev, true);
+        d->ops->medium(d->user, true);
     return true;
 }
 
@@ -146,7 +146,7 @@ bool disk_change(Disk *d, const char *file, const char *format, Error **err)
     }
     tray_moved(d, false);
     if (d->ops && d->ops->medium)
-        d->ops->medium(d->dev, true);
+        d->ops->medium(d->user, true);
     return true;
 }
 
@@ -164,7 +164,7 @@ bool disk_resize(Disk *d, uint64_t bytes, Error **err)
     if (ret)
         return fail_errno_is(err, -ret, "cannot resize '%s'", d->id);
     if (d->ops && d->ops->resized)
-        d->ops->resized(d->dev);
+        d->ops->resized(d->user);
     return true;
 }
 
@@ -193,6 +193,7 @@ Disk *disk__of_node(Vm *vm, Node *n)
     d->id = g_strdup(n->name);
     d->serial = g_strdup("");
     d->werror = ON_ERROR_ENOSPC;
+    d->rerror = ON_ERROR_REPORT;
     disk__io_init(d);
     d->node = n;
     d->readonly = n->readonly;

@@ -8,12 +8,13 @@
 #include <errno.h>
 
 /* ---- options ---- */
+const char *const disk_error_names[] = { [ON_ERROR_AUTO] = "auto", [ON_ERROR_REPORT] = "report", [ON_ERROR_IGNORE] = "ignore", [ON_ERROR_STOP] = "stop",
+                                         [ON_ERROR_ENOSPC] = "enospc", NULL };
+
 static bool on_error(const char *v, const char *key, bool write, OnError *out, Error **err)
 {
-    static const char *const names[] = { "report", "ignore", "stop", "enospc" };
-
-    for (unsigned i = 0; v && i < G_N_ELEMENTS(names); i++) {
-        if (!strcmp(v, names[i]) && (write || i != ON_ERROR_ENOSPC)) {
+    for (unsigned i = ON_ERROR_REPORT; v && i < ON_ERRORS; i++) {
+        if (!strcmp(v, disk_error_names[i]) && (write || i != ON_ERROR_ENOSPC)) {
             *out = (OnError)i;
             return true;
         }
@@ -245,7 +246,31 @@ bool disk__take_permissions(Disk *d, Error **err)
     return node_permissions(d->node, want, share, err);
 }
 
-bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write, Error **err)
+static OnError chosen(uint8_t said, OnError own) { return said == ON_ERROR_AUTO ? own : (OnError)said; }
+
+static void configure(Disk *d, const DiskConf *c)
+{
+    d->own_werror = d->werror;
+    d->own_rerror = d->rerror;
+    d->own_write_through = d->write_through;
+    if (!c)
+        return;
+    d->werror = chosen(c->werror, d->werror);
+    d->rerror = chosen(c->rerror, d->rerror);
+    if (c->write_cache != AUTO)
+        d->write_through = c->write_cache == OFF;
+    d->share_rw = c->share_rw;
+}
+
+static void unconfigure(Disk *d)
+{
+    d->werror = d->own_werror;
+    d->rerror = d->own_rerror;
+    d->write_through = d->own_write_through;
+    d->share_rw = false;
+}
+
+bool disk_attach(Disk *d, const DiskUser *u, Error **err)
 {
     if (d->attached) {
         fail(err, "drive '%s' is in use by another device", d->id);
@@ -253,16 +278,20 @@ bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write, Error **
             err,
             "give the device a drive of its own; an if= other than none gives it to the machine");
     }
-    if (want_write && d->node && disk_readonly(d) && !d->removable) {
+    if (u->writes && d->node && disk_readonly(d) && !d->removable) {
         fail(err, "drive '%s' is read-only, but the device writes", d->id);
         return error_hint(err,
                           "drop readonly=on, or use snapshot=on to keep what is written apart");
     }
-    d->want_write = want_write;
-    if (!disk__take_permissions(d, err))
+    d->want_write = u->writes;
+    configure(d, u->conf);
+    if (!disk__take_permissions(d, err)) {
+        unconfigure(d);
         return false;
-    d->ops = ops;
-    d->dev = o;
+    }
+    d->ops = u->ops;
+    d->dev = u->dev;
+    d->user = u->o;
     return d->attached = true;
 }
 
@@ -274,10 +303,12 @@ void disk_detach(Disk *d)
     if (!d->attached)
         return;
     disk_cancel_all(d);
-    unplugged = d->with_device && !d->vm->ending && dev->realized && dev->life != LIFE_LIVE;
+    unplugged = d->with_device && !d->vm->ending && dev && dev->realized && dev->life != LIFE_LIVE;
     d->attached = false;
     d->ops = NULL;
     d->dev = NULL;
+    d->user = NULL;
+    unconfigure(d);
     if (d->node)
         node_permissions(d->node, 0, PERM_ALL, NULL);
     if (unplugged)

@@ -9,19 +9,40 @@
 
 typedef struct Disk Disk;
 typedef struct Vm Vm;
+typedef struct Dev Dev;
 typedef struct DiskOps {
     void (*resized)(void *o);
     void (*medium)(void *o, bool present); /* changed or ejected by the user */
     bool (*eject)(void *o, bool force);    /* may the medium go? (tray lock) */
     void (*drain)(void *o, bool begin);
 } DiskOps;
-typedef enum OnError { ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC } OnError;
+typedef enum OnError { ON_ERROR_AUTO, ON_ERROR_REPORT, ON_ERROR_IGNORE, ON_ERROR_STOP, ON_ERROR_ENOSPC, ON_ERRORS } OnError;
+extern const char *const disk_error_names[]; /* NULL-terminated */
+/* What a device says about its disk; auto: as the drive says. Rows of its property table set it. */
+typedef struct DiskConf {
+    uint8_t werror, rerror; /* OnError */
+    uint8_t write_cache;    /* AUTO: as the drive says */
+    bool share_rw;
+} DiskConf;
+#define PROPS_DISK(T, m)                                                                                  \
+    PROP_AUTO(T, m.write_cache, "write-cache", AUTO, "off: a write is done when the host's disk has it"), \
+    PROP(T, m.share_rw, "share-rw", false, "others may write to the image meanwhile")
+#define PROPS_DISK_ERRORS(T, m)                                                                                                         \
+    PROP_ENUM(T, m.werror, "werror", disk_error_names, "auto", "a failed write: tell the guest, ignore it, stop (enospc: if the host's disk is full)"), \
+    PROP_ENUM(T, m.rerror, "rerror", disk_error_names, "auto", "a failed read: the same")
+/* Who takes a disk. */
+typedef struct DiskUser {
+    Dev *dev;            /* as clients know it; NULL: tests */
+    const DiskOps *ops;  /* called with `o`; or NULL */
+    void *o;
+    const DiskConf *conf; /* borrowed for the call; NULL: as the drive says */
+    bool writes;
+} DiskUser;
 /* -drive's options -> a Disk registered as ("drive", id). "file" absent: an empty drive (CD,
  * floppy). */
 Disk *disk_new(Vm *vm, const char *id, Opts *drive_opts, Error **err);
 void disk_free(Disk *d);
-bool disk_attach(Disk *d, const DiskOps *ops, void *o, bool want_write,
-                 Error **err); /* one device; takes permissions */
+bool disk_attach(Disk *d, const DiskUser *u, Error **err); /* one device; takes permissions */
 void disk_detach(Disk *d);
 /* Asynchronous. r and its iov live until done. done(o, r, ret): ret 0 or -errno (only what the
  * policy reports). */

@@ -62,7 +62,7 @@ static void match(const char *name, void *p, void *arg)
     Disk *d = p;
     g_autofree char *qdev = disk__qdev(d);
 
-    if (qdev && (!strcmp(qdev, s->id) || !g_strcmp0(((Dev *)d->dev)->id, s->id)))
+    if (qdev && (!strcmp(qdev, s->id) || !g_strcmp0(d->dev->id, s->id)))
         s->found = d;
 }
 

@@ -9,17 +9,27 @@
 
 static bool is_blockdev(const Disk *d) { return vm_lookup(d->vm, "node", d->id); }
 
-/* IDE, SCSI and floppies go by their id; a virtio disk by the path of its back end. */
+/* A virtio disk is known by its back end. */
+static bool has_backend(const Dev *dev) { return g_str_has_prefix(dev->cls->obj.name, "virtio-"); }
+
+char *disk__qom_path(const Disk *d)
+{
+    g_autofree char *path = d->dev ? obj_path(&d->dev->obj) : g_strdup("");
+
+    return d->dev && has_backend(d->dev) ? g_strconcat(path, "/virtio-backend", NULL) : g_steal_pointer(&path);
+}
+
+/* Others go by their id, if they have one. */
 char *disk__qdev(const Disk *d)
 {
-    const Dev *dev = d->attached ? d->dev : NULL;
-    g_autofree char *path = dev ? obj_path(&dev->obj) : NULL;
-
-    if (!dev)
+    if (!d->dev)
         return NULL;
-    if (g_str_has_prefix(dev->cls->obj.name, "virtio-"))
-        return dev->id ? g_strconcat(path, "/virtio-backend", NULL) : g_steal_pointer(&path);
-    return dev->id ? g_strdup(dev->id) : g_steal_pointer(&path);
+    return d->dev->id && !has_backend(d->dev) ? g_strdup(d->dev->id) : disk__qom_path(d);
+}
+
+bool disk__can_stop(const Disk *d)
+{
+    return d->attached && (d->rerror == ON_ERROR_STOP || d->rerror == ON_ERROR_ENOSPC || d->werror == ON_ERROR_STOP || d->werror == ON_ERROR_ENOSPC);
 }
 
 static BlockdevDetectZeroesOptions zeroes_of(const Node *n)
@@ -164,7 +174,7 @@ static void fill(const Disk *d, BlockInfo *b)
     b->locked = disk_tray_locked(d);
     b->has_tray_open = disk_is_cdrom(d) || disk_removable(d);
     b->tray_open = disk_tray_open(d);
-    b->has_io_status = d->rerror == ON_ERROR_STOP || d->werror == ON_ERROR_STOP || d->werror == ON_ERROR_ENOSPC;
+    b->has_io_status = disk__can_stop(d);
     b->io_status = !failed ? BLOCK_DEVICE_IO_STATUS_OK : nospace ? BLOCK_DEVICE_IO_STATUS_NOSPACE : BLOCK_DEVICE_IO_STATUS_FAILED;
     if (disk_present(d)) {
         b->inserted = g_new0(BlockDeviceInfo, 1);

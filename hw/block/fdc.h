@@ -14,6 +14,7 @@ typedef struct FloppyGeometry {
 typedef struct Floppy {
     Dev dev;
     Disk *disk;
+    DiskConf conf;
     uint32_t unit;
     int32_t bootindex;
     uint8_t type;  /* property: FloppyType */

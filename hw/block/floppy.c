@@ -123,7 +123,7 @@ static bool init(Obj *o, Error **err)
         own(o, f->disk, (void (*)(void *))disk_free);
     }
     disk_set_removable(f->disk);
-    if (!disk_attach(f->disk, &disk_ops, f, !disk_readonly(f->disk), err))
+    if (!disk_attach(f->disk, &(DiskUser){ &f->dev, &disk_ops, f, &f->conf, !disk_readonly(f->disk) }, err))
         return false;
     own(o, f->disk, detach);
     return true;
@@ -133,11 +133,12 @@ static bool init(Obj *o, Error **err)
 static const char *const types[] = { "auto", "144", "288", "120", "none", NULL };
 static const Prop props[] = {
     PROP_BOOTINDEX(Floppy),
+    PROPS_DISK(Floppy, conf),
     PROP(Floppy, unit, "unit", UINT32_MAX, "0 drive A, 1 drive B; the first that is free when not given"),
     { .name = "drive", PROP_(Floppy, disk), .kind = P_LINK, .space = "drive", .doc = "the medium; empty when not given" },
     PROP_ENUM(Floppy, type, "drive-type", types, "auto", "what firmware is told"),
 };
-static const Field state[] = { FIELD(Floppy, track), FIELD(Floppy, changed, .reset = 1) };
+static const Field state[] = { FIELD(Floppy, track), FIELD(Floppy, changed, .reset = 1), TRANSIENT(Floppy, conf, "properties", .keep = true) };
 static const DevClass floppy = {
     .obj = { .name = "floppy", .desc = "Floppy drive", .size = sizeof(Floppy), .props = TABLE(props), .init = init },
     .bus = "floppy-bus", .category = "Storage devices", .state = TABLE(state),

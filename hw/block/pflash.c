@@ -312,7 +312,7 @@ static bool init(Obj *o, Error **err)
     memset(f->ram->host, 0xff, f->ram->size);
     if (!f->disk)
         return true;
-    if (!disk_attach(f->disk, NULL, f, !disk_readonly(f->disk), err))
+    if (!disk_attach(f->disk, &(DiskUser){ .dev = &f->dev, .writes = !disk_readonly(f->disk) }, err))
         return false;
     own(o, f->disk, detach);
     got = disk_read_now(f->disk, 0, f->ram->host, f->ram->size);

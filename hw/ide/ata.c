@@ -307,7 +307,7 @@ static bool init(Obj *o, Error **err)
     }
     if (!a->cd && !disk_present(a->disk))
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(a->disk));
-    if (!disk_attach(a->disk, &disk_ops, a, !a->cd, err))
+    if (!disk_attach(a->disk, &(DiskUser){ &a->dev, &disk_ops, a, &a->conf, !a->cd }, err))
         return false;
     own(o, a->disk, detach);
     return true;
@@ -367,6 +367,8 @@ static char *state_key(const Dev *d)
 static const Prop props[] = {
     { .name = "drive", PROP_(Ata, disk), .kind = P_LINK, .space = "drive", .doc = "the disk or disc behind it" },
     PROP_BOOTINDEX(Ata),
+    PROPS_DISK(Ata, conf),
+    PROPS_DISK_ERRORS(Ata, conf),
     PROP_STR(Ata, serial, "serial", NULL, "serial number; default: the drive's, or MN0000n"),
     PROP_STR(Ata, model, "model", NULL, "model name in IDENTIFY"),
     PROP_STR(Ata, version, "ver", NULL, "firmware revision in IDENTIFY"),

@@ -41,6 +41,7 @@ struct Ata {
     Dev dev;
     /* properties */
     Disk *disk;
+    DiskConf conf;
     char *serial, *model, *version;
     uint64_t wwn;
     int32_t unit, bootindex;

@@ -6,6 +6,7 @@
 typedef struct NvmeNsDev {
     Dev dev;
     Disk *disk;
+    DiskConf conf;
     uint8_t uuid[16]; /* zero: not given */
     NvmeNs ns;
     uint32_t nsid, logical_block_size;
@@ -43,7 +44,7 @@ static void name_uuid(const Nvme *n, uint32_t nsid, uint8_t *uuid)
 }
 
 /* ns->disk is set; `owner` gives it back when it goes. */
-bool nvme_ns_open(NvmeNs *ns, Obj *owner, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err)
+bool nvme_ns_open(NvmeNs *ns, Dev *owner, const DiskConf *conf, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err)
 {
     if (!disk_present(ns->disk))
         return fail(err, "drive '%s' has no medium, which a namespace needs", disk_id(ns->disk));
@@ -53,9 +54,9 @@ bool nvme_ns_open(NvmeNs *ns, Obj *owner, Nvme *ctrl, uint32_t nsid, uint32_t bl
         return fail(err, "nsid=%u: must be 1 to %d", nsid, NVME_NS_MAX);
     if (ctrl->ns[nsid])
         return fail(err, "nsid=%u: this controller has such a namespace already", nsid);
-    if (!disk_attach(ns->disk, &disk_ops, ns, !disk_readonly(ns->disk), err))
+    if (!disk_attach(ns->disk, &(DiskUser){ owner, &disk_ops, ns, conf, !disk_readonly(ns->disk) }, err))
         return false;
-    own(owner, ns->disk, detach);
+    own(&owner->obj, ns->disk, detach);
     ns->ctrl = ctrl;
     ns->nsid = nsid;
     ns->shift = (uint8_t)__builtin_ctz(block);
@@ -85,7 +86,7 @@ static bool bus_plug(Bus *b, Dev *d, Error **err)
             nsid = i;
     s->nsid = nsid;
     s->ns.disk = s->disk;
-    if (!nvme_ns_open(&s->ns, &d->obj, n, nsid, s->logical_block_size, err))
+    if (!nvme_ns_open(&s->ns, d, &s->conf, n, nsid, s->logical_block_size, err))
         return false;
     if (memcmp(s->uuid, (uint8_t[16]){ 0 }, 16))
         memcpy(s->ns.uuid, s->uuid, 16);
@@ -121,11 +122,12 @@ Bus *nvme_bus_new(Nvme *n)
 static const Prop props[] = {
     PROP_LINK(NvmeNsDev, disk, "drive", "drive", "the disk behind it"),
     PROP_BOOTINDEX(NvmeNsDev),
+    PROPS_DISK(NvmeNsDev, conf),
     PROP(NvmeNsDev, nsid, "nsid", 0, "namespace identifier; 0: the first that is free"),
     PROP(NvmeNsDev, logical_block_size, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
     { .name = "uuid", PROP_(NvmeNsDev, uuid), .kind = P_UUID, .doc = "what the guest knows it by; made of serial number and nsid when not given" },
 };
-static const Field fields[] = { TRANSIENT(NvmeNsDev, ns, "wiring", .keep = true) };
+static const Field fields[] = { TRANSIENT(NvmeNsDev, ns, "wiring", .keep = true), TRANSIENT(NvmeNsDev, conf, "properties", .keep = true) };
 static const DevClass nvme_ns = {
     .obj = { .name = "nvme-ns", .desc = "NVMe namespace", .size = sizeof(NvmeNsDev), .props = TABLE(props), .init = init },
     .bus = "nvme-bus", .state = TABLE(fields), .category = "Storage devices",

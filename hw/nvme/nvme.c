@@ -79,7 +79,7 @@ static bool init(Obj *o, Error **err)
     n->pci.msix_vectors = (uint16_t)(n->max_ioqpairs + 1);
     n->bus = nvme_bus_new(n);
     n->own.disk = n->disk;
-    return !n->disk || nvme_ns_open(&n->own, o, n, 1, n->logical_block_size, err);
+    return !n->disk || nvme_ns_open(&n->own, &n->pci.dev, &n->conf, n, 1, n->logical_block_size, err);
 }
 
 static void on_reset(Dev *d) { stop(NVME(d)); }
@@ -189,11 +189,12 @@ static const Field fields[] = {
     TRANSIENT(Nvme, first, "requests of the host; their commands are saved", .keep = true),
     TRANSIENT(Nvme, flying, "counts requests of the host", .keep = true),
     TRANSIENT(Nvme, owed, "counts commands in flight", .keep = true), TRANSIENT(Nvme, serving, "true only inside nvme_serve"),
-    TRANSIENT(Nvme, own, "wiring", .keep = true), TRANSIENT(Nvme, ns, "wiring", .keep = true), TRANSIENT(Nvme, bus, "wiring", .keep = true),
+    TRANSIENT(Nvme, conf, "properties", .keep = true), TRANSIENT(Nvme, own, "wiring", .keep = true), TRANSIENT(Nvme, ns, "wiring", .keep = true), TRANSIENT(Nvme, bus, "wiring", .keep = true),
 };
 static const Prop props[] = {
     PROP_LINK(Nvme, disk, "drive", "drive", "the disk of namespace 1; others are nvme-ns devices"),
     PROP_BOOTINDEX(Nvme),
+    PROPS_DISK(Nvme, conf),
     PROP_STR(Nvme, serial, "serial", NULL, "serial number, up to 20 characters; must be given"),
     PROP(Nvme, max_ioqpairs, "max_ioqpairs", NVME_QUEUES - 1, "pairs of I/O queues"),
     PROP(Nvme, mdts, "mdts", 7, "most data of a command: 4 KiB << mdts; 0: as much as it can ask for"),

@@ -58,6 +58,7 @@ typedef struct Nvme {
     int64_t stamped;
     /* host */
     Disk *disk;
+    DiskConf conf;
     char *serial;
     int32_t bootindex;
     uint32_t max_ioqpairs, logical_block_size;
@@ -125,7 +126,7 @@ void nvme_settle_disks(Nvme *n); /* waits until all that is in flight has been a
 void nvme_shutdown(Nvme *n);     /* flushes all, then sets CSTS.SHST */
 void nvme_save_flying(const Dev *d, struct StateOut *o);
 /* ns.c */
-bool nvme_ns_open(NvmeNs *ns, Obj *owner, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err);
+bool nvme_ns_open(NvmeNs *ns, Dev *owner, const DiskConf *conf, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err);
 static inline uint64_t nvme_blocks(const NvmeNs *ns) { return disk_size(ns->disk) >> ns->shift; }
 Bus *nvme_bus_new(Nvme *n);
 #endif

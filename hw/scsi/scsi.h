@@ -49,6 +49,7 @@ struct ScsiDev {
     Dev dev; /* first */
     const ScsiKind *kind;
     Disk *disk;
+    DiskConf conf;
     char *serial, *vendor, *product, *ver;
     uint64_t wwn;
     int32_t bootindex, id, lun;

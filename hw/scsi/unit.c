@@ -32,7 +32,7 @@ static void detach(void *disk) { disk_detach(disk); }
 bool scsi_init(ScsiDev *d, const ScsiKind *kind, const DiskOps *ops, bool want_write, Error **err)
 {
     d->kind = kind;
-    if (!disk_attach(d->disk, ops, d, want_write, err))
+    if (!disk_attach(d->disk, &(DiskUser){ &d->dev, ops, d, &d->conf, want_write }, err))
         return false;
     own(&d->dev.obj, d->disk, detach);
     return true;
@@ -60,6 +60,8 @@ static char *state_key(const Dev *d)
 static const Prop props[] = {
     PROP_LINK(ScsiDev, disk, "drive", "drive", "the disk behind it"),
     PROP_BOOTINDEX(ScsiDev),
+    PROPS_DISK(ScsiDev, conf),
+    PROPS_DISK_ERRORS(ScsiDev, conf),
     PROP(ScsiDev, id, "scsi-id", -1, "target; -1: the first that is free"),
     PROP(ScsiDev, lun, "lun", -1, "logical unit of the target; -1: 0"),
     PROP_STR(ScsiDev, serial, "serial", NULL, "serial number; the drive's when not given"),

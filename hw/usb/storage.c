@@ -21,6 +21,7 @@ typedef struct Storage {
     UsbDev usb;
     ScsiBus *bus;
     Disk *disk;
+    DiskConf conf;
     int32_t bootindex;
     uint32_t block;
     bool removable;
@@ -327,6 +328,10 @@ static bool disk_plug(Dev *d, Error **err)
     Dev *child;
 
     opts_set(o, "drive", disk_id(s->disk));
+    opts_set(o, "werror", disk_error_names[s->conf.werror]);
+    opts_set(o, "rerror", disk_error_names[s->conf.rerror]);
+    opts_set(o, "share-rw", s->conf.share_rw ? "on" : "off");
+    opts_set(o, "write-cache", s->conf.write_cache == AUTO ? "auto" : s->conf.write_cache ? "on" : "off");
     if (!cd) {
         opts_set(o, "removable", s->removable ? "on" : "off");
         opts_set(o, "logical_block_size", block);
@@ -401,11 +406,12 @@ static const Field fields[] = {
     BYTES(Storage, sense), FIELD(Storage, tag), FIELD(Storage, want), FIELD(Storage, pos),
     CUSTOM(Storage, data, save_data, load_data, .drop = drop_field), TRANSIENT(Storage, bus, "wiring", .keep = true),
     TRANSIENT(Storage, request, "a request of the host", .keep = true), TRANSIENT(Storage, held, "counts requests of the host", .keep = true),
-    TRANSIENT(Storage, disk, "a property of usb-storage", .keep = true), TRANSIENT(Storage, bootindex, "a property of usb-storage", .keep = true),
+    TRANSIENT(Storage, disk, "a property of usb-storage", .keep = true), TRANSIENT(Storage, conf, "properties of usb-storage", .keep = true),
+    TRANSIENT(Storage, bootindex, "a property of usb-storage", .keep = true),
     TRANSIENT(Storage, block, "a property of usb-storage", .keep = true), TRANSIENT(Storage, removable, "a property of usb-storage", .keep = true),
 };
 static const Prop disk_props[] = {
-    PROP_LINK(Storage, disk, "drive", "drive", "the disk behind it"), PROP_BOOTINDEX(Storage),
+    PROP_LINK(Storage, disk, "drive", "drive", "the disk behind it"), PROP_BOOTINDEX(Storage), PROPS_DISK(Storage, conf), PROPS_DISK_ERRORS(Storage, conf),
     PROP(Storage, removable, "removable", false, "the medium can be taken out"),
     PROP(Storage, block, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
 };

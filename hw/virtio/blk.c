@@ -18,6 +18,7 @@ typedef struct BlkRequest BlkRequest;
 typedef struct VirtioBlk {
     Virtio v;
     Disk *disk;
+    DiskConf conf;
     char *serial;
     BlkRequest *first; /* in flight, newest first */
     GPtrArray *again;  /* of VirtioChain: in flight when the state was saved; while a load is under way */
@@ -105,8 +106,7 @@ static void move(VirtioBlk *b, VirtioChain *c, uint64_t sector, bool write)
 {
     uint64_t len = write ? c->out_len - 16 : c->in_len - 1, size = disk_size(b->disk);
 
-    if (len % SECTOR || len > TRANSFER_MAX || sector > size / SECTOR || !in_range(sector * SECTOR, len, size) ||
-        (write && disk_readonly(b->disk)))
+    if (len % SECTOR || len > TRANSFER_MAX || sector > size / SECTOR || !in_range(sector * SECTOR, len, size))
         push_status(b, c, S_IOERR, 0);
     else
         submit(b, c, (BlkReq){ .op = write ? BLK_WRITE : BLK_READ, .off = sector * SECTOR, .len = len }, !write, write ? 16 : 0);
@@ -251,7 +251,7 @@ static bool init(Obj *o, Error **err)
     }
     if (!disk_present(b->disk))
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(b->disk));
-    if (!disk_attach(b->disk, &disk_ops, b, !disk_readonly(b->disk), err))
+    if (!disk_attach(b->disk, &(DiskUser){ &b->v.pci.dev, &disk_ops, b, &b->conf, !disk_readonly(b->disk) }, err))
         return false;
     own(o, b->disk, detach);
     virtio_set_queues(&b->v, b->num_queues == UINT16_MAX ? CLAMP(o->vm->cfg.cpus, 1, VIRTIO_QUEUES) : MAX(b->num_queues, 1));
@@ -293,6 +293,8 @@ static void loaded(Dev *d)
 static const Prop props[] = {
     { .name = "drive", PROP_(VirtioBlk, disk), .kind = P_LINK, .space = "drive", .doc = "the disk behind it" },
     PROP_BOOTINDEX(VirtioBlk),
+    PROPS_DISK(VirtioBlk, conf),
+    PROPS_DISK_ERRORS(VirtioBlk, conf),
     PROP_STR(VirtioBlk, serial, "serial", NULL, "what the guest reads as its identity, 20 bytes"),
     PROP(VirtioBlk, num_queues, "num-queues", UINT16_MAX, "request queues; one for each CPU when not given"),
     PROP(VirtioBlk, discard, "discard", true, "offer discard"), PROP(VirtioBlk, zeroes, "write-zeroes", true, "offer to write zeroes"),

@@ -318,8 +318,8 @@ static void policy(Vm *vm)
     Seen s = { 0 };
 
     vm_listen(vm, &l);
-    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
-    check(!disk_attach(d, NULL, NULL, true, NULL));
+    check(disk_attach(d, &(DiskUser){ .writes = true }, &abort_on_error));
+    check(!disk_attach(d, &(DiskUser){ .writes = true }, NULL));
     fault_errno = EIO;
     writes_before_fault = 0;
     disk_submit(e, &r, count, &s); /* default: report all but ENOSPC */

@@ -339,7 +339,7 @@ static void full_disk(Vm *vm)
     bool nospace = false;
     Node *n;
 
-    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
+    check(disk_attach(d, &(DiskUser){ .writes = true }, &abort_on_error));
     vm_cont(vm);
     for (unsigned i = 0; i <= 100; i++) { /* the last one: all is in the file */
         uint8_t buf[512] = { (uint8_t)i, 1 };
@@ -412,7 +412,7 @@ static void stopped(Vm *vm)
     gsize n;
     Node *c;
 
-    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
+    check(disk_attach(d, &(DiskUser){ .writes = true }, &abort_on_error));
     vm_cont(vm);
     check_eq(written(vm, d, 65536, buf), 0);
     vm_request(vm, VM_STOP, CAUSE_NONE);

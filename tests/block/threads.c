@@ -99,7 +99,7 @@ static void stress(Vm *vm, const char *more)
     text = g_strdup_printf("file=%s,format=raw%s", path, more);
     o = opts_parse(text, NULL, &abort_on_error);
     d = disk_new(vm, "hd", o, &abort_on_error);
-    check(disk_attach(d, NULL, NULL, true, &abort_on_error));
+    check(disk_attach(d, &(DiskUser){ .writes = true }, &abort_on_error));
     loop_start(vm->loop);
     for (unsigned i = 0; i < 3; i++) {
         g[i].vm = vm;
