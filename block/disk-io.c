@@ -161,6 +161,14 @@ void disk__unguard(Disk *d)
         g.gone(g.o);
 }
 
+bool disk__may_move(Disk *d, Node *to, Error **err) { return !d->guard.may_move || d->guard.may_move(d->guard.o, to, err); }
+
+void disk__moved(Disk *d)
+{
+    if (d->guard.moved)
+        d->guard.moved(d->guard.o);
+}
+
 static CO_FN int perform(Disk *d, BlkReq *r)
 {
     BlkReq zero;

@@ -54,6 +54,8 @@ void disk__throttle(Disk *d, const char *group, const ThrottleLimits *l); /* the
 CO_FN int disk__before(Disk *d, const BlkReq *r); /* asks the guard */
 int disk__now(Disk *d, BlkReq *r); /* one request, outside of coroutines: waits */
 void disk__unguard(Disk *d); /* the medium goes */
+bool disk__may_move(Disk *d, Node *to, Error **err); /* as far as the guard is concerned */
+void disk__moved(Disk *d);
 char *disk__qdev(const Disk *d); /* what clients call the device it is in; NULL: in none; caller frees */
 char *disk__qom_path(const Disk *d); /* of that device; "": none; caller frees */
 bool disk__can_stop(const Disk *d);  /* some error of the device that has it would stop the VM */

@@ -97,6 +97,8 @@ bool disk_del_blockdev(Vm *vm, const char *node_name, Error **err);
 typedef struct DiskGuard {
     CO_FN int (*before)(void *o, uint64_t off, uint64_t len);
     void (*gone)(void *o);
+    bool (*may_move)(void *o, Node *to, Error **err); /* `to`, with the same contents, will be the disk's node */
+    void (*moved)(void *o);                           /* it is; not in a coroutine, or in one */
     void *o;
 } DiskGuard;
 void disk_set_guard(Disk *d, const DiskGuard *g); /* NULL: none. Nothing is in flight */

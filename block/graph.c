@@ -169,13 +169,6 @@ static bool move_disk(Disk *d, const Replace *r, Error **err)
     return true;
 }
 
-/* Snapshots in a folder belong to one image; going back would write to that one. */
-static bool refuse_guarded(const Disk *d, Error **err)
-{
-    fail(err, "'%s' has snapshots of the machine in a folder", d->id);
-    return error_hint(err, "delete them (delvm), or run without -snapdir, to give the disk another image");
-}
-
 bool graph_replace(Vm *vm, Node *from, Node *to, Error **err)
 {
     g_autoptr(GPtrArray) disks = g_ptr_array_new();
@@ -186,7 +179,7 @@ bool graph_replace(Vm *vm, Node *from, Node *to, Error **err)
     node_ref(from);
     vm_registry_foreach(vm, "drive", note_user, &u);
     for (guint i = 0; i < disks->len && ok; i++)
-        ok = !disk_guarded(disks->pdata[i]) || refuse_guarded(disks->pdata[i], err);
+        ok = disk__may_move(disks->pdata[i], to, err);
     for (guint i = 0; i < disks->len && ok; i++)
         ok = move_disk(disks->pdata[i], &r, err);
     if (ok) {
@@ -195,6 +188,8 @@ bool graph_replace(Vm *vm, Node *from, Node *to, Error **err)
         graph_foreach_root(vm, replace_in, &r);
         from->forward = to;
     }
+    for (guint i = 0; i < disks->len && ok; i++)
+        disk__moved(disks->pdata[i]);
     node_unref(from);
     return ok;
 }

@@ -40,17 +40,19 @@ static const Node *leaf_of(const Node *n)
     return n;
 }
 
-static char *name_of(const Disk *d)
+static char *name_with(const Node *n, const char *id)
 {
-    const char *file = leaf_of(disk_node(d))->filename;
-    char *real = file ? realpath(file, NULL) : NULL, *name = real ? g_strdup(real) : g_strdup_printf("drive:%s", disk_id(d));
+    const char *file = leaf_of(n)->filename;
+    char *real = file ? realpath(file, NULL) : NULL, *name = real ? g_strdup(real) : g_strdup_printf("drive:%s", id);
 
     free(real);
     return name;
 }
 
-/* Formats write to their file when they close, too: for them the time says less. */
-static CO_FN SnapStamp stamp_of(const Disk *d)
+static char *name_of(const Disk *d) { return name_with(disk_node(d), disk_id(d)); }
+
+/* Formats write to their file when they close, too: for them the time says less. The head is asked for only in a stamp of a proper end. */
+static CO_FN SnapStamp stamp_of(const Disk *d, bool head)
 {
     Node *n = disk_node(d);
     const Node *leaf = leaf_of(n);
@@ -59,7 +61,7 @@ static CO_FN SnapStamp stamp_of(const Disk *d)
 
     if (!leaf->filename || stat(leaf->filename, &st) || !S_ISREG(st.st_mode))
         return s;
-    s = (SnapStamp){ .known = true, .bytes = (uint64_t)st.st_size, .head = snapset_head(n) };
+    s = (SnapStamp){ .known = true, .bytes = (uint64_t)st.st_size, .head = head ? snapset_head(n) : 0 };
     s.mtime_ns = (uint64_t)st.st_mtim.tv_sec * SEC + (uint64_t)st.st_mtim.tv_nsec;
     return s;
 }
@@ -88,7 +90,7 @@ static void detach_body(void *arg)
 
     if (blk_flush(disk_node(g->disk)))
         return;
-    st = stamp_of(g->disk);
+    st = stamp_of(g->disk, true);
     if (st.known && strcmp(disk_format(g->disk), "raw"))
         st.mtime_ns = (uint64_t)g_get_real_time() * US;
     snapset_detach(g->f->set, g->image, &st, !strcmp(disk_format(g->disk), "raw"));
@@ -102,6 +104,47 @@ static void gone(void *o)
     g_ptr_array_remove(g->f->guarded, g);
 }
 
+/* ---- the disk goes on in another image: its snapshots are of that one from then on ---- */
+static bool may_move(void *o, Node *to, Error **err)
+{
+    const Guarded *g = o;
+    const char *node = vm_lookup(g->f->vm, "node", disk_id(g->disk)) == g->disk && to->name ? to->name : disk_id(g->disk);
+    g_autofree char *name = name_with(to, node);
+    int image = snapset_image(g->f->set, name);
+
+    if (!state_name_ok(name, strlen(name)))
+        return fail(err, "'%s' cannot have snapshots: its name is not text", name);
+    if (image < 0 || image == (int)g->image || (!snapset_attached(g->f->set, (unsigned)image) && !snapset_needs(g->f->set, (unsigned)image)))
+        return true;
+    fail(err, "'%s' has snapshots of its own in '%s'", name, g->f->dir);
+    return error_hint(err, "delete them (delvm), or give the disk another image");
+}
+
+typedef struct Moved {
+    const Guarded *g;
+    Error *err;
+} Moved;
+
+static void moved_body(void *arg)
+{
+    Moved *m = arg;
+    const Guarded *g = m->g;
+    g_autofree char *name = name_of(g->disk);
+    SnapStamp st = stamp_of(g->disk, false); /* nothing of the disk moves just now */
+
+    snapset_move(g->f->set, g->image, name, disk_node(g->disk), &st, &m->err);
+}
+
+static void moved(void *o)
+{
+    Moved m = { o, NULL };
+
+    blk_run(m.g->f->vm->loop, moved_body, &m);
+    if (m.err)
+        warn_report("%s", error_text(m.err));
+    error_free(m.err);
+}
+
 static void attach_body(void *arg)
 {
     Attach *a = arg;
@@ -111,14 +154,14 @@ static void attach_body(void *arg)
     unsigned image;
 
     blk_flush(disk_node(a->d));
-    st = stamp_of(a->d);
+    st = stamp_of(a->d, true);
     a->ok = snapset_attach(a->f->set, name, disk_node(a->d), &st, &image, a->err);
     if (snapset_image(a->f->set, name) < 0 || disk_guarded(a->d))
         return;
     g = g_new(Guarded, 1);
     *g = (Guarded){ .f = a->f, .disk = a->d, .image = image };
     g_ptr_array_add(a->f->guarded, g);
-    disk_set_guard(a->d, &(DiskGuard){ before, gone, g });
+    disk_set_guard(a->d, &(DiskGuard){ before, gone, may_move, moved, g });
 }
 
 /* Those that have snapshots. */

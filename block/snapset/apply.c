@@ -281,6 +281,28 @@ static bool r_stamp(SnapSet *s, StateIn *in)
     return !in->bad;
 }
 
+/* Another file has its contents; the image that had that name has what it had. */
+static bool r_moved(SnapSet *s, StateIn *in)
+{
+    Image *im = set__image(s, get_u32(in));
+    char *name = im ? get_str(in) : NULL;
+
+    if (!name)
+        return false;
+    for (guint i = 0; i < s->images->len; i++) {
+        Image *other = s->images->pdata[i];
+
+        if (other != im && !strcmp(other->name, name)) {
+            g_free(other->name);
+            other->name = g_strdup(im->name);
+            other->stale = true;
+        }
+    }
+    g_free(im->name);
+    im->name = name;
+    return !in->bad;
+}
+
 static bool r_head(SnapSet *s, StateIn *in)
 {
     s->current = get_u32(in);
@@ -293,7 +315,7 @@ bool set__apply(SnapSet *s, uint8_t kind, StateIn *in)
 {
     static bool (*const fns[R_KINDS])(SnapSet *s, StateIn *in) = {
         [R_IMAGE] = r_image, [R_SNAP] = r_snap, [R_BARE] = r_bare, [R_MAP] = r_map, [R_KEEP] = r_keep, [R_DIRTY] = r_dirty,
-        [R_DELETE] = r_delete, [R_RESTORE] = r_restore, [R_RESTORED] = r_restored, [R_STAMP] = r_stamp, [R_HEAD] = r_head,
+        [R_DELETE] = r_delete, [R_RESTORE] = r_restore, [R_RESTORED] = r_restored, [R_STAMP] = r_stamp, [R_HEAD] = r_head, [R_MOVED] = r_moved,
     };
 
     return kind < R_KINDS && fns[kind] && fns[kind](s, in) && !in->bad && in->at == in->n;

@@ -72,7 +72,7 @@ struct SnapSet {
 };
 
 /* log.c */
-enum { R_IMAGE = 1, R_SNAP, R_BARE, R_MAP, R_KEEP, R_DIRTY, R_DELETE, R_RESTORE, R_RESTORED, R_STAMP, R_HEAD, R_KINDS };
+enum { R_IMAGE = 1, R_SNAP, R_BARE, R_MAP, R_KEEP, R_DIRTY, R_DELETE, R_RESTORE, R_RESTORED, R_STAMP, R_HEAD, R_MOVED, R_KINDS };
 CO_FN bool set__log_open(SnapSet *s, Error **err);
 void set__record(SnapSet *s, uint8_t kind, const GByteArray *payload); /* applies it, too */
 CO_FN int set__commit(SnapSet *s); /* all records made so far are durable */

@@ -153,7 +153,7 @@ const char *snapset_image_name(const SnapSet *s, unsigned image) { return set__i
 bool snapset_stale(const SnapSet *s, unsigned image) { return set__image(s, image)->stale; }
 bool snapset_attached(const SnapSet *s, unsigned image) { return set__image(s, image)->node; }
 
-void snapset_set_node(SnapSet *s, unsigned image, Node *disk)
+static void set_node(SnapSet *s, unsigned image, Node *disk)
 {
     Image *im = set__image(s, image);
     Node *old = im->node;
@@ -233,11 +233,25 @@ CO_FN bool snapset_attach(SnapSet *s, const char *name, Node *disk, const SnapSt
     *image = at < 0 ? add_image(s, name) : (unsigned)at;
     im = set__image(s, *image);
     stale = snapset_needs(s, *image) && (im->stale || !untouched(s, im, now));
-    snapset_set_node(s, *image, disk);
+    set_node(s, *image, disk);
     ret = stamp(s, *image, now, false, stale);
     if (ret)
         return fail_errno_is(err, -ret, "cannot write the index of the snapshots");
     return !stale || fail(err, "'%s' was changed by something else since its snapshots were made", name);
+}
+
+CO_FN bool snapset_move(SnapSet *s, unsigned image, const char *name, Node *disk, const SnapStamp *now, Error **err)
+{
+    StateOut o = { g_byte_array_new() };
+    int ret;
+
+    put_u32(&o, image);
+    put_str(&o, name);
+    set__record(s, R_MOVED, o.b);
+    g_byte_array_unref(o.b);
+    set_node(s, image, disk);
+    ret = stamp(s, image, now, false, set__image(s, image)->stale);
+    return !ret || fail_errno_is(err, -ret, "cannot write the index of the snapshots");
 }
 
 CO_FN int snapset_detach(SnapSet *s, unsigned image, const SnapStamp *now, bool exact)

@@ -42,7 +42,9 @@ int snapset_image(const SnapSet *s, const char *name); /* -1: none of that name 
 const char *snapset_image_name(const SnapSet *s, unsigned image);
 bool snapset_stale(const SnapSet *s, unsigned image);
 bool snapset_attached(const SnapSet *s, unsigned image);
-void snapset_set_node(SnapSet *s, unsigned image, Node *disk); /* another node has its contents now */
+/* Another image has its contents from now on. One that had that name before, and that no snapshot needs, is known by the old name. False + err: the
+ * index could not be written; then a later commit does it. */
+CO_FN bool snapset_move(SnapSet *s, unsigned image, const char *name, Node *disk, const SnapStamp *now, Error **err);
 bool snapset_needs(const SnapSet *s, unsigned image); /* some snapshot has it */
 CO_FN uint32_t snapset_head(Node *disk); /* for a stamp */
 

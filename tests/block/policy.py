@@ -12,8 +12,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from qmpvm import Vm  # noqa: E402
-from wires import BUSES, FLUSH, READ, SECTOR, WRITE, Wires, until  # noqa: E402
+from wires import BUSES, FLUSH, READ, SECTOR, WRITE, Machine, pattern, until  # noqa: E402
 
 PROGRAM, IMG, NBD = sys.argv[1:4]
 PEER = "qemu" in os.path.basename(PROGRAM)
@@ -28,72 +27,6 @@ def run(*args, ok=(0,)):
     p = subprocess.run(args, capture_output=True, text=True, timeout=240)
     assert p.returncode in ok, f"{' '.join(args)} -> {p.returncode}\n{p.stdout}{p.stderr}"
     return p.stdout + p.stderr
-
-
-def flat(key, v):
-    """A tree of options in -drive's way."""
-    if isinstance(v, (dict, list)):
-        return [o for k, x in (v.items() if isinstance(v, dict) else enumerate(v)) for o in flat(f"{key}.{k}", x)]
-    return [f"{key}={'on' if v is True else v}"]
-
-
-class Machine:
-    """One machine with one disk on that bus. way: the policy is said by the drive, or by the device of a -blockdev."""
-
-    def __init__(self, d, bus, node, policy, way="drive", more=()):
-        cls, self.bus, self.policy = BUSES[bus], bus, policy
-        with open(f"{d}/rom", "wb") as f:
-            f.write(bytes(0xfff0) + b"\xfa\xf4\xeb\xfd" + bytes(12))  # cli, hlt, jmp
-        if os.path.exists(f"{d}/qtest"):
-            os.unlink(f"{d}/qtest")
-        self.w = Wires(f"{d}/qtest")
-        said = f",werror={policy},rerror={policy}" if policy != "auto" else ""
-        if way == "drive":
-            if policy == "enospc":
-                said = ",werror=enospc"
-            disk = ["-drive", "if=none,id=d" + said + "".join("," + o for k, v in node.items() for o in flat(k, v)), *cls.args]
-        else:
-            disk = ["-blockdev", json.dumps({"node-name": "d", **node}), *cls.args[:-1], cls.args[-1] + said]
-        self.vm = Vm(PROGRAM, argv=[PROGRAM, "-M", "pc", "-accel", "tcg", "-bios", f"{d}/rom", "-nodefaults", "-display", "none", "-m", "16", "-qmp", "stdio",
-                                    "-qtest", f"unix:{d}/qtest", "-qtest-log", "none", *disk, *more])
-        self.w.accept()
-
-    def driver(self):
-        self.k = BUSES[self.bus](self.w)
-        return self.k
-
-    def settle(self):
-        """The request ended -> True, False; or the machine stopped -> None."""
-        def ended():
-            ok = self.k.state()
-            if not self.vm.cmd("query-status")["running"]:
-                return "stopped"
-            return ok
-        got = until("answer", ended)
-        return None if got == "stopped" else got
-
-    def ask(self, op, lba, data=b""):
-        self.k.begin(op, lba, data)
-        return self.settle()
-
-    def block(self):
-        [b] = [b for b in self.vm.cmd("query-block") if b.get("inserted", {}).get("node-name") not in (None, "state")]
-        return b
-
-    def cont(self):
-        self.vm.cmd("cont")
-        return self.settle()
-
-    def events(self):
-        self.vm.cmd("query-status")
-        return [(e["event"], e.get("data")) for e in self.vm.events if e["event"] in ("BLOCK_IO_ERROR", "STOP", "RESUME")]
-
-    def __enter__(self):
-        self.vm.__enter__()
-        return self
-
-    def __exit__(self, *a):
-        return self.vm.__exit__(*a)
 
 
 def expect(bus, policy, fault, way):
@@ -120,7 +53,7 @@ def cell(d, bus, policy, fault, way):
     rule = {"event": event, "iotype": op, "errno": err, "once": True, **({"sector": LBA} if op != FLUSH else {})}
     node = {"driver": "raw", "file": {"driver": "blkdebug", "image": {"driver": "file", "filename": image}, "inject-error": [rule]}}
     action, can_stop = expect(bus, policy, fault, way)
-    with Machine(d, bus, node, policy, way) as m:
+    with Machine(PROGRAM, d, bus, node, policy, way) as m:
         m.driver()
         assert m.ask(WRITE, 0, b"0" * SECTOR) is True
         assert m.block().get("io-status") == ("ok" if can_stop else None), m.block()
@@ -164,10 +97,6 @@ def matrix(d):
         print(f"  {bus}", flush=True)
 
 
-def pattern(lba):
-    return (lba + 1).to_bytes(4, "little") * (SECTOR // 4)
-
-
 def raw(image, more=()):
     return {"driver": "raw", "file": {"driver": "blkdebug", "image": {"driver": "file", "filename": image}, "inject-error": list(more)}}
 
@@ -178,7 +107,7 @@ def moved(d):
         image, state = f"{d}/{bus}", f"{d}/{bus}.state"
         with open(image, "wb") as f:
             f.truncate(SIZE)
-        with Machine(d, bus, raw(image, [{"event": "write_aio", "iotype": "write", "errno": errno.ENOSPC, "sector": LBA}]), "stop") as m:
+        with Machine(PROGRAM, d, bus, raw(image, [{"event": "write_aio", "iotype": "write", "errno": errno.ENOSPC, "sector": LBA}]), "stop") as m:
             k = m.driver()
             assert m.ask(WRITE, 0, pattern(0)) is True
             assert m.ask(WRITE, LBA, pattern(LBA)) is None
@@ -186,13 +115,10 @@ def moved(d):
             m.vm.cmd("migrate", uri=f"file:{state}")
             until("end", lambda: True if m.vm.cmd("query-migrate").get("status") in ("completed", "failed") else None)
             assert m.vm.cmd("query-migrate")["status"] == "completed", m.vm.cmd("query-migrate")
-        with Machine(d, bus, raw(image), "stop", more=["-incoming", f"file:{state}"]) as m:
+        with Machine(PROGRAM, d, bus, raw(image), "stop", more=["-incoming", f"file:{state}"]) as m:
             until("state", lambda: None if m.vm.cmd("query-status")["status"] == "inmigrate" else True)
             assert not m.vm.cmd("query-status")["running"], m.vm.cmd("query-status")
-            k.w = m.w
-            if hasattr(k, "v"):
-                k.v.w = m.w
-            m.k = k
+            m.resume(k)
             assert m.cont() is True
             for lba in (0, LBA):
                 assert m.ask(READ, lba) is True and k.got() == pattern(lba), lba
@@ -208,7 +134,7 @@ def saved(d):
         node = {"driver": "qcow2", "file": {"driver": "blkdebug", "image": {"driver": "file", "filename": image}}}
         bad = json.loads(json.dumps(node))
         bad["file"]["inject-error"] = [fault]
-        with Machine(d, bus, bad, "stop") as m:
+        with Machine(PROGRAM, d, bus, bad, "stop") as m:
             k = m.driver()
             assert m.ask(WRITE, LBA, pattern(LBA)) is None
             said = m.vm.cmd("human-monitor-command", command_line="savevm here")
@@ -216,14 +142,12 @@ def saved(d):
             assert m.vm.cmd("query-status")["status"] == "io-error", m.vm.cmd("query-status")
             assert m.cont() is True
             assert m.ask(WRITE, LBA, pattern(99)) is True
-        with Machine(d, bus, node, "stop", more=["-loadvm", "here"]) as m:
-            k.w = m.w
+        with Machine(PROGRAM, d, bus, node, "stop", more=["-loadvm", "here"]) as m:
+            m.resume(k)
             if hasattr(k, "v"):
-                k.v.w = m.w
                 k.v.seen = {q: n - (n == max(k.v.seen.values())) for q, n in k.v.seen.items()}
             if bus == "nvme":
                 k.done, k.tail[1], k.head[1] = None, k.tail[1] - 1, k.head[1] - 2
-            m.k = k
             until("state", lambda: None if m.vm.cmd("query-status")["status"] in ("prelaunch", "restore-vm") else True)
             assert m.cont() is True
             assert m.ask(READ, LBA) is True and k.got() == pattern(LBA)
@@ -236,7 +160,7 @@ def often(d):
     image = f"{d}/img"
     with open(image, "wb") as f:
         f.truncate(SIZE)
-    with Machine(d, "virtio-blk", raw(image, [{"event": "read_aio", "iotype": "read", "errno": errno.EIO}]), "auto") as m:
+    with Machine(PROGRAM, d, "virtio-blk", raw(image, [{"event": "read_aio", "iotype": "read", "errno": errno.EIO}]), "auto") as m:
         m.driver()
         for _ in range(20):
             assert m.ask(READ, LBA) is False
@@ -279,7 +203,7 @@ def fill_up(d, name):
         with open(ballast[-1], "wb") as f:
             f.write(bytes(min(512 << 10, room(f"{d}/small") - (160 << 10))))
     stops = 0
-    with Machine(d, "virtio-blk", {"driver": fmt, "file": {"driver": "file", "filename": image}}, "auto") as m:
+    with Machine(PROGRAM, d, "virtio-blk", {"driver": fmt, "file": {"driver": "file", "filename": image}}, "auto") as m:
         m.driver()
         for at in range(0, FULL, STEP):
             got = m.ask(WRITE, at // SECTOR, pattern(at // SECTOR))
@@ -332,7 +256,7 @@ def vanished(d):
         far = server()
         node = {"driver": "raw", "file": {"driver": "nbd", "server": {"type": "unix", "path": sock}, "reconnect-delay": delay}}
         try:
-            with Machine(d, "virtio-blk", node, "stop") as m:
+            with Machine(PROGRAM, d, "virtio-blk", node, "stop") as m:
                 m.driver()
                 for n in range(3):
                     assert m.ask(WRITE, LBA + n, pattern(n)) is True
@@ -373,7 +297,7 @@ def readonly(d):
                                capture_output=True, text=True, timeout=60)
             assert p.returncode == 1 and "read-only" in p.stderr, p
             continue
-        with Machine(d, bus, node, "stop", "device" if bus != "nvme" else "drive") as m:
+        with Machine(PROGRAM, d, bus, node, "stop", "device" if bus != "nvme" else "drive") as m:
             m.driver()
             got = m.ask(WRITE, LBA, bytes(SECTOR))
             if bus == "virtio-blk":

@@ -1,8 +1,12 @@
 """wires.py: the smallest drivers of disk controllers over the qtest protocol, for tests of disks without a guest. Each drives one disk: begin(op, lba, data)
-starts a request of one sector, state() is None while it is under way, then True or False; got() is what a read brought."""
+starts a request of one sector, state() is None while it is under way, then True or False; got() is what a read brought. Machine: a machine with one of them."""
+import json
+import os
 import socket
 import struct
 import time
+
+from qmpvm import Vm
 
 READ, WRITE, FLUSH = "read", "write", "flush"
 SECTOR = 512
@@ -264,3 +268,80 @@ class Nvme:
 
 
 BUSES = {"virtio-blk": VirtioBlk, "scsi": Scsi, "ide": Ide, "ahci": Ahci, "nvme": Nvme}
+
+
+def pattern(lba):
+    return (lba + 1).to_bytes(4, "little") * (SECTOR // 4)
+
+
+def flat(key, v):
+    """A tree of options in -drive's way."""
+    if isinstance(v, (dict, list)):
+        return [o for k, x in (v.items() if isinstance(v, dict) else enumerate(v)) for o in flat(f"{key}.{k}", x)]
+    return [f"{key}={'on' if v is True else v}"]
+
+
+class Machine:
+    """One machine with one disk on that bus. way: the policy is said by the drive, or by the device of a -blockdev."""
+
+    def __init__(self, program, d, bus, node, policy, way="drive", more=()):
+        cls, self.bus, self.policy = BUSES[bus], bus, policy
+        with open(f"{d}/rom", "wb") as f:
+            f.write(bytes(0xfff0) + b"\xfa\xf4\xeb\xfd" + bytes(12))  # cli, hlt, jmp
+        if os.path.exists(f"{d}/qtest"):
+            os.unlink(f"{d}/qtest")
+        self.w = Wires(f"{d}/qtest")
+        said = f",werror={policy},rerror={policy}" if policy != "auto" else ""
+        if way == "drive":
+            if policy == "enospc":
+                said = ",werror=enospc"
+            disk = ["-drive", "if=none,id=d" + said + "".join("," + o for k, v in node.items() for o in flat(k, v)), *cls.args]
+        else:
+            disk = ["-blockdev", json.dumps({"node-name": "d", **node}), *cls.args[:-1], cls.args[-1] + said]
+        self.vm = Vm(program, argv=[program, "-M", "pc", "-accel", "tcg", "-bios", f"{d}/rom", "-nodefaults", "-display", "none", "-m", "16", "-qmp", "stdio",
+                                    "-qtest", f"unix:{d}/qtest", "-qtest-log", "none", *disk, *more])
+        self.w.accept()
+
+    def driver(self):
+        self.k = BUSES[self.bus](self.w)
+        return self.k
+
+    def settle(self):
+        """The request ended -> True, False; or the machine stopped -> None."""
+        def ended():
+            ok = self.k.state()
+            if not self.vm.cmd("query-status")["running"]:
+                return "stopped"
+            return ok
+        got = until("answer", ended)
+        return None if got == "stopped" else got
+
+    def ask(self, op, lba, data=b""):
+        self.k.begin(op, lba, data)
+        return self.settle()
+
+    def block(self):
+        [b] = [b for b in self.vm.cmd("query-block") if b.get("inserted", {}).get("node-name") not in (None, "state")]
+        return b
+
+    def cont(self):
+        self.vm.cmd("cont")
+        return self.settle()
+
+    def events(self):
+        self.vm.cmd("query-status")
+        return [(e["event"], e.get("data")) for e in self.vm.events if e["event"] in ("BLOCK_IO_ERROR", "STOP", "RESUME")]
+
+    def resume(self, k):
+        """The driver of before, in this process: the guest's memory has its queues."""
+        k.w = self.w
+        if hasattr(k, "v"):
+            k.v.w = self.w
+        self.k = k
+
+    def __enter__(self):
+        self.vm.__enter__()
+        return self
+
+    def __exit__(self, *a):
+        return self.vm.__exit__(*a)
