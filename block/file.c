@@ -1,8 +1,9 @@
 /*
  * block/file.c - driver "file" (also "host_device", "host_cdrom"): a regular file or block device.
- * A read that the page cache can answer is served at once (preadv2 with RWF_NOWAIT); other reads, writes and flushes go to
- * io_uring unless aio=threads, the rest and what io_uring did in part to the thread pool. A file whose size is no multiple of
- * 512 reads as if padded with zeros.
+ * A read that the page cache can answer is served at once (preadv2 with RWF_NOWAIT), and so are small requests to a file that
+ * lies in memory and, where the loop has time, small writes to the page cache. Other reads, writes and flushes go to io_uring
+ * unless aio=threads, the rest and what io_uring did in part to the thread pool. A file whose size is no multiple of 512 reads
+ * as if padded with zeros.
  */
 #include "block/priv.h"
 #include "block/uring.h"
@@ -10,15 +11,23 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+enum { AT_ONCE_MAX = 64 << 10, PAGE = 4096 };
+#define SLOW_WRITE (20 * MS) /* of the page cache: it makes us wait for the disk .. */
+#define SLOW_FOR (100 * MS) /* .. and does so for a while */
 typedef struct File {
     int fd;
-    Uring *uring; /* NULL: the pool does all */
+    Uring *uring; /* NULL: not asked for yet, or there is none */
     uint32_t align;
-    bool device, no_lock, no_punch, no_zero;
+    bool device, no_lock, no_punch, no_zero, no_uring;
+    bool in_memory; /* tmpfs */
+    bool no_nowait; /* this file system does not know RWF_NOWAIT */
+    int64_t slow_until; /* host time */
     unsigned want, unshared; /* locks held */
 } File;
 
@@ -35,6 +44,7 @@ static bool describe_open_error(const char *name, int e, bool readonly, Error **
 static bool find_size(Node *n, File *f, Error **err)
 {
     struct stat st;
+    struct statfs fs;
     uint64_t bytes = 0;
 
     if (fstat(f->fd, &st) < 0)
@@ -44,6 +54,7 @@ static bool find_size(Node *n, File *f, Error **err)
         return error_hint(err, "name an image file");
     }
     f->device = S_ISBLK(st.st_mode);
+    f->in_memory = S_ISREG(st.st_mode) && !fstatfs(f->fd, &fs) && fs.f_type == TMPFS_MAGIC;
     if (f->device && ioctl(f->fd, BLKGETSIZE64, &bytes) < 0)
         return fail_errno(err, "cannot get the size of '%s'", n->filename);
     n->size = f->device ? bytes : S_ISREG(st.st_mode) ? align_up((uint64_t)st.st_size, 512) : 0;
@@ -81,10 +92,9 @@ static CO_FN bool file_open(Node *n, Opts *o, Error **err)
 {
     File *f = n->opaque;
     const char *name = opts_get(o, "filename"), *locking = opts_get(o, "locking");
-    bool threads;
 
     f->fd = -1;
-    if (!aio_mode(n, opts_get(o, "aio"), &threads, err))
+    if (!aio_mode(n, opts_get(o, "aio"), &f->no_uring, err))
         return false;
     if (!name || !*name) {
         fail(err, "driver file needs a file name");
@@ -107,7 +117,6 @@ static CO_FN bool file_open(Node *n, Opts *o, Error **err)
         return false;
     }
     find_alignment(n, f);
-    f->uring = threads ? NULL : uring_open(n->loop);
     return true;
 }
 
@@ -314,6 +323,41 @@ static int job_status(void *arg)
     return 0;
 }
 
+/* Without waiting for the disk, or hardly. 1: it must go another way. */
+static int at_once(const Node *n, File *f, BlkReq *r)
+{
+    int64_t start;
+    int ret;
+
+    if (n->direct || (r->op != BLK_READ && r->op != BLK_WRITE) || r->flags & BLK_FUA)
+        return 1;
+    if (f->in_memory && r->len <= AT_ONCE_MAX)
+        return transfer(f, r, 0);
+    if (r->op == BLK_READ) {
+        ret = f->no_nowait ? 1 : transfer(f, r, RWF_NOWAIT);
+        f->no_nowait |= ret == -EOPNOTSUPP;
+        return ret ? 1 : 0;
+    }
+    if (f->device || !loop_patient(n->loop) || r->len > AT_ONCE_MAX || (r->off | r->len) % PAGE) /* half a page may have to be read */
+        return 1;
+    start = host_now();
+    if (start < f->slow_until)
+        return 1;
+    ret = transfer(f, r, 0);
+    if (host_now() - start > SLOW_WRITE)
+        f->slow_until = start + SLOW_FOR;
+    return ret;
+}
+
+static bool have_uring(const Node *n, File *f)
+{
+    if (!f->uring && !f->no_uring) {
+        f->uring = uring_open(n->loop);
+        f->no_uring = !f->uring;
+    }
+    return f->uring;
+}
+
 /* 1: it was not, or not wholly, done. */
 static CO_FN int by_uring(File *f, const BlkReq *r)
 {
@@ -342,9 +386,11 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
         return -ENOTSUP;
     if (r->op == BLK_TRUNCATE && f->device)
         return -ENOTSUP;
-    if (r->op == BLK_READ && !n->direct && !transfer(f, r, RWF_NOWAIT))
-        return 0;
-    ret = f->uring && (r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_FLUSH) ? by_uring(f, r) : 1;
+    ret = at_once(n, f, r);
+    if (ret <= 0)
+        return ret;
+    if ((r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_FLUSH) && have_uring(n, f))
+        ret = by_uring(f, r);
     if (ret > 0)
         ret = blk_in_pool(n->loop, jobs[r->op], &j);
     if (!ret && r->op == BLK_TRUNCATE)

@@ -11,6 +11,7 @@ struct Loop {
     GThread *thread;
     GThread *runner; /* who iterates it now; atomic */
     GHashTable *named;
+    bool patient;
 };
 
 /* One callback of any kind; freed with its source. */
@@ -113,6 +114,8 @@ Loop *loop_new(const char *name, Lock *lock)
     return l;
 }
 
+void loop_set_patient(Loop *l) { l->patient = true; }
+bool loop_patient(const Loop *l) { return l->patient; }
 
 void loop_free(Loop *l)
 {

@@ -25,4 +25,8 @@ guint loop_after(Loop *l, int64_t host_ns, bool (*fn)(void *arg), void *arg); /*
 void loop_name(Loop *l, const char *name, void *p);
 void *loop_named(const Loop *l, const char *name);
 void loop_unwatch(Loop *l, guint id);
+/* A program that does nothing but use images says so: who holds up this loop for a moment in a system call holds up nobody. Before
+ * anything runs on it. */
+void loop_set_patient(Loop *l);
+bool loop_patient(const Loop *l);
 #endif

@@ -112,6 +112,46 @@ static void direct(Vm *vm)
 }
 TEST("block/direct", direct);
 
+/* Requests that are done at once, in the page cache or a file in memory, and those beside them that are not, against an array. */
+static void at_once_in(Vm *vm, const char *folder)
+{
+    g_autofree char *path = g_strdup_printf("%s/menura-at-once.XXXXXX", folder);
+    g_autofree uint8_t *want = g_malloc0(SIZE), *buf = g_malloc(SIZE), *disk = NULL;
+    Rng rng = { .s = 5 };
+    gsize len = 0;
+    Node *n;
+
+    close(g_mkstemp(path));
+    check_eq(truncate(path, SIZE), 0);
+    n = open_text(vm, path, ",driver=raw", false);
+    for (int i = 0; i < 400; i++) {
+        uint64_t unit = rng_next(&rng) % 3 ? 4096 : 1, most = rng_next(&rng) % 4 ? 65536 : 200000;
+        uint64_t off = align_down(rng_next(&rng) % (SIZE - most), unit), size = MAX(align_down(rng_next(&rng) % most, unit), unit);
+        struct iovec one = { buf, size };
+        BlkReq w = { .op = BLK_WRITE, .off = off, .len = size, .iov = &one, .niov = 1, .flags = i % 5 ? 0 : BLK_FUA };
+
+        check_eq(rw(n, BLK_READ, off, buf, size), 0);
+        check(!memcmp(buf, want + off, size));
+        memset(buf, i, size);
+        check_eq(blk_sync(n, &w), 0);
+        memset(want + off, i, size);
+    }
+    check_eq(plain(n, BLK_FLUSH, 0, 0), 0);
+    node_unref(n);
+    check(g_file_get_contents(path, (char **)&disk, &len, NULL));
+    check(len == SIZE && !memcmp(disk, want, SIZE));
+    g_unlink(path);
+}
+
+static void at_once(Vm *vm)
+{
+    loop_set_patient(vm->loop);
+    at_once_in(vm, "/tmp");
+    if (g_access("/dev/shm", W_OK) == 0)
+        at_once_in(vm, "/dev/shm");
+}
+TEST("block/at-once", at_once);
+
 /* Random operations on an overlay against a plain array; the base must not change. */
 static void overlay(Vm *vm)
 {

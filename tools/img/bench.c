@@ -21,9 +21,9 @@ static CO_FN int one(Bench *b, uint8_t *buf)
     uint64_t off = b->at, n = ++b->sent;
     int ret;
 
-    b->at += b->step;
-    if (b->at + b->size > b->n->size)
-        b->at %= MAX(b->n->size - b->size + 1, 1);
+    b->at = (b->at + b->step) % b->n->size;
+    if (b->at + b->size > b->n->size) /* no whole request before the end */
+        b->at = 0;
     ret = b->write ? blk_write(b->n, off, buf, b->size) : blk_read(b->n, off, buf, b->size);
     return !ret && b->flush_every && n % b->flush_every == 0 ? blk_flush(b->n) : ret;
 }

@@ -293,6 +293,7 @@ int main(int argc, char **argv)
         return 1;
     }
     m.loop = loop_new("img", NULL);
+    loop_set_patient(m.loop);
     r.argc = argc - 1;
     r.argv = argv + 1;
     blk_run(m.loop, run, &r);

@@ -203,6 +203,7 @@ int main(int argc, char **argv)
     error_style("menura-nbd", false, NULL);
     t.bitmaps = g_ptr_array_new();
     t.loop = loop_new("nbd", NULL);
+    loop_set_patient(t.loop);
     run(&t, argc, argv, &status, &err);
     if (err)
         error_report_free(err);
