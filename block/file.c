@@ -17,7 +17,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-enum { AT_ONCE_MAX = 64 << 10, PAGE = 4096 };
+enum { AT_ONCE_MAX = 128 << 10, PAGE = 4096 };
 #define SLOW_WRITE (20 * MS) /* of the page cache: it makes us wait for the disk .. */
 #define SLOW_FOR (100 * MS) /* .. and does so for a while */
 typedef struct File {
@@ -28,6 +28,7 @@ typedef struct File {
     bool in_memory; /* tmpfs */
     bool no_nowait; /* this file system does not know RWF_NOWAIT */
     int64_t slow_until; /* host time */
+    uint64_t data, data_end; /* STATUS found data there; to call a new hole so does no harm */
     unsigned want, unshared; /* locks held */
 } File;
 
@@ -323,12 +324,35 @@ static int job_status(void *arg)
     return 0;
 }
 
+static void status_keep(Node *n, File *f, BlkReq *r)
+{
+    r->map_file = n;
+    if (r->zero || (r->off >= f->data && r->off + r->len <= f->data_end))
+        return;
+    f->data = r->off;
+    f->data_end = r->off + r->len;
+}
+
+static int status_at_once(const Node *n, File *f, BlkReq *r)
+{
+    Job j = { f, r, false };
+
+    if (r->off >= f->data && r->off < f->data_end) {
+        r->map = r->off;
+        r->len = MIN(r->len, f->data_end - r->off);
+        return 0;
+    }
+    return loop_patient(n->loop) ? job_status(&j) : 1;
+}
+
 /* Without waiting for the disk, or hardly. 1: it must go another way. */
 static int at_once(const Node *n, File *f, BlkReq *r)
 {
     int64_t start;
     int ret;
 
+    if (r->op == BLK_STATUS)
+        return status_at_once(n, f, r);
     if (n->direct || (r->op != BLK_READ && r->op != BLK_WRITE) || r->flags & BLK_FUA)
         return 1;
     if (f->in_memory && r->len <= AT_ONCE_MAX)
@@ -387,16 +411,16 @@ static CO_FN int file_submit(Node *n, BlkReq *r)
     if (r->op == BLK_TRUNCATE && f->device)
         return -ENOTSUP;
     ret = at_once(n, f, r);
-    if (ret <= 0)
-        return ret;
-    if ((r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_FLUSH) && have_uring(n, f))
+    if (ret > 0 && (r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_FLUSH) && have_uring(n, f))
         ret = by_uring(f, r);
     if (ret > 0)
         ret = blk_in_pool(n->loop, jobs[r->op], &j);
+    if (r->op == BLK_TRUNCATE || r->op == BLK_DISCARD || r->op == BLK_ZERO)
+        f->data_end = 0;
     if (!ret && r->op == BLK_TRUNCATE)
         n->size = align_up(r->off, 512);
     if (!ret && r->op == BLK_STATUS)
-        r->map_file = n;
+        status_keep(n, f, r);
     return ret;
 }
 
