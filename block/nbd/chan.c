@@ -8,9 +8,16 @@
 
 enum { AHEAD = 64 * 1024 };
 
+/* The loop looks at the socket as long as somebody waits each time it became readable: to come and go costs the loop two more
+ * system calls a request. */
+struct ChanWatch {
+    guint id; /* 0: it does not look */
+    Co *co;   /* who waits for bytes; or NULL */
+};
+
 void chan_init(Chan *c, Loop *loop, int fd)
 {
-    *c = (Chan){ .loop = loop, .fd = fd, .in = g_malloc(AHEAD) };
+    *c = (Chan){ .loop = loop, .fd = fd, .in = g_malloc(AHEAD), .readable = g_new0(ChanWatch, 1) };
     g_unix_set_fd_nonblocking(fd, TRUE, NULL);
     g_queue_init(&c->send.waiters);
 }
@@ -26,8 +33,11 @@ void chan_close(Chan *c)
 {
     if (c->tls)
         tls_session_free(c->tls);
+    if (c->readable && c->readable->id)
+        loop_unwatch(c->loop, c->readable->id);
     if (c->fd >= 0)
         close(c->fd);
+    g_free(c->readable);
     g_free(c->in);
     *c = (Chan){ .fd = -1 };
 }
@@ -42,6 +52,29 @@ CO_FN void chan_wait(Chan *c, GIOCondition cond)
 {
     loop_watch_fd(c->loop, c->fd, cond, ready, co_self());
     co_yield();
+}
+
+static bool readable(void *arg, int fd, GIOCondition cond)
+{
+    ChanWatch *w = arg;
+
+    if (!w->co) {
+        w->id = 0;
+        return false;
+    }
+    co_wake(w->co); /* who wakes may close the channel */
+    return true;
+}
+
+static CO_FN void wait_readable(Chan *c)
+{
+    ChanWatch *w = c->readable;
+
+    w->co = co_self();
+    if (!w->id)
+        w->id = loop_watch_fd(c->loop, c->fd, G_IO_IN, readable, w);
+    co_yield();
+    w->co = NULL;
 }
 
 /* At least one byte; 0: the end. */
@@ -60,7 +93,10 @@ static CO_FN ssize_t some(Chan *c, void *buf, size_t len)
             continue;
         if (k != -EAGAIN)
             return k;
-        chan_wait(c, for_write ? G_IO_OUT : G_IO_IN);
+        if (for_write)
+            chan_wait(c, G_IO_OUT);
+        else
+            wait_readable(c);
     }
 }
 

@@ -10,11 +10,13 @@
 #include "util/loop.h"
 
 typedef struct TlsSession TlsSession;
+typedef struct ChanWatch ChanWatch;
 typedef struct Chan {
     Loop *loop;
     int fd; /* -1: closed */
     TlsSession *tls;
     uint8_t *in; /* read ahead */
+    ChanWatch *readable;
     size_t at, have;
     CoLock send;
     bool broken;
