@@ -1,5 +1,5 @@
 # Menura: `make run` boots a machine, `make check` tests; both install what they need first.
-.PHONY: all deps deps-run run check check-full soak-oracle soak-boots install
+.PHONY: all deps deps-run run check check-full soak-oracle soak-boots soak-block soak-cuts install
 all: build/build.ninja
 	ninja -C build
 deps-run:
@@ -21,5 +21,11 @@ soak-oracle: all
 # the stress kernel in stress mode, BOOTS (1000) times, on from where docs/internals/soak-log.md ends
 soak-boots: all
 	@scripts/soak-boots $(BOOTS)
+# hostile images led by coverage, SECONDS (600) for each format, on from the corpus in the cache; rows for docs/internals/block-log.md
+soak-block:
+	@scripts/soak-block $(SECONDS)
+# power cuts, CUTS (20000) of each geometry of each format
+soak-cuts: all
+	@scripts/soak-cuts $(CUTS)
 install: all
 	meson install -C build

@@ -62,13 +62,11 @@ static void vhdx_seal(GByteArray *a, Rng *rng)
         vhdx_sum(a, 1 << 20, len);
 }
 
-static void add_secret(Vm *vm)
+static void add_secret(Loop *l)
 {
-    g_autoptr(Opts) o = opts_parse("qom-type=secret,id=s,data=abc", NULL, &abort_on_error);
+    g_autoptr(Opts) o = opts_parse("data=abc", NULL, &abort_on_error);
 
-    lock_take(&vm->lock);
-    obj_create(vm, o, &abort_on_error);
-    lock_drop(&vm->lock);
+    secret_new(l, "s", o, &abort_on_error); /* stays as long as the loop */
 }
 
 /* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */

@@ -13,13 +13,6 @@
 #include <unistd.h>
 
 enum { PIECE = 65536, PIECES = 12, MEMORY_MAX_KIB = 2 << 20 };
-typedef struct Fuzz {
-    Vm *vm;
-    const FuzzFormat *f;
-    GByteArray *seeds[FUZZ_SEEDS];
-    Rng rng;
-    unsigned make;
-} Fuzz;
 
 static Node *open_image(Fuzz *f, Node *file, bool readonly, bool for_check)
 {
@@ -29,7 +22,7 @@ static Node *open_image(Fuzz *f, Node *file, bool readonly, bool for_check)
 
     if (blk_driver_find(f->f->driver)->has_backing)
         opts_set(o, "backing", NULL);
-    return node_open_on(f->vm->loop, o, readonly, file, NULL, NULL);
+    return node_open_on(f->loop, o, readonly, file, NULL, NULL);
 }
 
 /* ---- good images ---- */
@@ -66,9 +59,9 @@ static void make_one(void *arg)
     gsize len;
 
     close(g_mkstemp(path));
-    check(blk_driver_find(f->f->driver)->image->create(f->vm->loop, path, o, &abort_on_error));
+    check(blk_driver_find(f->f->driver)->image->create(f->loop, path, o, &abort_on_error));
     opts_set(open, "filename", path);
-    n = node_open(f->vm->loop, open, false, &abort_on_error);
+    n = node_open(f->loop, open, false, &abort_on_error);
     fill(f, n, options);
     node_unref(n);
     check(g_file_get_contents(path, &bytes, &len, NULL));
@@ -78,7 +71,7 @@ static void make_one(void *arg)
 }
 
 /* ---- bad ones ---- */
-static uint64_t nasty(Fuzz *f, uint64_t was, uint64_t len)
+uint64_t fuzz_nasty(Fuzz *f, uint64_t was, uint64_t len)
 {
     switch (rng_next(&f->rng) % 8) {
     case 0:
@@ -100,7 +93,7 @@ static uint64_t nasty(Fuzz *f, uint64_t was, uint64_t len)
     }
 }
 
-static uint64_t place(Fuzz *f, const GByteArray *a)
+uint64_t fuzz_place(Fuzz *f, const GByteArray *a)
 {
     unsigned n = 0, kind = (unsigned)(rng_next(&f->rng) % 8);
 
@@ -119,18 +112,23 @@ static uint64_t place(Fuzz *f, const GByteArray *a)
 static void spoil(Fuzz *f, GByteArray *a)
 {
     for (uint64_t n = 1 + rng_next(&f->rng) % 4; n; n--) {
-        uint64_t off = place(f, a);
+        uint64_t off = fuzz_place(f, a);
         unsigned size = 1u << (1 + rng_next(&f->rng) % 3);
 
         if (!in_range(off, size, a->len))
             continue;
         if (f->f->little)
-            le_store(a->data + off, size, nasty(f, le_load(a->data + off, size), a->len));
+            le_store(a->data + off, size, fuzz_nasty(f, le_load(a->data + off, size), a->len));
         else
-            be_store(a->data + off, size, nasty(f, be_load(a->data + off, size), a->len));
+            be_store(a->data + off, size, fuzz_nasty(f, be_load(a->data + off, size), a->len));
     }
     if (rng_next(&f->rng) % 16 == 0 && a->len > 1024)
         g_byte_array_set_size(a, (guint)(512 + rng_next(&f->rng) % (a->len - 512)));
+    fuzz_seal(f, a);
+}
+
+void fuzz_seal(Fuzz *f, GByteArray *a)
+{
     if (f->f->seal && rng_next(&f->rng) % 8)
         f->f->seal(a, &f->rng);
 }
@@ -178,23 +176,26 @@ static CO_FN void snapshots(Node *n)
     ops->snapshot_delete(n, "snap", NULL);
 }
 
-static void one_round(void *arg)
+typedef struct Use {
+    Fuzz *f;
+    const GByteArray *image;
+    unsigned how;
+} Use;
+
+static void use_image(void *arg)
 {
-    Fuzz *f = arg;
-    GByteArray *seed = f->seeds[rng_next(&f->rng) % f->f->seeds];
+    Use *u = arg;
+    Fuzz *f = u->f;
     Power *p = power_new(1);
     BlkCheck c = { .lines = g_string_new(NULL) };
-    bool readonly, for_check;
+    bool readonly = !f->f->creates || !(u->how & FUZZ_READ_ONLY), for_check = !(u->how & FUZZ_CHECK);
     Node *file, *n;
 
-    g_byte_array_append(p->now, seed->data, seed->len);
-    spoil(f, p->now);
-    readonly = !f->f->creates || rng_next(&f->rng) % 3 == 0;
-    for_check = rng_next(&f->rng) % 3 == 0;
-    file = power_open(f->vm->loop, p, false);
+    g_byte_array_append(p->now, u->image->data, u->image->len);
+    file = power_open(f->loop, p, false);
     n = open_image(f, file, readonly, for_check);
     if (n && for_check && n->drv->image && n->drv->image->check)
-        (n->drv->image->check)(n, &c, readonly ? 0 : rng_next(&f->rng) % 4);
+        (n->drv->image->check)(n, &c, readonly ? 0 : u->how / FUZZ_FIX & FUZZ_FIX_MASK);
     if (n) {
         use(f, n);
         snapshots(n);
@@ -208,15 +209,47 @@ static void one_round(void *arg)
     g_string_free(c.lines, TRUE);
 }
 
-static void make_seeds(Fuzz *f)
+void fuzz_image(Fuzz *f, const GByteArray *image, unsigned how)
 {
-    g_assert(f->f->seeds && f->f->seeds <= FUZZ_SEEDS);
-    for (f->make = 0; f->make < f->f->seeds; f->make++) {
-        if (f->f->seed)
-            f->seeds[f->make] = f->f->seed(f->make);
+    Use u = { f, image, how };
+
+    blk_run(f->loop, use_image, &u);
+}
+
+/* ---- at random ---- */
+static void one_round(Fuzz *f)
+{
+    GByteArray *seed = f->seeds[rng_next(&f->rng) % f->f->seeds], *image = g_byte_array_new();
+
+    g_byte_array_append(image, seed->data, seed->len);
+    spoil(f, image);
+    fuzz_image(f, image, (unsigned)rng_next(&f->rng));
+    g_byte_array_free(image, TRUE);
+}
+
+Fuzz *fuzz_new(Loop *l, const FuzzFormat *format)
+{
+    Fuzz *f = g_new0(Fuzz, 1);
+
+    f->loop = l;
+    f->f = format;
+    g_assert(format->seeds && format->seeds <= FUZZ_SEEDS);
+    if (format->prepare)
+        format->prepare(l);
+    for (f->make = 0; f->make < format->seeds; f->make++) {
+        if (format->seed)
+            f->seeds[f->make] = format->seed(f->make);
         else
-            blk_run(f->vm->loop, make_one, f);
+            blk_run(l, make_one, f);
     }
+    return f;
+}
+
+void fuzz_free(Fuzz *f)
+{
+    for (unsigned i = 0; i < f->f->seeds; i++)
+        g_byte_array_free(f->seeds[i], TRUE);
+    g_free(f);
 }
 
 static void rounds(Fuzz *f, uint64_t seed, int64_t end, bool alone)
@@ -227,7 +260,7 @@ static void rounds(Fuzz *f, uint64_t seed, int64_t end, bool alone)
         f->rng.s = seed;
         if (alone || g_getenv("FUZZ_TRACE")) /* the last one printed is the one that crashed */
             fprintf(stderr, "seed %" PRIu64 "\n", seed);
-        blk_run(f->vm->loop, one_round, f);
+        one_round(f);
         took = host_now() - start;
         if (took > 30 * SEC)
             t_fail(__FILE__, __LINE__, "seed %" PRIu64 " took %d s", seed, (int)(took / SEC));
@@ -236,23 +269,20 @@ static void rounds(Fuzz *f, uint64_t seed, int64_t end, bool alone)
     printf("%s: %" PRIu64 " images\n", f->f->driver, seed - 1);
 }
 
-void fuzz_run(Vm *vm, const FuzzFormat *format)
+void fuzz_run(Loop *l, const FuzzFormat *format)
 {
     const char *seconds = g_getenv("FUZZ_SECONDS"), *alone = g_getenv("FUZZ_SEED");
     int64_t end = host_now() + (seconds ? g_ascii_strtoll(seconds, NULL, 10) : 2) * SEC;
     struct rlimit quiet = { 0, 0 };
     struct rusage used;
-    Fuzz f = { .vm = vm, .f = format };
+    Fuzz *f;
 
     setrlimit(RLIMIT_CORE, &quiet);
     if (seconds || alone)
         alarm(0); /* meson's limit holds */
-    if (format->prepare)
-        format->prepare(vm);
-    make_seeds(&f);
-    rounds(&f, alone ? g_ascii_strtoull(alone, NULL, 10) : 1, end, alone);
-    for (unsigned i = 0; i < format->seeds; i++)
-        g_byte_array_free(f.seeds[i], TRUE);
+    f = fuzz_new(l, format);
+    rounds(f, alone ? g_ascii_strtoull(alone, NULL, 10) : 1, end, alone);
+    fuzz_free(f);
     check_eq(getrusage(RUSAGE_SELF, &used), 0);
     if (used.ru_maxrss > MEMORY_MAX_KIB)
         t_fail(__FILE__, __LINE__, "%s took %ld MiB of memory", format->driver, used.ru_maxrss / 1024);

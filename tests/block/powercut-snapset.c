@@ -8,6 +8,7 @@
 #include "block/snapset/snapset.h"
 #include "tests/block/power.h"
 #include "tests/lib/t.h"
+#include <malloc.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -316,6 +317,8 @@ static void cuts(Vm *vm)
 
     if (wanted)
         alarm(0); /* meson's limit holds */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* images come and go: their pages stay */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     b->vm = vm;
     b->rng.s = seed ? g_ascii_strtoull(seed, NULL, 10) : 1;
     b->cuts_left = wanted ? g_ascii_strtoull(wanted, NULL, 10) : 200;

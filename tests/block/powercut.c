@@ -386,11 +386,12 @@ static void cut_image(Vm *vm, const Bench *what, const char *options, int kind, 
 /* Where a few blocks are the whole disk, soon all have their place: then a new image is more of a test. */
 static void cut_test(Vm *vm, const Bench *what, const char *options, int kind, uint64_t seed)
 {
-    const char *cuts = g_getenv("POWER_CUTS");
+    const char *cuts = g_getenv("POWER_CUTS"), *first = g_getenv("POWER_SEED");
     uint64_t left = cuts ? g_ascii_strtoull(cuts, NULL, 10) : 60;
 
     if (cuts)
         alarm(0); /* meson's limit holds */
+    seed += first ? g_ascii_strtoull(first, NULL, 10) : 0;
     mallopt(M_MMAP_THRESHOLD, 1 << 30); /* images come and go: their pages stay */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     for (uint64_t n; left; left -= n) {
