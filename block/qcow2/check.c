@@ -11,6 +11,8 @@ struct Counts {
     Qcow2 *s;
     BlkCheck *c;
     GHashTable *chunks; /* index -> uint32_t[CHUNK] */
+    uint64_t at;        /* the index looked up last, */
+    uint32_t *chunk;    /* and what was found; NULL: look */
     uint64_t end, last;
     bool no_memory, broken; /* broken: the refcount structures themselves */
     uint64_t next_host;     /* where an image without fragments goes on */
@@ -20,10 +22,20 @@ struct Counts {
 /* ---- counters ---- */
 uint64_t qcow2__counts_end(const Counts *v) { return v->end; }
 
-uint32_t qcow2__count_of(const Counts *v, uint64_t cluster)
+static uint32_t *chunk_of(Counts *v, uint64_t cluster)
 {
     uint64_t key = cluster / CHUNK;
-    const uint32_t *chunk = g_hash_table_lookup(v->chunks, &key);
+
+    if (!v->chunk || key != v->at) {
+        v->chunk = g_hash_table_lookup(v->chunks, &key);
+        v->at = key;
+    }
+    return v->chunk;
+}
+
+uint32_t qcow2__count_of(Counts *v, uint64_t cluster)
+{
+    const uint32_t *chunk = chunk_of(v, cluster);
 
     return chunk ? chunk[cluster % CHUNK] : 0;
 }
@@ -42,7 +54,7 @@ uint64_t qcow2__count_next(const Counts *v, uint64_t cluster)
 bool qcow2__count_add(Counts *v, uint64_t cluster)
 {
     uint64_t key = cluster / CHUNK;
-    uint32_t *chunk = g_hash_table_lookup(v->chunks, &key);
+    uint32_t *chunk = chunk_of(v, cluster);
 
     if (!chunk) {
         if (g_hash_table_size(v->chunks) >= CHUNKS_MAX || !(chunk = g_try_new0(uint32_t, CHUNK))) {

@@ -112,11 +112,24 @@ static bool goes_on(const Qcow2 *s, const Map *m, Entry e, unsigned sub)
     return !m->has_host || host == m->host + m->len;
 }
 
+/* Entries from i on that say nothing at all. */
+static uint64_t empty_entries(const Qcow2 *s, const Slice *t, uint64_t i)
+{
+    uint64_t first = i, words = s->l2_entry / 8;
+
+    for (; i < slice_entries(s); i++)
+        for (uint64_t w = 0; w < words; w++)
+            if (((const uint64_t *)(const void *)t->data)[i * words + w])
+                return i - first;
+    return i - first;
+}
+
 /* As many subclusters from `off` as are alike, in this slice. m->host counts from the start of the first one here. */
 static CO_FN int run_of(Qcow2 *s, const Slice *t, uint64_t i, uint64_t off, uint64_t len, Map *m)
 {
     uint64_t unit = 1ull << s->sub_bits, into = off & (unit - 1), want = into + len;
     unsigned sub = (unsigned)((off & (s->cluster - 1)) >> s->sub_bits);
+    bool nothing;
     int ret;
 
     m->entry = qcow2__entry(s, t->data, i);
@@ -129,16 +142,21 @@ static CO_FN int run_of(Qcow2 *s, const Slice *t, uint64_t i, uint64_t off, uint
         m->len = MIN(len, s->cluster - (off & (s->cluster - 1)));
         return 0;
     }
+    nothing = !m->entry.desc && !m->entry.bits;
     while (m->len < want && i < slice_entries(s)) {
         Entry e;
 
         if (++sub == s->nsub) {
+            uint64_t more = nothing ? empty_entries(s, t, i + 1) : 0; /* most of a sparse disk */
+
             sub = 0;
-            if (++i == slice_entries(s))
+            i += more + 1;
+            m->len += more << s->cluster_bits;
+            if (i == slice_entries(s))
                 break;
         }
         e = qcow2__entry(s, t->data, i);
-        if ((e.desc & OFFSET_MASK) % s->cluster || !goes_on(s, m, e, sub))
+        if ((e.desc & OFFSET_MASK & (s->cluster - 1)) || !goes_on(s, m, e, sub))
             break;
         m->len += unit;
     }

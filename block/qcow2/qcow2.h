@@ -214,7 +214,7 @@ CO_FN bool qcow2__snapshot_view(Node *n, const char *which, Error **err);
 CO_FN int qcow2__check(Node *n, BlkCheck *c, unsigned fix);
 CO_FN int qcow2__check_locked(Qcow2 *s, BlkCheck *c, unsigned fix);
 typedef struct Counts Counts; /* how often each host cluster is used, found by walking everything */
-uint32_t qcow2__count_of(const Counts *v, uint64_t cluster);
+uint32_t qcow2__count_of(Counts *v, uint64_t cluster);
 MUST bool qcow2__count_add(Counts *v, uint64_t cluster); /* false: no memory for it */
 uint64_t qcow2__counts_end(const Counts *v); /* clusters of the file */
 uint64_t qcow2__count_next(const Counts *v, uint64_t cluster); /* the next that may be used, from `cluster` on */

@@ -6,7 +6,7 @@
 #include <errno.h>
 
 /* Block indices that something in the file needs, ascending. */
-static GArray *needed(const Qcow2 *s, const Counts *v)
+static GArray *needed(const Qcow2 *s, Counts *v)
 {
     GArray *list = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     uint64_t c = 0;
@@ -28,7 +28,7 @@ static void add_index(GArray *list, uint64_t index)
     g_array_append_val(list, index);
 }
 
-static CO_FN int write_blocks(Qcow2 *s, const Counts *v, const GArray *list, uint64_t at, uint64_t *table)
+static CO_FN int write_blocks(Qcow2 *s, Counts *v, const GArray *list, uint64_t at, uint64_t *table)
 {
     g_autofree uint8_t *buf = g_try_malloc(s->cluster);
     int ret = buf ? 0 : -ENOMEM;
