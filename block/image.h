@@ -67,7 +67,8 @@ struct BlkImageOps {
     /* A node opened read-only shows the snapshot from now on. */
     CO_FN bool (*snapshot_view)(Node *n, const char *id_or_name, Error **err);
     CO_FN bool (*set_backing)(Node *n, const char *file, const char *format, Error **err); /* file NULL: none */
-    CO_FN bool (*amend)(Node *n, Opts *o, Error **err);
+    /* Other options of the image; force: also what loses its data (the last password). */
+    CO_FN bool (*amend)(Node *n, Opts *o, bool force, Error **err);
     bool (*measure)(Opts *o, uint64_t size, uint64_t data_bytes, BlkMeasure *out, Error **err);
     /* Empties the image: every cluster is looked up below again (commit). */
     CO_FN int (*make_empty)(Node *n);

@@ -67,6 +67,7 @@ bool qmp_block_set_write_threshold(Vm *vm, const BlockSetWriteThresholdArgs *arg
 typedef struct Amend {
     Node *node;
     Opts *o;
+    bool force;
 } Amend;
 
 static CO_FN bool amend_run(Job *j, Error **err)
@@ -76,7 +77,7 @@ static CO_FN bool amend_run(Job *j, Error **err)
 
     job_total(j, 1);
     node_quiesce(a->node);
-    ok = a->node->drv->image->amend(a->node, a->o, err);
+    ok = a->node->drv->image->amend(a->node, a->o, a->force, err);
     node_release(a->node);
     job_done(j, ok);
     return ok;
@@ -133,7 +134,7 @@ bool qmp_x_blockdev_amend(Vm *vm, const XBlockdevAmendArgs *args, Error **err)
     j = job_new(vm, &amend, args->job_id, JOB_MANUAL_DISMISS, err);
     if (!j)
         return false;
-    *(Amend *)job_state(j) = (Amend){ node_ref(n), g_steal_pointer(&o) };
+    *(Amend *)job_state(j) = (Amend){ node_ref(n), g_steal_pointer(&o), args->force };
     job_start(j);
     return true;
 }

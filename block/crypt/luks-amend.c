@@ -1,4 +1,4 @@
-/* block/crypt/luks-amend.c - passwords added and removed. The last one stays unless "force" says otherwise. */
+/* block/crypt/luks-amend.c - passwords added and removed. The last one stays unless forced. */
 #include "block/crypt/luks.h"
 #include "core/secret.h"
 #include <errno.h>
@@ -33,8 +33,7 @@ static bool parse(Change *c, Opts *o, Error **err)
     c->active = !strcmp(state, "active");
     if (!c->active && opts_peek(o, "iter-time"))
         return fail(err, "'iter-time' must not be given when erasing keyslots");
-    if (!opts_get_u64(o, "keyslot", 0, &c->slot, err) || !opts_get_u64(o, "iter-time", ITER_TIME, &c->ms, err) ||
-        !opts_get_bool(o, "force", false, &c->force, err))
+    if (!opts_get_u64(o, "keyslot", 0, &c->slot, err) || !opts_get_u64(o, "iter-time", ITER_TIME, &c->ms, err))
         return false;
     if (c->slot >= LUKS_SLOTS)
         return fail(err, "Invalid keyslot %" PRIu64 " specified, must be between 0 and %d", c->slot, LUKS_SLOTS - 1);
@@ -113,9 +112,9 @@ static CO_FN bool deactivate(Luks *l, const Change *c, Error **err)
     return ok;
 }
 
-CO_FN bool luks_amend(Luks *l, Opts *o, Error **err)
+CO_FN bool luks_amend(Luks *l, Opts *o, bool force, Error **err)
 {
-    Change c = { 0 };
+    Change c = { .force = force };
 
     if (!parse(&c, o, err) || !opts_all_used(o, "amend", err))
         return false;

@@ -135,11 +135,11 @@ static GPtrArray *facts(const Node *n)
     return out;
 }
 
-static CO_FN bool amend(Node *n, Opts *o, Error **err)
+static CO_FN bool amend(Node *n, Opts *o, bool force, Error **err)
 {
     LuksNode *v = n->opaque;
 
-    return luks_amend(&v->l, o, err);
+    return luks_amend(&v->l, o, force, err);
 }
 
 typedef struct Making {

@@ -60,6 +60,6 @@ bool luks_wish(LuksWish *w, Opts *o, Error **err);
 void luks_lay_out(Luks *l, const LuksWish *w); /* no key yet: for luks_header_bytes */
 /* A new header with a new key in slot 0; l->file, base, room, detached are set. */
 CO_FN bool luks_format(Luks *l, const LuksWish *w, Error **err);
-/* luks-amend.c: "state", "keyslot", "old-secret", "new-secret", "iter-time", "force"; l is unlocked */
-CO_FN bool luks_amend(Luks *l, Opts *o, Error **err);
+/* luks-amend.c: "state", "keyslot", "old-secret", "new-secret", "iter-time"; l is unlocked. force: also the last password goes */
+CO_FN bool luks_amend(Luks *l, Opts *o, bool force, Error **err);
 #endif

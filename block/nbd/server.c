@@ -113,8 +113,8 @@ bool nbd_export_bitmap(NbdExport *e, DirtyBitmap *b, Error **err)
 {
     if (b->inconsistent)
         return fail(err, "Bitmap '%s' is inconsistent and cannot be used", b->name);
-    if (e->writable && !b->disabled)
-        return fail(err, "Enabled bitmap '%s' incompatible with writable export", b->name) ;
+    if (!e->writable && !b->n->readonly && !b->disabled) /* who reads it expects that nothing changes */
+        return fail(err, "Enabled bitmap '%s' incompatible with readonly export", b->name);
     if (e->bitmaps->len >= CTX_MAX - CTX_BITMAPS)
         return fail(err, "too many bitmaps in export '%s'", e->name);
     b->busy++;

@@ -356,7 +356,7 @@ static CO_FN bool set_lazy(Qcow2 *s, bool lazy, Error **err)
     return rewrite(s, err);
 }
 
-static CO_FN bool amend_keys(Qcow2 *s, Opts *o, Error **err)
+static CO_FN bool amend_keys(Qcow2 *s, Opts *o, bool force, Error **err)
 {
     g_autoptr(Opts) keys = opts_sub(o, "encrypt");
 
@@ -364,10 +364,10 @@ static CO_FN bool amend_keys(Qcow2 *s, Opts *o, Error **err)
         return true;
     if (!s->luks)
         return fail(err, "Can't amend encryption options - encryption not present");
-    return luks_amend(s->luks, keys, err);
+    return luks_amend(s->luks, keys, force, err);
 }
 
-CO_FN bool qcow2__amend(Node *n, Opts *o, Error **err)
+CO_FN bool qcow2__amend(Node *n, Opts *o, bool force, Error **err)
 {
     Qcow2 *s = n->opaque;
     const char *compat = opts_get(o, "compat"), *file = opts_get(o, "backing_file"), *format = opts_get(o, "backing_fmt");
@@ -375,7 +375,7 @@ CO_FN bool qcow2__amend(Node *n, Opts *o, Error **err)
     bool lazy, ok;
     int ret = 0;
 
-    if (!amend_keys(s, o, err))
+    if (!amend_keys(s, o, force, err))
         return false;
     if (!opts_get_size(o, "size", s->h.size, &size, err) || !opts_get_bool(o, "lazy_refcounts", s->h.compatible & COMPAT_LAZY, &lazy, err) ||
         !opts_all_used(o, "amend", err))

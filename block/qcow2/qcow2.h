@@ -225,7 +225,7 @@ CO_FN int qcow2__preallocate(Qcow2 *s, uint64_t from, uint64_t to, unsigned flag
 CO_FN int qcow2__make_empty(Node *n);
 CO_FN bool qcow2__create(Loop *loop, const char *filename, Opts *o, Error **err);
 bool qcow2__measure(Opts *o, uint64_t size, uint64_t data, BlkMeasure *out, Error **err);
-CO_FN bool qcow2__amend(Node *n, Opts *o, Error **err);
+CO_FN bool qcow2__amend(Node *n, Opts *o, bool force, Error **err);
 CO_FN bool qcow2__set_backing(Node *n, const char *file, const char *format, Error **err);
 extern const char *const qcow2__create_options[];
 /* zstd.c or zstd-none.c. Bytes made, or 0: not possible. */

@@ -154,6 +154,9 @@ def slots(folder):
                                   "state=active,new-secret=none")]
         assert texts[M] == texts["qemu-img"], texts
         same(luks(img, "n"), data)
+        run(tool, "amend", "--force", *SECRETS, "--image-opts", luks(img, "n"), "-o", "state=inactive,old-secret=n")
+        assert "Invalid password" in run(other, "compare", *SECRETS, "--image-opts", luks(img, "n"), raw(data), ok=(1, 2))
+        run(tool, "convert", *SECRETS, "-O", "luks", "-o", "key-secret=n,iter-time=10", data, img)
         for spec in (luks(img, "wrong"), luks(img, "none"), f"driver=luks,file.filename={img}"):
             theirs, ours = (run(t, "compare", *SECRETS, "--image-opts", spec, raw(data), ok=(1, 2)) for t in ("qemu-img", M))
             assert ours.split("-img: ")[1].split(" (")[0].strip() in theirs, (theirs, ours)

@@ -337,6 +337,9 @@ def bitmaps(d):
         i = info()
         assert set(i) == {"keep", "off"} and i["keep"]["count"] == 2 * 65536 and i["off"]["recording"] and not i["keep"]["recording"], i
         vm.cmd("nbd-server-start", addr={"type": "unix", "data": {"path": c.sock}})
+        assert "Enabled bitmap 'off' incompatible with readonly export" in vm.err("block-export-add", type="nbd", id="e", node_name="a", bitmaps=["off"])
+        vm.cmd("block-export-add", type="nbd", id="w", node_name="a", writable=True, bitmaps=["off"])
+        vm.cmd("block-export-del", id="w")
         vm.cmd("block-export-add", type="nbd", id="e", node_name="a", bitmaps=["keep"])
         assert "qemu:dirty-bitmap:keep" in run(NBD, "-L", "-k", c.sock)
         assert info()["keep"]["busy"]

@@ -308,18 +308,20 @@ CO_FN int img_commit(Img *m, int argc, char **argv, Error **err)
 }
 
 /* ---- amend ---- */
+enum { OPT_FORCE = 2000 };
 CO_FN int img_amend(Img *m, int argc, char **argv, Error **err)
 {
-    static const struct option own[] = { { "options", required_argument, NULL, 'o' }, { "force", no_argument, NULL, 2000 }, { 0 } };
+    static const struct option own[] = { { "options", required_argument, NULL, 'o' }, { "force", no_argument, NULL, OPT_FORCE }, { 0 } };
     g_autoptr(Opts) o = opts_new();
     Common c = { NULL };
+    bool force = false, ok;
     Node *n;
-    bool ok;
     int k;
 
     while ((k = img_option(m, &c, argc, argv, "o:", own, err)) != -1) {
         if (k == 'h' || k == '?')
             return k == '?';
+        force |= k == OPT_FORCE;
         if (k == 'o' && !img_parse_options(o, optarg, err))
             return 1;
     }
@@ -330,7 +332,7 @@ CO_FN int img_amend(Img *m, int argc, char **argv, Error **err)
     n = img_open(m, argv[optind], c.format, OPEN_WRITE | OPEN_NO_BACKING, err);
     if (!n)
         return 1;
-    ok = needs(n, n->drv->image && n->drv->image->amend, "option amendment", err) && n->drv->image->amend(n, o, err);
+    ok = needs(n, n->drv->image && n->drv->image->amend, "option amendment", err) && n->drv->image->amend(n, o, force, err);
     node_unref(n);
     return !ok;
 }

@@ -8,7 +8,7 @@
 
 /* clang-format off */
 static const Verb verbs[] = {
-    { "amend", "Update format-specific options of the image", "[-f FMT] [-q] -o OPTIONS FILENAME", img_amend },
+    { "amend", "Update format-specific options of the image", "[-f FMT] [-q] [--force] -o OPTIONS FILENAME", img_amend },
     { "bench", "Run simple image benchmark", "[-f FMT] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET] [-w] [--flush-interval N] FILENAME", img_bench },
     { "bitmap", "Manipulate the dirty bitmaps of an image", "[-f FMT] (--add [-g GRANULARITY] | --remove | --clear | --enable | --disable | --merge BITMAP)..\n"
       "      [-b SOURCE [-F SOURCE-FMT]] FILENAME BITMAP", img_bitmap },
