@@ -6,9 +6,18 @@
  * The server is not trusted: what it sends beyond the range ends the transfer, and a range that it ignores is an error (RFC 9110, 14.2).
  */
 #include "block/priv.h"
+#include "block/remote/lib.h"
+#include "block/sonames.h"
 #include "core/secret.h"
+#define CURL_DISABLE_TYPECHECK /* it would stand in the way of lib.curl_easy_setopt */
 #include <curl/curl.h>
 #include <errno.h>
+
+#define FUNCTIONS(X) \
+    X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) X(curl_global_init) X(curl_multi_add_handle) \
+    X(curl_multi_cleanup) X(curl_multi_info_read) X(curl_multi_init) X(curl_multi_remove_handle) X(curl_multi_setopt) \
+    X(curl_multi_socket_action)
+LIB_TABLE(FUNCTIONS);
 
 enum { PIECES = 8, PIECE_MAX = 2 * MiB, READAHEAD = 256 * KiB, TIMEOUT = 5 };
 typedef struct Http Http;
@@ -72,7 +81,7 @@ static int code_of(const Piece *p, CURLcode r)
 
     if (r)
         return r == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : r == CURLE_REMOTE_FILE_NOT_FOUND ? -ENOENT : -EIO;
-    curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
+    lib.curl_easy_getinfo(p->easy, CURLINFO_RESPONSE_CODE, &status);
     if (p->len && http && status != 206)
         return -EIO;
     return p->got == p->len ? 0 : -EIO;
@@ -83,14 +92,14 @@ static void finish(Http *h)
     CURLMsg *m;
     int left;
 
-    while ((m = curl_multi_info_read(h->multi, &left))) {
+    while ((m = lib.curl_multi_info_read(h->multi, &left))) {
         Piece *p;
 
         if (m->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
+        lib.curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
         p->ret = code_of(p, m->data.result);
-        curl_multi_remove_handle(h->multi, p->easy);
+        lib.curl_multi_remove_handle(h->multi, p->easy);
         p->busy = false;
         wake(h, p);
     }
@@ -102,7 +111,7 @@ static bool on_socket(void *arg, int fd, GIOCondition cond)
     int n, what = (cond & G_IO_IN ? CURL_CSELECT_IN : 0) | (cond & G_IO_OUT ? CURL_CSELECT_OUT : 0) |
                   (cond & (G_IO_ERR | G_IO_HUP) ? CURL_CSELECT_ERR : 0);
 
-    curl_multi_socket_action(h->multi, fd, what, &n);
+    lib.curl_multi_socket_action(h->multi, fd, what, &n);
     finish(h);
     return true;
 }
@@ -127,7 +136,7 @@ static bool on_timer(void *arg)
     int n;
 
     h->timer = 0;
-    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n);
+    lib.curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &n);
     finish(h);
     return false;
 }
@@ -181,36 +190,36 @@ static void credentials(Http *h, CURL *c)
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         if (texts[i].value)
-            curl_easy_setopt(c, texts[i].option, texts[i].value);
-    curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_ANY);
-    curl_easy_setopt(c, CURLOPT_PROXYAUTH, CURLAUTH_ANY);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, (long)h->verify);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L);
+            lib.curl_easy_setopt(c, texts[i].option, texts[i].value);
+    lib.curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_ANY);
+    lib.curl_easy_setopt(c, CURLOPT_PROXYAUTH, CURLAUTH_ANY);
+    lib.curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, (long)h->verify);
+    lib.curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, h->verify ? 2L : 0L);
 }
 
 static bool prepare(Http *h, Piece *p)
 {
     static const char protocols[] = "http,https,ftp,ftps";
-    CURL *c = p->easy ? p->easy : curl_easy_init();
+    CURL *c = p->easy ? p->easy : lib.curl_easy_init();
 
     if (!c)
         return false;
     p->easy = c;
     p->h = h;
-    curl_easy_setopt(c, CURLOPT_PRIVATE, p);
-    curl_easy_setopt(c, CURLOPT_URL, h->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, protocols); /* nor may the server lead elsewhere */
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)h->timeout);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, p->why);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, p);
-    curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
-    curl_easy_setopt(c, CURLOPT_HEADERDATA, p);
+    lib.curl_easy_setopt(c, CURLOPT_PRIVATE, p);
+    lib.curl_easy_setopt(c, CURLOPT_URL, h->url);
+    lib.curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, protocols); /* nor may the server lead elsewhere */
+    lib.curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
+    lib.curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    lib.curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
+    lib.curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    lib.curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
+    lib.curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)h->timeout);
+    lib.curl_easy_setopt(c, CURLOPT_ERRORBUFFER, p->why);
+    lib.curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_body);
+    lib.curl_easy_setopt(c, CURLOPT_WRITEDATA, p);
+    lib.curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, take_header);
+    lib.curl_easy_setopt(c, CURLOPT_HEADERDATA, p);
     credentials(h, c);
     return true;
 }
@@ -221,7 +230,7 @@ static int begin(Http *h, Piece *p)
     p->got = 0;
     p->ret = 0;
     p->why[0] = 0;
-    if (!curl_multi_add_handle(h->multi, p->easy))
+    if (!lib.curl_multi_add_handle(h->multi, p->easy))
         return 0;
     p->busy = false;
     return p->ret = -EIO;
@@ -238,9 +247,9 @@ static int fetch(Http *h, Piece *p, uint64_t from, uint64_t len)
         return -ENOMEM;
     p->from = from;
     p->len = len;
-    curl_easy_setopt(p->easy, CURLOPT_NOBODY, 0L);
-    curl_easy_setopt(p->easy, CURLOPT_HTTPGET, 1L);
-    curl_easy_setopt(p->easy, CURLOPT_RANGE, range);
+    lib.curl_easy_setopt(p->easy, CURLOPT_NOBODY, 0L);
+    lib.curl_easy_setopt(p->easy, CURLOPT_HTTPGET, 1L);
+    lib.curl_easy_setopt(p->easy, CURLOPT_RANGE, range);
     return begin(h, p);
 }
 
@@ -360,13 +369,13 @@ static CO_FN bool ask_size(Http *h, Error **err)
 
     if (!prepare(h, p))
         return fail(err, "CURL: Error opening file: no memory");
-    curl_easy_setopt(p->easy, CURLOPT_NOBODY, 1L);
+    lib.curl_easy_setopt(p->easy, CURLOPT_NOBODY, 1L);
     if (begin(h, p))
         return fail(err, "CURL: Error opening file: libcurl takes no more");
     wait_for(h, p, UINT64_MAX);
     if (p->ret)
         return fail(err, "CURL: Error opening file: %s", p->why[0] ? p->why : g_strerror(-p->ret));
-    curl_easy_getinfo(p->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size);
+    lib.curl_easy_getinfo(p->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size);
     if (size < 0)
         return fail(err, "CURL: Error opening file: Server didn't report file size.");
     if (http && !h->ranges)
@@ -381,13 +390,13 @@ static void end_all(Http *h)
         Piece *p = &h->piece[i];
 
         if (p->busy)
-            curl_multi_remove_handle(h->multi, p->easy);
+            lib.curl_multi_remove_handle(h->multi, p->easy);
         if (p->easy)
-            curl_easy_cleanup(p->easy);
+            lib.curl_easy_cleanup(p->easy);
         g_free(p->buf);
     }
     if (h->multi)
-        curl_multi_cleanup(h->multi);
+        lib.curl_multi_cleanup(h->multi);
     if (h->timer)
         loop_unwatch(h->n->loop, h->timer);
     g_hash_table_destroy(h->watches);
@@ -396,7 +405,7 @@ static void end_all(Http *h)
             secret_wipe((uint8_t *)**t, strlen(**t));
 }
 
-static gpointer global_init(gpointer unused) { return GINT_TO_POINTER(curl_global_init(CURL_GLOBAL_DEFAULT)); }
+static gpointer global_init(gpointer unused) { return GINT_TO_POINTER(lib.curl_global_init(CURL_GLOBAL_DEFAULT)); }
 
 static CO_FN bool curl_open(Node *n, Opts *o, Error **err)
 {
@@ -404,19 +413,21 @@ static CO_FN bool curl_open(Node *n, Opts *o, Error **err)
     Http *h = n->opaque;
     bool ok;
 
+    if (!remote_load(LIBCURL_SONAME, lib_names, &lib, err))
+        return false;
     g_once(&once, global_init, NULL);
     h->n = n;
     h->watches = g_hash_table_new(NULL, NULL);
     g_queue_init(&h->waiters);
     ok = options(h, o, err);
-    h->multi = curl_multi_init();
+    h->multi = lib.curl_multi_init();
     ok = ok && (h->multi || fail(err, "CURL: no memory"));
     ok = ok && (n->readonly || n->auto_readonly || fail(err, "curl driver does not support writes"));
     if (ok) {
-        curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
-        curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
-        curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, want_timer);
-        curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+        lib.curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
+        lib.curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+        lib.curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, want_timer);
+        lib.curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
         ok = ask_size(h, err);
     }
     if (!ok) {

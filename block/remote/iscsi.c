@@ -4,11 +4,22 @@
  * which then sends what had no answer. Sources: SBC-3, SPC-4.
  */
 #include "block/priv.h"
+#include "block/remote/lib.h"
+#include "block/sonames.h"
 #include "core/secret.h"
 #include <errno.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 #include <poll.h>
+
+#define FUNCTIONS(X) \
+    X(iscsi_create_context) X(iscsi_destroy_context) X(iscsi_destroy_url) X(iscsi_full_connect_async) X(iscsi_get_error) \
+    X(iscsi_get_fd) X(iscsi_inquiry_task) X(iscsi_is_logged_in) X(iscsi_logout_async) X(iscsi_modesense6_task) \
+    X(iscsi_parse_full_url) X(iscsi_read16_task) X(iscsi_readcapacity16_task) X(iscsi_service) X(iscsi_set_header_digest) \
+    X(iscsi_set_initiator_username_pwd) X(iscsi_set_session_type) X(iscsi_set_targetname) X(iscsi_set_timeout) \
+    X(iscsi_synchronizecache16_task) X(iscsi_unmap_task) X(iscsi_which_events) X(iscsi_write16_iov_task) \
+    X(iscsi_writesame16_task) X(scsi_datain_unmarshall) X(scsi_free_scsi_task) X(scsi_task_set_iov_in)
+LIB_TABLE(FUNCTIONS);
 
 enum { TICK_MS = 250, BLOCKS_MAX = 1 << 16, UNIT_ATTENTIONS = 8, BUSY_TRIES = 8, BUSY_MS = 10 };
 typedef struct Iscsi {
@@ -35,7 +46,7 @@ static bool on_socket(void *arg, int fd, GIOCondition cond);
 
 static void watch(Iscsi *s)
 {
-    int fd = iscsi_get_fd(s->c), want = iscsi_which_events(s->c);
+    int fd = lib.iscsi_get_fd(s->c), want = lib.iscsi_which_events(s->c);
     GIOCondition cond = (want & POLLIN ? G_IO_IN : 0) | (want & POLLOUT ? G_IO_OUT : 0);
 
     if (s->watch && fd == s->fd && cond == s->cond)
@@ -52,7 +63,7 @@ static bool on_socket(void *arg, int fd, GIOCondition cond)
     Iscsi *s = arg;
     guint self = s->watch;
 
-    iscsi_service(s->c, (cond & G_IO_IN ? POLLIN : 0) | (cond & G_IO_OUT ? POLLOUT : 0) | (cond & G_IO_ERR ? POLLERR : 0) | (cond & G_IO_HUP ? POLLHUP : 0));
+    lib.iscsi_service(s->c, (cond & G_IO_IN ? POLLIN : 0) | (cond & G_IO_OUT ? POLLOUT : 0) | (cond & G_IO_ERR ? POLLERR : 0) | (cond & G_IO_HUP ? POLLHUP : 0));
     watch(s);
     return s->watch == self;
 }
@@ -61,7 +72,7 @@ static bool on_timer(void *arg)
 {
     Iscsi *s = arg;
 
-    iscsi_service(s->c, 0); /* what took too long ends; a connection that is due is tried again */
+    lib.iscsi_service(s->c, 0); /* what took too long ends; a connection that is due is tried again */
     watch(s);
     return true;
 }
@@ -132,33 +143,33 @@ typedef struct scsi_task *Start(Iscsi *s, BlkReq *r, Wait *w);
 
 static struct scsi_task *start_read(Iscsi *s, BlkReq *r, Wait *w)
 {
-    struct scsi_task *t = iscsi_read16_task(s->c, s->lun, r->off / s->block, (uint32_t)r->len, (int)s->block, 0, 0, 0, 0, 0, answered, w);
+    struct scsi_task *t = lib.iscsi_read16_task(s->c, s->lun, r->off / s->block, (uint32_t)r->len, (int)s->block, 0, 0, 0, 0, 0, answered, w);
 
     if (t)
-        scsi_task_set_iov_in(t, (struct scsi_iovec *)r->iov, r->niov);
+        lib.scsi_task_set_iov_in(t, (struct scsi_iovec *)r->iov, r->niov);
     return t;
 }
 
 static struct scsi_task *start_write(Iscsi *s, BlkReq *r, Wait *w)
 {
-    return iscsi_write16_iov_task(s->c, s->lun, r->off / s->block, NULL, (uint32_t)r->len, (int)s->block, 0, 0, r->flags & BLK_FUA ? 1 : 0, 0, 0, answered, w,
+    return lib.iscsi_write16_iov_task(s->c, s->lun, r->off / s->block, NULL, (uint32_t)r->len, (int)s->block, 0, 0, r->flags & BLK_FUA ? 1 : 0, 0, 0, answered, w,
                                   (struct scsi_iovec *)r->iov, r->niov);
 }
 
-static struct scsi_task *start_flush(Iscsi *s, BlkReq *r, Wait *w) { return iscsi_synchronizecache16_task(s->c, s->lun, 0, 0, 0, 0, answered, w); }
+static struct scsi_task *start_flush(Iscsi *s, BlkReq *r, Wait *w) { return lib.iscsi_synchronizecache16_task(s->c, s->lun, 0, 0, 0, 0, answered, w); }
 
 static struct scsi_task *start_discard(Iscsi *s, BlkReq *r, Wait *w)
 {
     struct unmap_list list = { .lba = r->off / s->block, .num = (uint32_t)(r->len / s->block) };
 
-    return iscsi_unmap_task(s->c, s->lun, 0, 0, &list, 1, answered, w);
+    return lib.iscsi_unmap_task(s->c, s->lun, 0, 0, &list, 1, answered, w);
 }
 
 static struct scsi_task *start_zero(Iscsi *s, BlkReq *r, Wait *w)
 {
     static unsigned char zeroes[4096];
 
-    return iscsi_writesame16_task(s->c, s->lun, r->off / s->block, zeroes, s->block, (uint32_t)(r->len / s->block), 0,
+    return lib.iscsi_writesame16_task(s->c, s->lun, r->off / s->block, zeroes, s->block, (uint32_t)(r->len / s->block), 0,
                                   r->flags & BLK_MAY_UNMAP && s->thin && s->unmap_reads_zero, 0, 0, answered, w);
 }
 
@@ -176,7 +187,7 @@ static CO_FN int command(Iscsi *s, BlkReq *r, Start *start)
             return status;
         more = again(t, status, try);
         ret = code_of(t, status);
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
         if (more && status != SCSI_STATUS_CHECK_CONDITION)
             pause_ms(s, BUSY_MS << try);
     }
@@ -215,30 +226,30 @@ static CO_FN struct scsi_task *ask(Iscsi *s, struct scsi_task *(*start)(Iscsi *s
         if (t && status == SCSI_STATUS_GOOD)
             return t;
         if (!t || !again(t, status, try)) {
-            fail(err, "iSCSI: %s failed: %s", what, iscsi_get_error(s->c));
+            fail(err, "iSCSI: %s failed: %s", what, lib.iscsi_get_error(s->c));
             if (t)
-                scsi_free_scsi_task(t);
+                lib.scsi_free_scsi_task(t);
             return NULL;
         }
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
     }
 }
 
-static struct scsi_task *ask_capacity(Iscsi *s, Wait *w) { return iscsi_readcapacity16_task(s->c, s->lun, answered, w); }
-static struct scsi_task *ask_inquiry(Iscsi *s, Wait *w) { return iscsi_inquiry_task(s->c, s->lun, 0, 0, 64, answered, w); }
+static struct scsi_task *ask_capacity(Iscsi *s, Wait *w) { return lib.iscsi_readcapacity16_task(s->c, s->lun, answered, w); }
+static struct scsi_task *ask_inquiry(Iscsi *s, Wait *w) { return lib.iscsi_inquiry_task(s->c, s->lun, 0, 0, 64, answered, w); }
 static struct scsi_task *ask_provisioning(Iscsi *s, Wait *w)
 {
-    return iscsi_inquiry_task(s->c, s->lun, 1, SCSI_INQUIRY_PAGECODE_LOGICAL_BLOCK_PROVISIONING, 64, answered, w);
+    return lib.iscsi_inquiry_task(s->c, s->lun, 1, SCSI_INQUIRY_PAGECODE_LOGICAL_BLOCK_PROVISIONING, 64, answered, w);
 }
 static struct scsi_task *ask_mode(Iscsi *s, Wait *w)
 {
-    return iscsi_modesense6_task(s->c, s->lun, 1, SCSI_MODESENSE_PC_CURRENT, SCSI_MODEPAGE_RETURN_ALL_PAGES, 0, 255, answered, w);
+    return lib.iscsi_modesense6_task(s->c, s->lun, 1, SCSI_MODESENSE_PC_CURRENT, SCSI_MODEPAGE_RETURN_ALL_PAGES, 0, 255, answered, w);
 }
 
 static CO_FN bool take_capacity(Iscsi *s, Error **err)
 {
     struct scsi_task *t = ask(s, ask_capacity, "READ CAPACITY (16)", err);
-    const struct scsi_readcapacity16 *rc = t ? scsi_datain_unmarshall(t) : NULL;
+    const struct scsi_readcapacity16 *rc = t ? lib.scsi_datain_unmarshall(t) : NULL;
 
     if (rc) {
         s->block = rc->block_length;
@@ -248,20 +259,20 @@ static CO_FN bool take_capacity(Iscsi *s, Error **err)
     if (t && !rc)
         fail(err, "iSCSI: READ CAPACITY (16) brings nothing");
     if (t)
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
     return rc && ((s->block >= 512 && s->block <= 4096 && is_pow2(s->block)) || fail(err, "iSCSI: logical blocks of %u bytes are not supported", s->block));
 }
 
 static CO_FN bool take_type(Iscsi *s, Error **err)
 {
     struct scsi_task *t = ask(s, ask_inquiry, "INQUIRY", err);
-    const struct scsi_inquiry_standard *q = t ? scsi_datain_unmarshall(t) : NULL;
+    const struct scsi_inquiry_standard *q = t ? lib.scsi_datain_unmarshall(t) : NULL;
     bool disk = q && (q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_DIRECT_ACCESS || q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_MMC);
 
     if (q && q->device_type == SCSI_INQUIRY_PERIPHERAL_DEVICE_TYPE_MMC)
         s->n->readonly = true;
     if (t)
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
     return disk || (t && fail(err, "iSCSI: the unit is no disk"));
 }
 
@@ -269,19 +280,19 @@ static CO_FN bool take_type(Iscsi *s, Error **err)
 static CO_FN bool take_abilities(Iscsi *s, Error **err)
 {
     struct scsi_task *t = ask(s, ask_provisioning, "INQUIRY", NULL);
-    const struct scsi_inquiry_logical_block_provisioning *p = t ? scsi_datain_unmarshall(t) : NULL;
+    const struct scsi_inquiry_logical_block_provisioning *p = t ? lib.scsi_datain_unmarshall(t) : NULL;
     struct scsi_mode_sense *m;
     bool locked;
 
     s->thin = p && p->lbpu;
     s->same = true;
     if (t)
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
     t = ask(s, ask_mode, "MODE SENSE (6)", NULL);
-    m = t ? scsi_datain_unmarshall(t) : NULL;
+    m = t ? lib.scsi_datain_unmarshall(t) : NULL;
     locked = m && m->device_specific_parameter & 0x80; /* WP */
     if (t)
-        scsi_free_scsi_task(t);
+        lib.scsi_free_scsi_task(t);
     if (locked && !s->n->readonly && !s->n->auto_readonly)
         return fail(err, "Cannot open a write protected LUN as read-write");
     s->n->readonly |= locked;
@@ -308,10 +319,10 @@ static void clear(Where *w)
 /* iscsi://[USER[%PASSWORD]@]HOST[:PORT]/TARGET/LUN */
 static bool take_url(Where *w, struct iscsi_context *c, const char *text, Error **err)
 {
-    struct iscsi_url *u = iscsi_parse_full_url(c, text);
+    struct iscsi_url *u = lib.iscsi_parse_full_url(c, text);
 
     if (!u)
-        return fail(err, "Failed to parse URL : %s: %s", text, iscsi_get_error(c));
+        return fail(err, "Failed to parse URL : %s: %s", text, lib.iscsi_get_error(c));
     w->portal = g_strdup(u->portal);
     w->target = g_strdup(u->target);
     w->lun = (uint64_t)u->lun;
@@ -319,7 +330,7 @@ static bool take_url(Where *w, struct iscsi_context *c, const char *text, Error 
         w->user = g_strdup(u->user);
         w->password = g_strdup(u->passwd);
     }
-    iscsi_destroy_url(u);
+    lib.iscsi_destroy_url(u);
     return true;
 }
 
@@ -353,11 +364,11 @@ static bool take_password(Where *w, Loop *loop, Opts *o, Error **err)
 static bool options(Iscsi *s, Where *w, Opts *o, Error **err)
 {
     const char *url = opts_get(o, "filename"), *transport = opts_get(o, "transport");
-    struct iscsi_context *parser = url ? iscsi_create_context("iqn.2026-01.org.menura:parser") : NULL;
+    struct iscsi_context *parser = url ? lib.iscsi_create_context("iqn.2026-01.org.menura:parser") : NULL;
     bool ok = !url || (parser && take_url(w, parser, url, err));
 
     if (parser)
-        iscsi_destroy_context(parser);
+        lib.iscsi_destroy_context(parser);
     take(&w->portal, o, "portal");
     take(&w->target, o, "target");
     take(&w->user, o, "user");
@@ -388,7 +399,7 @@ static bool set_digest(Iscsi *s, const char *name, Error **err)
 
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (!strcmp(name ? name : "none-crc32c", kinds[i].name))
-            return !iscsi_set_header_digest(s->c, kinds[i].value) || fail(err, "iSCSI: %s", iscsi_get_error(s->c));
+            return !lib.iscsi_set_header_digest(s->c, kinds[i].value) || fail(err, "iSCSI: %s", lib.iscsi_get_error(s->c));
     return fail(err, "header-digest=%s: must be crc32c, none, crc32c-none or none-crc32c", name);
 }
 
@@ -396,34 +407,34 @@ static CO_FN bool log_in(Iscsi *s, const Where *w, Error **err)
 {
     Wait wait = { s, co_self() };
 
-    s->c = iscsi_create_context(w->initiator);
+    s->c = lib.iscsi_create_context(w->initiator);
     if (!s->c)
         return fail(err, "iSCSI: Failed to create iSCSI context.");
     if (!set_digest(s, w->digest, err))
         return false;
-    if (iscsi_set_targetname(s->c, w->target) || iscsi_set_session_type(s->c, ISCSI_SESSION_NORMAL) ||
-        (w->user && iscsi_set_initiator_username_pwd(s->c, w->user, w->password)))
-        return fail(err, "iSCSI: %s", iscsi_get_error(s->c));
-    iscsi_set_timeout(s->c, (int)MIN(w->timeout, 86400));
+    if (lib.iscsi_set_targetname(s->c, w->target) || lib.iscsi_set_session_type(s->c, ISCSI_SESSION_NORMAL) ||
+        (w->user && lib.iscsi_set_initiator_username_pwd(s->c, w->user, w->password)))
+        return fail(err, "iSCSI: %s", lib.iscsi_get_error(s->c));
+    lib.iscsi_set_timeout(s->c, (int)MIN(w->timeout, 86400));
     s->timer = loop_after(s->n->loop, TICK_MS * MS, on_timer, s);
-    if (answer(&wait, !iscsi_full_connect_async(s->c, w->portal, (int)w->lun, answered, &wait)))
-        return fail(err, "iSCSI: Failed to connect to LUN : %s", iscsi_get_error(s->c));
+    if (answer(&wait, !lib.iscsi_full_connect_async(s->c, w->portal, (int)w->lun, answered, &wait)))
+        return fail(err, "iSCSI: Failed to connect to LUN : %s", lib.iscsi_get_error(s->c));
     return true;
 }
 
 static CO_FN void end(Iscsi *s)
 {
-    if (s->c && iscsi_is_logged_in(s->c)) {
+    if (s->c && lib.iscsi_is_logged_in(s->c)) {
         Wait w = { s, co_self() };
 
-        answer(&w, !iscsi_logout_async(s->c, answered, &w));
+        answer(&w, !lib.iscsi_logout_async(s->c, answered, &w));
     }
     if (s->timer)
         loop_unwatch(s->n->loop, s->timer);
     if (s->watch)
         loop_unwatch(s->n->loop, s->watch);
     if (s->c)
-        iscsi_destroy_context(s->c);
+        lib.iscsi_destroy_context(s->c);
 }
 
 static CO_FN bool iscsi_open_node(Node *n, Opts *o, Error **err)
@@ -432,6 +443,8 @@ static CO_FN bool iscsi_open_node(Node *n, Opts *o, Error **err)
     Where w = { 0 };
     bool ok;
 
+    if (!remote_load(LIBISCSI_SONAME, lib_names, &lib, err))
+        return false;
     s->n = n;
     ok = options(s, &w, o, err) && log_in(s, &w, err);
     s->lun = (int)w.lun;

@@ -4,10 +4,20 @@
  * nobody asks (host-key-check.mode). Keys come from the agent and from ~/.ssh, as ssh's own.
  */
 #include "block/priv.h"
+#include "block/remote/lib.h"
+#include "block/sonames.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libssh/libssh.h>
 #include <libssh/sftp.h>
+
+#define FUNCTIONS(X) \
+    X(sftp_attributes_free) X(sftp_close) X(sftp_extension_supported) X(sftp_free) X(sftp_fstat) X(sftp_fsync) X(sftp_get_error) \
+    X(sftp_init) X(sftp_new) X(sftp_open) X(sftp_read) X(sftp_seek64) X(sftp_setstat) X(sftp_write) X(ssh_clean_pubkey_hash) \
+    X(ssh_connect) X(ssh_disconnect) X(ssh_free) X(ssh_get_error) X(ssh_get_error_code) X(ssh_get_publickey_hash) \
+    X(ssh_get_server_publickey) X(ssh_key_free) X(ssh_new) X(ssh_options_parse_config) X(ssh_options_set) \
+    X(ssh_session_is_known_server) X(ssh_userauth_none) X(ssh_userauth_publickey_auto)
+LIB_TABLE(FUNCTIONS);
 
 enum { SSH_PORT = 22, CHUNK = 32768, TIMEOUT_S = 30 };
 typedef struct Ssh {
@@ -99,7 +109,7 @@ static bool options(Ssh *s, Opts *o, Error **err)
 /* ---- the connection; in the pool ---- */
 static bool session_failed(Ssh *s, const char *what)
 {
-    return fail(&s->why, "%s: %s (libssh error code: %d)", what, ssh_get_error(s->session), ssh_get_error_code(s->session));
+    return fail(&s->why, "%s: %s (libssh error code: %d)", what, lib.ssh_get_error(s->session), lib.ssh_get_error_code(s->session));
 }
 
 static bool same_hash(const char *want, const unsigned char *have, size_t n)
@@ -128,15 +138,15 @@ static bool check_hash(Ssh *s)
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         if (strcmp(s->hash_kind, kinds[i].name))
             continue;
-        if (ssh_get_server_publickey(s->session, &key))
+        if (lib.ssh_get_server_publickey(s->session, &key))
             return session_failed(s, "failed to read remote host key");
-        if (ssh_get_publickey_hash(key, kinds[i].type, &hash, &n)) {
-            ssh_key_free(key);
+        if (lib.ssh_get_publickey_hash(key, kinds[i].type, &hash, &n)) {
+            lib.ssh_key_free(key);
             return session_failed(s, "failed to hash the remote host key");
         }
         same = same_hash(s->hash, hash, n);
-        ssh_clean_pubkey_hash(&hash);
-        ssh_key_free(key);
+        lib.ssh_clean_pubkey_hash(&hash);
+        lib.ssh_key_free(key);
         return same || fail(&s->why, "remote host key fingerprint does not match host_key_check '%s:%s'", s->hash_kind, s->hash);
     }
     return fail(&s->why, "host-key-check.type=%s: must be md5, sha1 or sha256", s->hash_kind);
@@ -148,7 +158,7 @@ static bool check_key(Ssh *s)
         return true;
     if (!strcmp(s->check, "hash"))
         return check_hash(s);
-    switch (ssh_session_is_known_server(s->session)) {
+    switch (lib.ssh_session_is_known_server(s->session)) {
     case SSH_KNOWN_HOSTS_OK: return true;
     case SSH_KNOWN_HOSTS_CHANGED:
         return fail(&s->why, "host key does not match the one in known_hosts; this may be a possible attack");
@@ -163,10 +173,10 @@ static bool check_key(Ssh *s)
 
 static bool log_in(Ssh *s)
 {
-    int r = ssh_userauth_none(s->session, NULL);
+    int r = lib.ssh_userauth_none(s->session, NULL);
 
     if (r != SSH_AUTH_SUCCESS)
-        r = ssh_userauth_publickey_auto(s->session, NULL, NULL);
+        r = lib.ssh_userauth_publickey_auto(s->session, NULL, NULL);
     return r == SSH_AUTH_SUCCESS || session_failed(s, "failed to authenticate using publickey authentication and the identities held by your ssh-agent or files");
 }
 
@@ -175,14 +185,14 @@ static bool connect_to(Ssh *s)
     long timeout = TIMEOUT_S;
     unsigned port = (unsigned)s->port;
 
-    s->session = ssh_new();
+    s->session = lib.ssh_new();
     if (!s->session)
         return fail(&s->why, "ssh: no memory");
-    if (ssh_options_set(s->session, SSH_OPTIONS_HOST, s->host) || ssh_options_set(s->session, SSH_OPTIONS_PORT, &port) ||
-        ssh_options_set(s->session, SSH_OPTIONS_TIMEOUT, &timeout) || (s->user && ssh_options_set(s->session, SSH_OPTIONS_USER, s->user)))
+    if (lib.ssh_options_set(s->session, SSH_OPTIONS_HOST, s->host) || lib.ssh_options_set(s->session, SSH_OPTIONS_PORT, &port) ||
+        lib.ssh_options_set(s->session, SSH_OPTIONS_TIMEOUT, &timeout) || (s->user && lib.ssh_options_set(s->session, SSH_OPTIONS_USER, s->user)))
         return session_failed(s, "failed to set the options of the session");
-    ssh_options_parse_config(s->session, NULL); /* ~/.ssh/config: it may not be there */
-    if (ssh_connect(s->session))
+    lib.ssh_options_parse_config(s->session, NULL); /* ~/.ssh/config: it may not be there */
+    if (lib.ssh_connect(s->session))
         return session_failed(s, "failed to establish ssh session");
     return check_key(s) && log_in(s);
 }
@@ -192,23 +202,23 @@ static bool open_file(Ssh *s)
     sftp_attributes a;
     bool plain;
 
-    s->sftp = sftp_new(s->session);
-    if (!s->sftp || sftp_init(s->sftp))
+    s->sftp = lib.sftp_new(s->session);
+    if (!s->sftp || lib.sftp_init(s->sftp))
         return session_failed(s, "failed to initialize sftp handle");
-    s->file = sftp_open(s->sftp, s->path, s->n->readonly ? O_RDONLY : O_RDWR, 0);
+    s->file = lib.sftp_open(s->sftp, s->path, s->n->readonly ? O_RDONLY : O_RDWR, 0);
     if (!s->file && !s->n->readonly && s->n->auto_readonly) {
-        s->file = sftp_open(s->sftp, s->path, O_RDONLY, 0);
+        s->file = lib.sftp_open(s->sftp, s->path, O_RDONLY, 0);
         s->n->readonly = s->file;
     }
     if (!s->file)
-        return fail(&s->why, "failed to open remote file '%s': %s (sftp error code: %d)", s->path, ssh_get_error(s->session), sftp_get_error(s->sftp));
-    a = sftp_fstat(s->file);
+        return fail(&s->why, "failed to open remote file '%s': %s (sftp error code: %d)", s->path, lib.ssh_get_error(s->session), lib.sftp_get_error(s->sftp));
+    a = lib.sftp_fstat(s->file);
     if (!a)
         return session_failed(s, "failed to read file attributes");
     s->n->size = a->size;
     plain = a->type == SSH_FILEXFER_TYPE_REGULAR;
-    sftp_attributes_free(a);
-    s->can_sync = sftp_extension_supported(s->sftp, "fsync@openssh.com", "1");
+    lib.sftp_attributes_free(a);
+    s->can_sync = lib.sftp_extension_supported(s->sftp, "fsync@openssh.com", "1");
     return plain || fail(&s->why, "remote file '%s' is not a regular file", s->path);
 }
 
@@ -224,12 +234,12 @@ static int job_close(void *arg)
     Ssh *s = arg;
 
     if (s->file)
-        sftp_close(s->file);
+        lib.sftp_close(s->file);
     if (s->sftp)
-        sftp_free(s->sftp);
+        lib.sftp_free(s->sftp);
     if (s->session) {
-        ssh_disconnect(s->session);
-        ssh_free(s->session);
+        lib.ssh_disconnect(s->session);
+        lib.ssh_free(s->session);
     }
     return 0;
 }
@@ -242,7 +252,7 @@ typedef struct Job {
 
 static int code_of(Ssh *s)
 {
-    switch (sftp_get_error(s->sftp)) {
+    switch (lib.sftp_get_error(s->sftp)) {
     case SSH_FX_NO_SUCH_FILE: return -ENOENT;
     case SSH_FX_PERMISSION_DENIED: return -EACCES;
     case SSH_FX_WRITE_PROTECT: return -EROFS;
@@ -253,7 +263,7 @@ static int code_of(Ssh *s)
 static int move(Ssh *s, bool write, uint8_t *p, size_t n)
 {
     while (n) {
-        ssize_t k = write ? sftp_write(s->file, p, MIN(n, CHUNK)) : sftp_read(s->file, p, MIN(n, CHUNK));
+        ssize_t k = write ? lib.sftp_write(s->file, p, MIN(n, CHUNK)) : lib.sftp_read(s->file, p, MIN(n, CHUNK));
 
         if (k < 0 || (k == 0 && write))
             return code_of(s);
@@ -270,12 +280,12 @@ static int move(Ssh *s, bool write, uint8_t *p, size_t n)
 static int job_rw(void *arg)
 {
     const Job *j = arg;
-    int ret = sftp_seek64(j->s->file, j->r->off);
+    int ret = lib.sftp_seek64(j->s->file, j->r->off);
 
     for (int i = 0; i < j->r->niov && !ret; i++)
         ret = move(j->s, j->r->op == BLK_WRITE, j->r->iov[i].iov_base, j->r->iov[i].iov_len);
     if (!ret && j->r->op == BLK_WRITE && j->r->flags & BLK_FUA && j->s->can_sync)
-        ret = sftp_fsync(j->s->file) ? code_of(j->s) : 0;
+        ret = lib.sftp_fsync(j->s->file) ? code_of(j->s) : 0;
     return ret;
 }
 
@@ -283,7 +293,7 @@ static int job_flush(void *arg)
 {
     const Job *j = arg;
 
-    return sftp_fsync(j->s->file) ? code_of(j->s) : 0;
+    return lib.sftp_fsync(j->s->file) ? code_of(j->s) : 0;
 }
 
 static int job_truncate(void *arg)
@@ -291,7 +301,7 @@ static int job_truncate(void *arg)
     const Job *j = arg;
     struct sftp_attributes_struct a = { .flags = SSH_FILEXFER_ATTR_SIZE, .size = j->r->off };
 
-    return sftp_setstat(j->s->sftp, j->s->path, &a) ? code_of(j->s) : 0;
+    return lib.sftp_setstat(j->s->sftp, j->s->path, &a) ? code_of(j->s) : 0;
 }
 
 /* ---- the driver ---- */
@@ -330,6 +340,8 @@ static CO_FN bool ssh_open(Node *n, Opts *o, Error **err)
 {
     Ssh *s = n->opaque;
 
+    if (!remote_load(LIBSSH_SONAME, lib_names, &lib, err))
+        return false;
     s->n = n;
     g_queue_init(&s->turn.waiters);
     if (!options(s, o, err)) {

@@ -1,0 +1,30 @@
+/* block/remote/lib.c - loading the libraries of drivers (block/remote/lib.h). They stay loaded. */
+#include "block/remote/lib.h"
+#include <dlfcn.h>
+
+static bool find_all(void *library, const char *soname, const char *const *names, void **to, Error **err)
+{
+    for (size_t i = 0; names[i]; i++) {
+        to[i] = dlsym(library, names[i]);
+        if (!to[i])
+            return fail(err, "library %s has no %s", soname, names[i]);
+    }
+    return true;
+}
+
+bool remote_load(const char *soname, const char *const *names, void *to, Error **err)
+{
+    static GMutex lock;
+    void *library;
+    bool ok;
+
+    g_mutex_lock(&lock);
+    library = dlopen(soname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    ok = library ? find_all(library, soname, names, to, err) : fail(err, "%s", dlerror());
+    if (library)
+        dlclose(library);
+    else
+        error_hint(err, "install the package that has %s", soname);
+    g_mutex_unlock(&lock);
+    return ok;
+}
