@@ -45,7 +45,7 @@ static void take_out(Disk *d)
         return;
     disk__drain(d);
     disk__unguard(d);
-    node_permissions(d->node, 0, PERM_ALL, NULL);
+    disk__give_permissions(d->node);
     node_unref(d->node);
     d->node = NULL;
     if (d->ops && d->ops->medium)

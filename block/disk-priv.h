@@ -61,6 +61,7 @@ char *disk__qom_path(const Disk *d); /* of that device; "": none; caller frees *
 bool disk__can_stop(const Disk *d);  /* some error of the device that has it would stop the VM */
 /* Attach's permissions on the present node. */
 bool disk__take_permissions(Disk *d, Error **err);
+void disk__give_permissions(Node *n); /* of d's node of until now */
 /* A job put `to` where d's node `from` was: a -blockdev's drive has its node's name, and `from` stays a node by its own. */
 void disk__renamed(Disk *d, Node *from, Node *to);
 /* qmp-export.c: the exports' nodes are roots of the graph, too. */

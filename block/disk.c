@@ -243,7 +243,15 @@ bool disk__take_permissions(Disk *d, Error **err)
         want |= PERM_WRITE | PERM_RESIZE;
     if (d->share_rw)
         share = PERM_ALL;
-    return node_permissions(d->node, want, share, err);
+    if (!node_permissions(d->node, want, share, err))
+        return false;
+    return d->node->rooted = true;
+}
+
+void disk__give_permissions(Node *n)
+{
+    node_permissions(n, 0, PERM_ALL, NULL);
+    n->rooted = false;
 }
 
 static OnError chosen(uint8_t said, OnError own) { return said == ON_ERROR_AUTO ? own : (OnError)said; }
@@ -310,7 +318,7 @@ void disk_detach(Disk *d)
     d->user = NULL;
     unconfigure(d);
     if (d->node)
-        node_permissions(d->node, 0, PERM_ALL, NULL);
+        disk__give_permissions(d->node);
     if (unplugged)
         drive_remove(d);
 }

@@ -154,7 +154,7 @@ static void note_user(const char *id, void *p, void *arg)
 static bool move_disk(Disk *d, const Replace *r, Error **err)
 {
     if (d->attached)
-        node_permissions(r->from, 0, PERM_ALL, NULL);
+        disk__give_permissions(r->from);
     d->node = r->to;
     if (d->attached && !disk__take_permissions(d, err)) {
         d->node = r->from;

@@ -26,6 +26,7 @@ typedef struct NodeClaim {
     unsigned want, share;
     const char *who; /* "block device 'x'", for the text of a conflict; borrowed */
     bool moves; /* graph_replace takes it along: it is a root's */
+    bool same;  /* what it writes is what the nodes above show already (a commit): they need not allow it */
 } NodeClaim;
 bool node_claim(NodeClaim *c, Node *n, unsigned want, unsigned share, Error **err);
 void node_unclaim(NodeClaim *c);

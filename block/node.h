@@ -90,6 +90,7 @@ struct Node {
     bool named;            /* by the user; others are called "#blockNNN" */
     unsigned perm, shared; /* what the parents together ask and allow */
     unsigned own_want, own_share; /* of these, the one's that calls node_permissions */
+    bool rooted;           /* who calls is a disk, and not a node above */
     GPtrArray *claims;     /* of NodeClaim (block/graph.h), the others'; NULL: none */
     GPtrArray *hooks;      /* of NodeHook; NULL: none */
     unsigned gated;        /* node_quiesce: new requests wait in `gate` */

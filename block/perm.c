@@ -35,18 +35,24 @@ static bool conflict(const Node *n, const char *who, unsigned perms, Error **err
     return fail(err, "Conflicts with use by %s, which does not allow '%s' on %s", who, first_of(perms), n->name);
 }
 
-/* Does a new user (want, share) fit in with the others? `except`: the claim that it replaces. */
-static bool fits(const Node *n, const NodeClaim *except, unsigned want, unsigned share, bool owner, Error **err)
+/* Nodes above do not mind a commit into this one. */
+static bool tolerated(const Node *n, const NodeClaim *c) { return c && c->same && !n->rooted; }
+
+/* Does a new claim (want, share; c) fit in with the others, or without c what the one of node_permissions wants now? */
+static bool fits(const Node *n, const NodeClaim *mine, unsigned want, unsigned share, Error **err)
 {
-    if (owner && want & ~n->own_share)
+    if (mine && want & ~n->own_share && !tolerated(n, mine))
         return conflict(n, "a block device as 'root'", want & ~n->own_share, err);
-    if (owner && n->own_want & ~share)
+    if (mine && n->own_want & ~share)
         return conflict(n, "a block device as 'root', whose new companion", n->own_want & ~share, err);
     for (guint i = 0; n->claims && i < n->claims->len; i++) {
         const NodeClaim *c = n->claims->pdata[i];
+        unsigned refused = c->want & ~share;
 
-        if (c != except && (want & ~c->share || c->want & ~share))
-            return conflict(n, c->who, want & ~c->share ? want & ~c->share : c->want & ~share, err);
+        if (!mine && tolerated(n, c))
+            refused = 0;
+        if (c != mine && (want & ~c->share || refused))
+            return conflict(n, c->who, want & ~c->share ? want & ~c->share : refused, err);
     }
     return true;
 }
@@ -74,7 +80,7 @@ bool node_permissions(Node *n, unsigned want, unsigned share, Error **err)
         fail(err, "'%s' is read-only", n->filename ? n->filename : n->name);
         return error_hint(err, "drop readonly=on, or use snapshot=on to keep what is written apart");
     }
-    if (!fits(n, NULL, want, share, false, err))
+    if (!fits(n, NULL, want, share, err))
         return false;
     n->own_want = want;
     n->own_share = share;
@@ -92,7 +98,7 @@ bool node_claim(NodeClaim *c, Node *n, unsigned want, unsigned share, Error **er
         share = PERM_ALL;
     if ((want & (PERM_WRITE | PERM_RESIZE)) && n->readonly)
         return fail(err, "Block node is read-only");
-    if (!fits(n, c, want, share, true, err))
+    if (!fits(n, c, want, share, err))
         return false;
     c->n = n;
     c->want = want;

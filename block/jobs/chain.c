@@ -168,6 +168,7 @@ static bool claims(Chain *k, bool commits, Error **err)
             return false;
         k->base_was_ro = true;
     }
+    k->b.claims[0].same = true;
     return bjob_claim(&k->b, 0, k->spec.base, PERM_WRITE | PERM_RESIZE, err) && bjob_claim(&k->b, 1, k->spec.top, PERM_CONSISTENT_READ, err);
 }
 

@@ -267,6 +267,7 @@ static bool prepare(Mirror *m, Error **err)
             return false;
         m->made_writable = true;
     }
+    m->b.claims[1].same = m->spec.commit;
     return bjob_claim(&m->b, 0, m->b.node, PERM_CONSISTENT_READ, err) && bjob_claim(&m->b, 1, m->target, PERM_WRITE | (m->spec.commit ? PERM_RESIZE : 0), err);
 }
 
