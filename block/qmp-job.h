@@ -11,6 +11,9 @@ CO_FN bool qmp__create_image(Vm *vm, const char *file, const char *format, uint6
 CO_FN Node *qmp__open_image(Vm *vm, const char *file, const char *format, const char *node_name, bool alone, Error **err);
 /* node stays quiesced by the caller; undo: overlay is off again. */
 CO_FN bool qmp__put_layer(Vm *vm, Node *node, Node *overlay, Error **err);
+/* A snapshot in the image; taken away again. The node is quiesced. */
+CO_FN bool qmp__take_inside(Vm *vm, const BlockdevSnapshotInternal *a, Error **err);
+CO_FN void qmp__undo_inside(Vm *vm, const BlockdevSnapshotInternal *a);
 CO_FN void qmp__take_layer(Vm *vm, Node *node, Node *overlay);
 CO_FN Node *qmp__layer_of(Vm *vm, const BlockdevSnapshotSync *a, Node **node, Error **err); /* made and opened: a reference */
 #endif

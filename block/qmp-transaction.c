@@ -11,7 +11,7 @@ typedef struct Action {
     BitmapStep bitmap;
     Job *job;
     Node *quiesced, *node, *overlay; /* quiesced, overlay: references */
-    bool layered;
+    bool layered, inside; /* done: a layer, a snapshot in the image */
 } Action;
 
 /* Whose requests must wait so that all is of one moment. */
@@ -24,6 +24,8 @@ static const char *device_of(const TransactionAction *a)
         return a->u.drive_backup.data.device;
     case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT:
         return a->u.blockdev_snapshot.data.node;
+    case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        return a->u.blockdev_snapshot_internal_sync.data.device;
     case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT_SYNC:
         return a->u.blockdev_snapshot_sync.data.device ? a->u.blockdev_snapshot_sync.data.device : a->u.blockdev_snapshot_sync.data.node_name;
     case TRANSACTION_ACTION_BLOCK_DIRTY_BITMAP_ADD:
@@ -81,6 +83,8 @@ static CO_FN bool act(Vm *vm, Action *x, Error **err)
         return do_backup(vm, x, &a->u.blockdev_backup.data, err);
     case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT:
         return do_layer(vm, x, a->u.blockdev_snapshot.data.node, a->u.blockdev_snapshot.data.overlay, err);
+    case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        return x->inside = qmp__take_inside(vm, &a->u.blockdev_snapshot_internal_sync.data, err);
     case TRANSACTION_ACTION_BLOCKDEV_SNAPSHOT_SYNC:
         return do_layer_file(vm, x, &a->u.blockdev_snapshot_sync.data, err);
     case TRANSACTION_ACTION_ABORT:
@@ -95,6 +99,8 @@ static CO_FN void undo(Vm *vm, Action *x)
     bitmap_undo(&x->bitmap);
     if (x->job)
         job_cancel(x->job, true, NULL);
+    if (x->inside)
+        qmp__undo_inside(vm, &x->a->u.blockdev_snapshot_internal_sync.data);
     if (x->layered)
         qmp__take_layer(vm, x->node, x->overlay);
 }

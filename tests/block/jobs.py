@@ -305,6 +305,67 @@ def chain_blockdev(d):
     assert t
 
 
+def chain_device(d):
+    """The same of a disk that a device has, which lets nobody else write: what a commit writes below changes nothing for it."""
+    c = Case(d, "device")
+    a, tops = c.image("a"), [c.path(f"s{i}") for i in range(3)]
+    fill(a, 15)
+    want = raw_of(a)
+    with Vm(PROGRAM, "-blockdev", c.node("a", a), "-device", "virtio-blk-pci,drive=a,id=vd") as vm:
+        for i, t in enumerate(tops):
+            vm.cmd("blockdev-snapshot-sync", node_name=f"n{i - 1}" if i else "a", snapshot_file=t, snapshot_node_name=f"n{i}", format="qcow2")
+        vm.cmd("block-commit", job_id="c", device="n2", top_node="n1", base_node="n0", auto_dismiss=False)
+        wait_end(vm, "c")
+        vm.cmd("block-commit", job_id="ac", device="n2", base_node="a", auto_dismiss=False)
+        vm.event("JOB_STATUS_CHANGE", id="ac", status="ready")
+        more = c.path("s3")  # a layer while the commit has the image below
+        assert "error" in vm.raw("blockdev-add", driver="qcow2", node_name="other", file={"driver": "file", "filename": a})
+        vm.cmd("job-complete", id="ac")
+        wait_end(vm, "ac")
+        vm.cmd("blockdev-snapshot-sync", node_name="a", snapshot_file=more, snapshot_node_name="n3", format="qcow2")
+        [b] = vm.cmd("query-block")
+        assert b["inserted"]["node-name"] == "n3", b
+    assert raw_of(more) == want
+    for image in (a, more):
+        run(IMG, "check", image)
+
+
+def inside(d):
+    """Snapshots in the image while a client writes; each is what the disk was."""
+    c = Case(d, "inside")
+    a, then = c.image("a"), {}
+    fill(a, 17)
+    with c.vm(c.node("a", a), "driver=raw,node-name=r,file.driver=null-co") as vm:
+        assert "Cannot find device='x'" in vm.err("blockdev-snapshot-internal-sync", device="x", name="s")
+        assert vm.err("blockdev-snapshot-internal-sync", device="r", name="s") == "Block format 'raw' used by device 'r' does not support internal snapshots"
+        assert vm.err("blockdev-snapshot-internal-sync", device="a", name="") == "Name is empty"
+        k = c.serve(vm, "a")
+        for n in range(4):
+            k.churn(n)
+            k.quiet()
+            then[f"s{n}"] = bytes(k.want)
+            vm.cmd("blockdev-snapshot-internal-sync", device="a", name=f"s{n}")
+        k.churn(9)
+        for n in range(3):  # in the middle of it
+            vm.cmd("blockdev-snapshot-internal-sync", device="a", name=f"m{n}")
+        k.quiet()
+        assert vm.err("blockdev-snapshot-internal-sync", device="a", name="s1") == "Snapshot with name 's1' already exists on device 'a'"
+        assert "aborted" in vm.err("transaction", actions=[{"type": "blockdev-snapshot-internal-sync", "data": {"device": "a", "name": "t"}}, {"type": "abort", "data": {}}])
+        vm.cmd("transaction", actions=[{"type": "blockdev-snapshot-internal-sync", "data": {"device": "a", "name": "u"}}])
+        assert vm.err("blockdev-snapshot-delete-internal-sync", device="a") == "Name or id must be provided"
+        assert vm.err("blockdev-snapshot-delete-internal-sync", device="a", name="t") == "Snapshot with id 'null' and name 't' does not exist on device 'a'"
+        assert "does not exist" in vm.err("blockdev-snapshot-delete-internal-sync", device="a", id="1", name="s1")
+        gone = vm.cmd("blockdev-snapshot-delete-internal-sync", device="a", name="s1")
+        assert (gone["id"], gone["name"], gone["vm-state-size"]) == ("2", "s1", 0) and gone["date-sec"] > 1000000000, gone
+        k.quiet()
+        vm.cmd("nbd-server-stop")
+    run(IMG, "check", a)
+    for name in ("s0", "s2", "s3"):
+        run(IMG, "convert", "-l", f"snapshot.name={name}", "-f", "qcow2", "-O", "raw", a, a + ".out")
+        with open(a + ".out", "rb") as f:
+            assert f.read() == then[name], name
+
+
 def bitmaps(d):
     c = Case(d, "bitmaps")
     a = c.image("a")
@@ -354,7 +415,7 @@ def bitmaps(d):
 def main():
     only = sys.argv[4:]
     with tempfile.TemporaryDirectory(prefix="menura-jobs.") as d:
-        for part in (bitmaps, mirror, mirror_nbd, mirror_cancel, backup, backup_none, chain, chain_blockdev):
+        for part in (bitmaps, mirror, mirror_nbd, mirror_cancel, backup, backup_none, chain, chain_blockdev, chain_device, inside):
             if not only or part.__name__ in only:
                 part(d)
                 print(f"ok {part.__name__}", flush=True)

@@ -5,7 +5,7 @@ import subprocess
 
 class Vm:
     def __init__(self, program, *args, device=True, argv=None):
-        accel = ["-accel", "qtest"] if device else []
+        accel = ["-accel", "tcg"] if device else []  # nothing runs: -S
         self.p = subprocess.Popen(argv or [program, "-M", "pc" if device else "none", *accel, "-nodefaults", "-display", "none", "-S", "-qmp", "stdio", *args],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.events, self.noise = [], []

@@ -206,7 +206,7 @@ def play(lab, folder, seconds, rows):
         jobs = ' '.join(f'--name={name} --filename=/dev/{where[name]}' for name in disks)
         g.run(f'((fio --output=/tmp/fio --output-format=json {FIO} --runtime=36000 {jobs} >/tmp/fio.err 2>&1; echo $? >/tmp/status) &)')
         begin = time.monotonic()
-        g.run('for i in $(seq 300); do test $(cat /sys/block/vd*/stat | awk "\\$5 > 20" | wc -l) -ge ' + str(len(disks)) + ' && exit 0; sleep 0.2; done; exit 1')
+        g.run(f'(for i in $(seq 300); do test $(cat /sys/block/vd*/stat | awk "\\$5 > 20" | wc -l) -ge {len(disks)} && exit 0; sleep 0.2; done; exit 1)', 120)
         ends = tell(lab, {name: STORIES[name][1](lab, disk) for name, disk in disks.items()}, lambda: g.run('test -e /tmp/status', fails=True)[0] == 0)
         while (left := seconds - (time.monotonic() - begin)) > 0:
             g.read(left)

@@ -91,7 +91,7 @@ class Guest:
         self.answers.readline()
         self.qmp('qmp_capabilities')
 
-    def qmp(self, name, **arguments):
+    def qmp(self, name, /, **arguments):
         self.control.sendall(json.dumps({'execute': name, 'arguments': arguments}).encode() + b'\n')
         while True:
             line = self.answers.readline()
