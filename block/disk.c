@@ -329,6 +329,7 @@ bool disk_present(const Disk *d) { return d->node; }
 Node *disk_node(const Disk *d) { return d->node; }
 bool disk_attached(const Disk *d) { return d->attached; }
 bool disk_is_temporary(const Disk *d) { return d->snapshot; }
+bool disk_is_shared(const Disk *d) { return d->share_rw; }
 uint64_t disk_size(const Disk *d) { return d->node ? d->node->size : 0; }
 bool disk_readonly(const Disk *d)
 {

@@ -106,6 +106,7 @@ bool disk_guarded(const Disk *d);
 Node *disk_node(const Disk *d);          /* NULL without medium; borrowed */
 bool disk_attached(const Disk *d);       /* a device has it */
 bool disk_is_temporary(const Disk *d);   /* snapshot=on */
+bool disk_is_shared(const Disk *d);      /* share-rw=on: others may write to its nodes, without the guard */
 /* Requests a device had in flight when saved are re-issued by it after load; nothing is kept here.
  */
 #endif

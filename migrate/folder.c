@@ -365,6 +365,10 @@ static CO_FN void attach_all(const char *id, void *p, void *arg)
         c->ok = fail(c->err, "drive '%s' has snapshot=on: its contents end with this process and cannot be kept", disk_id(p));
         return;
     }
+    if (disk_is_shared(p)) {
+        c->ok = fail(c->err, "drive '%s' has share-rw=on: what others write to it would not be kept", disk_id(p));
+        return;
+    }
     if (!disk_guarded(p) || forgiven(c->f, p))
         attach_body(&a);
     else if (blk_flush(disk_node(p)))

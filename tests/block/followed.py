@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from qmpvm import Vm  # noqa: E402
 from wires import READ, WRITE, Machine, pattern, until  # noqa: E402
 
 PROGRAM, IMG = sys.argv[1:3]
@@ -68,6 +69,9 @@ def main(d):
         look(m, 0, 1)
         back(m, "two", two)
         look(m, 0, 9)
+    node = f"driver=qcow2,node-name=x,file.driver=file,file.filename={d}/c"
+    with Vm(PROGRAM, "-snapdir", f"{d}/others", "-blockdev", node, "-device", "virtio-blk-pci,drive=x,share-rw=on") as vm:
+        assert "share-rw" in vm.cmd("human-monitor-command", command_line="savevm no")
     for name in "abc":
         subprocess.run([IMG, "check", "-q", f"{d}/{name}"], check=True)
 
