@@ -52,13 +52,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 }
 
 /* The image that the first `patches` patches make. */
-static GByteArray *make(const uint8_t *data, size_t patches)
+static void make(const uint8_t *data, size_t patches)
 {
-    GByteArray *a = g_byte_array_new();
+    GByteArray *a = fuzz->image;
     Head h;
 
     memcpy(&h, data, sizeof(h));
-    g_byte_array_append(a, fuzz->seeds[h.seed % fuzz->f->seeds]->data, fuzz->seeds[h.seed % fuzz->f->seeds]->len);
+    fuzz_good(fuzz, h.seed);
     for (size_t i = 0; i < patches; i++) {
         Patch p;
 
@@ -68,39 +68,36 @@ static GByteArray *make(const uint8_t *data, size_t patches)
     }
     if (h.cuts % 16 == 1 && a->len > 1024)
         g_byte_array_set_size(a, (guint)(512 + h.length % (a->len - 512)));
-    return a;
 }
 
 static size_t patches_in(size_t n) { return MIN((n - sizeof(Head)) / sizeof(Patch), PATCHES_MAX); }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    GByteArray *a;
     Head h;
 
     if (n < sizeof(h))
         return -1;
     memcpy(&h, data, sizeof(h));
-    a = make(data, patches_in(n));
+    make(data, patches_in(n));
     fuzz->rng.s = h.rng;
-    fuzz_seal(fuzz, a);
-    fuzz_image(fuzz, a, h.how);
-    g_byte_array_free(a, TRUE);
+    fuzz_seal(fuzz, fuzz->image);
+    fuzz_image(fuzz, h.how);
     return 0;
 }
 
 static Patch new_patch(const uint8_t *data, size_t patches)
 {
-    GByteArray *a = make(data, patches);
+    const GByteArray *a = fuzz->image;
     Patch p = { .size = (uint8_t)(1 + rng_next(&fuzz->rng) % 3) };
     unsigned size = 1u << p.size;
 
+    make(data, patches);
     p.at = (uint32_t)fuzz_place(fuzz, a);
     if (in_range(p.at, size, a->len) && fuzz->f->little)
         le_store(p.bytes, size, fuzz_nasty(fuzz, le_load(a->data + p.at, size), a->len));
     else if (in_range(p.at, size, a->len))
         be_store(p.bytes, size, fuzz_nasty(fuzz, be_load(a->data + p.at, size), a->len));
-    g_byte_array_free(a, TRUE);
     return p;
 }
 

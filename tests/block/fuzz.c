@@ -178,7 +178,6 @@ static CO_FN void snapshots(Node *n)
 
 typedef struct Use {
     Fuzz *f;
-    const GByteArray *image;
     unsigned how;
 } Use;
 
@@ -186,13 +185,14 @@ static void use_image(void *arg)
 {
     Use *u = arg;
     Fuzz *f = u->f;
-    Power *p = power_new(1);
     BlkCheck c = { .lines = g_string_new(NULL) };
     bool readonly = !f->f->creates || !(u->how & FUZZ_READ_ONLY), for_check = !(u->how & FUZZ_CHECK);
     Node *file, *n;
 
-    g_byte_array_append(p->now, u->image->data, u->image->len);
-    file = power_open(f->loop, p, false);
+    g_byte_array_set_size(f->file->now, 0);
+    g_byte_array_append(f->file->now, f->image->data, f->image->len);
+    f->file->rng.s = 1;
+    file = power_open(f->loop, f->file, false);
     n = open_image(f, file, readonly, for_check);
     if (n && for_check && n->drv->image && n->drv->image->check)
         (n->drv->image->check)(n, &c, readonly ? 0 : u->how / FUZZ_FIX & FUZZ_FIX_MASK);
@@ -205,26 +205,30 @@ static void use_image(void *arg)
     }
     node_unref(n);
     node_unref(file);
-    power_free(p);
     g_string_free(c.lines, TRUE);
 }
 
-void fuzz_image(Fuzz *f, const GByteArray *image, unsigned how)
+void fuzz_image(Fuzz *f, unsigned how)
 {
-    Use u = { f, image, how };
+    Use u = { f, how };
 
     blk_run(f->loop, use_image, &u);
+}
+
+void fuzz_good(Fuzz *f, unsigned seed)
+{
+    const GByteArray *a = f->seeds[seed % f->f->seeds];
+
+    g_byte_array_set_size(f->image, 0);
+    g_byte_array_append(f->image, a->data, a->len);
 }
 
 /* ---- at random ---- */
 static void one_round(Fuzz *f)
 {
-    GByteArray *seed = f->seeds[rng_next(&f->rng) % f->f->seeds], *image = g_byte_array_new();
-
-    g_byte_array_append(image, seed->data, seed->len);
-    spoil(f, image);
-    fuzz_image(f, image, (unsigned)rng_next(&f->rng));
-    g_byte_array_free(image, TRUE);
+    fuzz_good(f, (unsigned)rng_next(&f->rng));
+    spoil(f, f->image);
+    fuzz_image(f, (unsigned)rng_next(&f->rng));
 }
 
 Fuzz *fuzz_new(Loop *l, const FuzzFormat *format)
@@ -233,6 +237,8 @@ Fuzz *fuzz_new(Loop *l, const FuzzFormat *format)
 
     f->loop = l;
     f->f = format;
+    f->image = g_byte_array_new();
+    f->file = power_new(1);
     g_assert(format->seeds && format->seeds <= FUZZ_SEEDS);
     if (format->prepare)
         format->prepare(l);
@@ -249,6 +255,8 @@ void fuzz_free(Fuzz *f)
 {
     for (unsigned i = 0; i < f->f->seeds; i++)
         g_byte_array_free(f->seeds[i], TRUE);
+    g_byte_array_free(f->image, TRUE);
+    power_free(f->file);
     g_free(f);
 }
 

@@ -31,6 +31,8 @@ typedef struct Fuzz {
     Loop *loop;
     const FuzzFormat *f;
     GByteArray *seeds[FUZZ_SEEDS];
+    GByteArray *image; /* the one being made */
+    struct Power *file; /* the one in use: both stay, so that their pages do */
     Rng rng;       /* what happens to the next image */
     unsigned make; /* the seed being made */
 } Fuzz;
@@ -42,7 +44,8 @@ void fuzz_free(Fuzz *f);
 uint64_t fuzz_place(Fuzz *f, const GByteArray *a);               /* a promising offset in it; it has at least 8 bytes */
 uint64_t fuzz_nasty(Fuzz *f, uint64_t was, uint64_t file_length); /* what to put there */
 void fuzz_seal(Fuzz *f, GByteArray *a); /* mends the checksums, mostly */
-void fuzz_image(Fuzz *f, const GByteArray *image, unsigned how); /* opens it and does what can be done */
+void fuzz_good(Fuzz *f, unsigned seed); /* f->image becomes that one */
+void fuzz_image(Fuzz *f, unsigned how); /* opens f->image and does what can be done */
 void fuzz_run(Loop *l, const FuzzFormat *f);
 #define FUZZ(id, ...)                                                                              \
     static const FuzzFormat id##_format = { .name = #id, .driver = #id, __VA_ARGS__ };             \
