@@ -353,6 +353,8 @@ static int at_once(const Node *n, File *f, BlkReq *r)
 
     if (r->op == BLK_STATUS)
         return status_at_once(n, f, r);
+    if (r->op == BLK_ZERO && loop_patient(n->loop) && r->len <= AT_ONCE_MAX) /* a new table of a format */
+        return job_zero(&(Job){ f, r, r->off + r->len > n->size });
     if (n->direct || (r->op != BLK_READ && r->op != BLK_WRITE) || r->flags & BLK_FUA)
         return 1;
     if (f->in_memory && r->len <= AT_ONCE_MAX)
