@@ -7,13 +7,9 @@ enum { RUN_BYTES = 16 << 20, ZERO_BYTES = 1 << 20 };
 
 typedef struct Placing {
     uint64_t first, end;
-    GQueue waiters; /* of Waiter */
+    GQueue waiters;
     GList link;
 } Placing;
-typedef struct Waiter {
-    Co *co;
-    bool woken;
-} Waiter;
 
 static Blocks *of(const Node *n) { return n->opaque; }
 
@@ -34,13 +30,7 @@ static CO_FN bool wait_placing(Blocks *b, uint64_t first, uint64_t end)
         Placing *p = l->data;
 
         if (p->first < end && first < p->end) {
-            Waiter w = { co_self(), false };
-
-            g_queue_push_tail(&p->waiters, &w); /* first: who gets the lock next may end it */
-            co_unlock(&b->lock);
-            while (!w.woken)
-                co_yield();
-            co_lock(&b->lock);
+            co_wait(&p->waiters, &b->lock);
             return true;
         }
     }
@@ -55,32 +45,11 @@ static void placing_begin(Blocks *b, Placing *p, uint64_t first, uint64_t end)
 
 static void placing_end(Blocks *b, Placing *p)
 {
-    Waiter *w;
-
     g_queue_unlink(&b->placing, &p->link);
-    while ((w = g_queue_pop_head(&p->waiters))) {
-        w->woken = true;
-        co_wake(w->co);
-    }
+    co_wake_all(&p->waiters);
 }
 
 /* ---- reading ---- */
-static CO_FN int read_below(const Node *n, uint64_t off, struct iovec *iov, int niov, uint64_t len)
-{
-    Node *b = n->backing;
-    uint64_t there = b && off < b->size ? MIN(len, b->size - off) : 0;
-    g_autofree struct iovec *part = NULL;
-    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = iov, .niov = niov };
-
-    if (there < len) { /* a short backing file goes on with zeros */
-        iov_zero(iov, niov, there, len - there);
-        part = g_new(struct iovec, MAX(niov, 1));
-        r.niov = iov_slice(iov, niov, 0, there, part);
-        r.iov = part;
-    }
-    return there ? blk_submit(b, &r) : 0;
-}
-
 static CO_FN int read_packed(Blocks *b, const BlockMap *m, uint64_t off, struct iovec *iov, int niov)
 {
     g_autofree uint8_t *buf = g_try_malloc(b->block);
@@ -100,7 +69,7 @@ static CO_FN int read_mapped(Blocks *b, const BlockMap *m, uint64_t off, struct 
         iov_zero(iov, niov, 0, m->len);
         return 0;
     case BLOCK_NONE:
-        return read_below(b->n, off, iov, niov, m->len);
+        return blk_read_below(b->n, off, iov, niov, m->len);
     case BLOCK_PACKED:
         return read_packed(b, m, off, iov, niov);
     default:

@@ -300,20 +300,11 @@ static void keep_bitmaps(Node *n, const BlkReq *r)
 }
 
 /* ---- the gate and the hooks of jobs ---- */
-typedef struct Waiter {
-    Co *co;
-    bool let;
-} Waiter;
-
 /* Where the request goes on to: jobs may have put another node in n's place meanwhile. */
 static CO_FN Node *wait_at_gate(Node *n)
 {
     while (n->gated) {
-        Waiter w = { co_self(), false };
-
-        g_queue_push_tail(&n->gate, &w);
-        while (!w.let)
-            co_yield();
+        co_wait(&n->gate, NULL);
         n = n->forward ? n->forward : n;
     }
     return n;
@@ -330,18 +321,9 @@ CO_FN void node_quiesce(Node *n)
 
 void node_release(Node *n)
 {
-    GQueue now = n->gate; /* who waits again is not of this round */
-    Waiter *w;
-
     if (--n->gated)
         return;
-    g_queue_init(&n->gate);
-    while ((w = g_queue_pop_head(&now))) {
-        Co *co = w->co;
-
-        w->let = true;
-        co_wake(co);
-    }
+    co_wake_all(&n->gate);
     n->forward = NULL;
 }
 
@@ -462,6 +444,22 @@ CO_FN int blk_write(Node *n, uint64_t off, const void *buf, size_t len)
 CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags)
 {
     return blk_submit(n, &(BlkReq){ .op = BLK_ZERO, .off = off, .len = len, .flags = flags });
+}
+
+CO_FN int blk_read_below(const Node *n, uint64_t off, struct iovec *iov, int niov, uint64_t len)
+{
+    Node *b = n->backing;
+    uint64_t there = b && off < b->size ? MIN(len, b->size - off) : 0;
+    g_autofree struct iovec *part = NULL;
+    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = iov, .niov = niov };
+
+    if (there < len) { /* a short backing file goes on with zeros */
+        iov_zero(iov, niov, there, len - there);
+        part = g_new(struct iovec, MAX(niov, 1));
+        r.niov = iov_slice(iov, niov, 0, there, part);
+        r.iov = part;
+    }
+    return there ? blk_submit(b, &r) : 0;
 }
 
 CO_FN int blk_flush(Node *n) { return blk_submit(n, &(BlkReq){ .op = BLK_FLUSH }); }

@@ -128,6 +128,8 @@ CO_FN int blk_read(Node *n, uint64_t off, void *buf, size_t len);
 CO_FN int blk_write(Node *n, uint64_t off, const void *buf, size_t len);
 CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags);
 CO_FN int blk_flush(Node *n);
+/* What the backing file has there; past its end, or without one: zeros. */
+CO_FN int blk_read_below(const Node *n, uint64_t off, struct iovec *iov, int niov, uint64_t len);
 CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags);
 /* What jobs hang on a node: before and after each change of its bytes, in the request's coroutine. */
 typedef struct NodeHook {

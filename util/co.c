@@ -186,3 +186,28 @@ CO_FN void co_unlock(CoLock *l)
     w->granted = true;
     co_wake(w->co);
 }
+
+CO_FN void co_wait(GQueue *q, CoLock *l)
+{
+    Waiter w = { co_self(), false };
+
+    g_queue_push_tail(q, &w);
+    if (l)
+        co_unlock(l);
+    while (!w.granted)
+        co_yield();
+    if (l)
+        co_lock(l);
+}
+
+void co_wake_all(GQueue *q)
+{
+    GQueue now = *q;
+    Waiter *w;
+
+    g_queue_init(q);
+    while ((w = g_queue_pop_head(&now))) {
+        w->granted = true;
+        co_wake(w->co);
+    }
+}

@@ -19,4 +19,7 @@ typedef struct CoLock {
 } CoLock;
 CO_FN void co_lock(CoLock *l);
 CO_FN void co_unlock(CoLock *l);
+/* Sleeps until co_wake_all(q). l, if given, is held, let go meanwhile and held again: the sleeper is in the queue before. */
+CO_FN void co_wait(GQueue *q, CoLock *l);
+void co_wake_all(GQueue *q); /* the oldest first; who waits again meanwhile is not of this round */
 #endif

@@ -118,18 +118,6 @@ static CO_FN int find_locked(Clusters *c, uint64_t off, uint64_t len, Run *r)
 }
 
 /* ---- reading ---- */
-static CO_FN int read_below(Clusters *c, uint64_t off, struct iovec *iov, int niov, uint64_t len)
-{
-    Node *b = c->n->backing;
-    uint64_t there = b && off < b->size ? MIN(len, b->size - off) : 0;
-    g_autofree struct iovec *part_iov = g_new(struct iovec, MAX(niov, 1));
-    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = part_iov };
-
-    iov_zero(iov, niov, there, len - there);
-    r.niov = iov_slice(iov, niov, 0, there, part_iov);
-    return there ? blk_submit(b, &r) : 0;
-}
-
 static CO_FN int read_all(Clusters *c, const BlkReq *r)
 {
     g_autofree struct iovec *iov = g_new(struct iovec, MAX(r->niov, 1));
@@ -148,7 +136,7 @@ static CO_FN int read_all(Clusters *c, const BlkReq *r)
         if (run.host == CLUSTER_ZERO)
             iov_zero(iov, part_req.niov, 0, run.len);
         else
-            ret = run.host == CLUSTER_NONE ? read_below(c, r->off + at, iov, part_req.niov, run.len) : blk_submit(c->n->file, &part_req);
+            ret = run.host == CLUSTER_NONE ? blk_read_below(c->n, r->off + at, iov, part_req.niov, run.len) : blk_submit(c->n->file, &part_req);
     }
     return ret;
 }
@@ -184,7 +172,7 @@ static CO_FN int fill_around(Clusters *c, uint64_t off, uint64_t len, uint64_t h
     struct iovec one = { buf, there };
 
     memset(buf, 0, len);
-    return host == CLUSTER_ZERO || !there ? 0 : read_below(c, off, &one, 1, there);
+    return host == CLUSTER_ZERO || !there ? 0 : blk_read_below(c->n, off, &one, 1, there);
 }
 
 /* A run without a place: whole clusters, with what surrounds the write; the data before the table. Lock held. */

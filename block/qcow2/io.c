@@ -5,36 +5,10 @@
 Node *qcow2__data(const Qcow2 *s) { return s->n->data ? s->n->data : s->n->file; }
 
 /* ---- the gate ---- */
-typedef struct Waiter {
-    Co *co;
-    bool woken;
-} Waiter;
-
-static CO_FN void wait_in(GQueue *q)
-{
-    Waiter w = { co_self(), false };
-
-    g_queue_push_tail(q, &w);
-    while (!w.woken)
-        co_yield();
-}
-
-static void wake_all(GQueue *q)
-{
-    GQueue now = *q; /* who waits again is not of this round */
-    Waiter *w;
-
-    g_queue_init(q);
-    while ((w = g_queue_pop_head(&now))) {
-        w->woken = true;
-        co_wake(w->co);
-    }
-}
-
 CO_FN void qcow2__enter(Qcow2 *s)
 {
     while (s->exclusive)
-        wait_in(&s->gate);
+        co_wait(&s->gate, NULL);
     s->users++;
 }
 
@@ -42,16 +16,16 @@ void qcow2__leave(Qcow2 *s)
 {
     s->users--;
     if (!s->users && s->exclusive)
-        wake_all(&s->gate);
+        co_wake_all(&s->gate);
 }
 
 CO_FN void qcow2__exclusive(Qcow2 *s)
 {
     while (s->exclusive)
-        wait_in(&s->gate);
+        co_wait(&s->gate, NULL);
     s->exclusive = true;
     while (s->users)
-        wait_in(&s->gate);
+        co_wait(&s->gate, NULL);
     co_lock(&s->lock);
 }
 
@@ -59,7 +33,7 @@ void qcow2__exclusive_end(Qcow2 *s)
 {
     co_unlock(&s->lock);
     s->exclusive = false;
-    wake_all(&s->gate);
+    co_wake_all(&s->gate);
 }
 
 /* ---- clusters that are being allocated ---- */
@@ -69,13 +43,7 @@ CO_FN bool qcow2__wait_allocs(Qcow2 *s, uint64_t first, uint64_t end)
         Alloc *a = l->data;
 
         if (a->first < end && first < a->end) {
-            Waiter w = { co_self(), false };
-
-            g_queue_push_tail(&a->waiters, &w); /* first: who gets the lock next may end it */
-            co_unlock(&s->lock);
-            while (!w.woken)
-                co_yield();
-            co_lock(&s->lock);
+            co_wait(&a->waiters, &s->lock);
             return true;
         }
     }
@@ -92,26 +60,10 @@ CO_FN void qcow2__alloc_begin(Qcow2 *s, Alloc *a, uint64_t first, uint64_t end)
 void qcow2__alloc_end(Qcow2 *s, Alloc *a)
 {
     g_queue_unlink(&s->allocs, &a->link);
-    wake_all(&a->waiters);
+    co_wake_all(&a->waiters);
 }
 
 /* ---- reading ---- */
-static CO_FN int read_below(Qcow2 *s, uint64_t off, struct iovec *iov, int niov, uint64_t len)
-{
-    Node *b = s->n->backing;
-    uint64_t there = b && off < b->size ? MIN(len, b->size - off) : 0;
-    g_autofree struct iovec *part = NULL;
-    BlkReq r = { .op = BLK_READ, .off = off, .len = there, .iov = iov, .niov = niov };
-
-    if (there < len) { /* a short backing file goes on with zeros */
-        iov_zero(iov, niov, there, len - there);
-        part = g_new(struct iovec, MAX(niov, 1));
-        r.niov = iov_slice(iov, niov, 0, there, part);
-        r.iov = part;
-    }
-    return there ? blk_submit(b, &r) : 0;
-}
-
 static CO_FN int read_unpacked(Qcow2 *s, const Map *m, uint64_t off, struct iovec *iov, int niov)
 {
     g_autofree uint8_t *buf = g_try_malloc(s->cluster);
@@ -131,7 +83,7 @@ static CO_FN int read_mapped(Qcow2 *s, const Map *m, uint64_t off, struct iovec 
         iov_zero(iov, niov, 0, m->len);
         return 0;
     case MAP_NONE:
-        return read_below(s, off, iov, niov, m->len);
+        return blk_read_below(s->n, off, iov, niov, m->len);
     case MAP_PACKED:
         return read_unpacked(s, m, off, iov, niov);
     default:
