@@ -1,4 +1,5 @@
 /* The human monitor: editing, history and completion; arguments and expressions; help and mistakes in QEMU's words. */
+#include "block/throttle.h"
 #include "monitor/readline.h"
 #include "tests/lib/qmp.h"
 #include <unistd.h>
@@ -212,6 +213,21 @@ static void expressions(Vm *vm)
     says(vm, "p 'ab", "character constant not closed\nTry \"help print\" for more information\n");
 }
 TEST("hmp/expressions", expressions);
+
+static void throttle(Vm *vm)
+{
+    const ThrottleGroup *g;
+
+    says(vm, "drive_add 0 if=none,id=d0,driver=null-co,size=1M", "OK\n");
+    says(vm, "block_set_io_throttle nodisk 0 0 0 0 0 0", "Error: Device 'nodisk' not found\n");
+    says(vm, "block_set_io_throttle d0 1 2 3", "unexpected end of expression\nTry \"help block_set_io_throttle\" for more information\n");
+    says(vm, "block_set_io_throttle d0 0 0 0 100 0 0", "");
+    g = throttle_group_find(vm->loop, "d0");
+    check(g && throttle_limits_any(throttle_group_limits(g)));
+    says(vm, "block_set_io_throttle d0 0 0 0 0 0 0", "");
+    check(!throttle_group_find(vm->loop, "d0"));
+}
+TEST("hmp/throttle", throttle);
 
 static void deep(Vm *vm)
 {
