@@ -128,13 +128,25 @@ bool o_object(Storage *s, const char *v, Error **err)
 }
 
 /* ---- NBD: the monitor's commands, by options ---- */
+/* Which of `type`'s values the option names; -1: none. */
+static int value_of(Opts *o, const char *option, const ApiType *type, Error **err)
+{
+    const char *text = opts_get(o, option);
+    int value = text ? api_enum_find(type, text) : -1;
+
+    if (!text)
+        fail(err, "Parameter '%s' is missing", option);
+    else if (value < 0)
+        fail(err, "Parameter '%s' does not accept value '%s'", option, text);
+    return value;
+}
+
 static bool address(Opts *o, SocketAddressLegacy *a, Error **err)
 {
-    const char *type = opts_get(o, "addr.type");
-    int kind = type ? api_enum_find(&api_SocketAddressType, type) : -1;
+    int kind = value_of(o, "addr.type", &api_SocketAddressType, err);
 
     if (kind < 0)
-        return fail(err, type ? "Parameter 'addr.type' does not accept value '%s'" : "Parameter 'addr.type' is missing", type);
+        return false;
     a->type = (SocketAddressType)kind;
     switch (a->type) {
     case SOCKET_ADDRESS_INET:
@@ -148,7 +160,7 @@ static bool address(Opts *o, SocketAddressLegacy *a, Error **err)
         a->u.fd.data.str = (char *)(uintptr_t)opts_get(o, "addr.str");
         return a->u.fd.data.str || fail(err, "Parameter 'addr.str' is missing");
     default:
-        return fail(err, "addr.type=%s is not possible here", type);
+        return fail(err, "addr.type=%s is not possible here", opts_peek(o, "addr.type"));
     }
 }
 
@@ -202,11 +214,10 @@ static void bitmaps(Opts *o, BlockExportOptions *args)
 
 static bool export_of(Opts *o, BlockExportOptions *args, Error **err)
 {
-    const char *type = opts_get(o, "type");
-    int kind = type ? api_enum_find(&api_BlockExportType, type) : -1;
+    int kind = value_of(o, "type", &api_BlockExportType, err);
 
     if (kind < 0)
-        return fail(err, type ? "Parameter 'type' does not accept value '%s'" : "Parameter 'type' is missing", type);
+        return false;
     args->type = (BlockExportType)kind;
     args->id = g_strdup(opts_get(o, "id"));
     args->node_name = g_strdup(opts_get(o, "node-name"));
