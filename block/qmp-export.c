@@ -276,6 +276,8 @@ bool qmp_block_export_add(Vm *vm, const BlockExportOptions *args, Error **err)
 
     if (!spec.node)
         return fail(err, "Cannot find device='' nor node-name='%s'", args->node_name);
+    if (spec.writable && spec.node->readonly)
+        return fail(err, "Cannot export read-only node as writable");
     e = add(x, &spec, err);
     for (size_t i = 0; e && ok && i < nbd->bitmaps.n; i++) {
         const BlockDirtyBitmapOrStr *b = &nbd->bitmaps.v[i];
