@@ -3,7 +3,7 @@
 #include "block/graph.h"
 #include <errno.h>
 
-enum { RUN_BYTES = 16 << 20, ZERO_BYTES = 1 << 20 };
+enum { RUN_BYTES = 16 << 20 };
 
 typedef struct Placing {
     uint64_t first, end;
@@ -259,19 +259,8 @@ static CO_FN int write_all(Blocks *b, const BlkReq *r)
 }
 
 /* ---- zeros and holes ---- */
-static CO_FN int write_zeros(Blocks *b, uint64_t off, uint64_t len)
-{
-    g_autofree uint8_t *zero = g_try_malloc0(MIN(len, ZERO_BYTES));
-    int ret = zero ? 0 : -ENOMEM;
-
-    for (uint64_t at = 0; at < len && !ret;) {
-        struct iovec one = { zero, MIN(len - at, ZERO_BYTES) };
-
-        ret = write_all(b, &(BlkReq){ .op = BLK_WRITE, .off = off + at, .len = one.iov_len, .iov = &one, .niov = 1 });
-        at += one.iov_len;
-    }
-    return ret;
-}
+static CO_FN int write_piece(Node *n, BlkReq *r) { return write_all(of(n), r); }
+static CO_FN int write_zeros(Blocks *b, uint64_t off, uint64_t len) { return blk_write_zeros(b->n, write_piece, off, len, 0); }
 
 /* Whole blocks become zero by the tables. -ENOTSUP: they cannot say so. */
 static CO_FN int zero_blocks(Blocks *b, uint64_t off, uint64_t len)

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BOUNCE_MAX = 1024 * 1024, ZERO_CHUNK = 256 * 1024 };
+enum { BOUNCE_MAX = 1024 * 1024, ZERO_CHUNK = 1024 * 1024 };
 #define GROW_MAX ((uint64_t)INT64_MAX - GiB)
 
 /* ---- coroutines from outside ---- */
@@ -161,26 +161,24 @@ static CO_FN int transfer(Node *n, BlkReq *r)
     return ret;
 }
 
-static CO_FN int write_zeroes(Node *n, uint64_t off, uint64_t len, unsigned flags)
+CO_FN int blk_write_zeros(Node *n, CO_FN int (*write)(Node *n, BlkReq *r), uint64_t off, uint64_t len, unsigned flags)
 {
     g_autofree uint8_t *zero = g_try_malloc0(MIN(len, ZERO_CHUNK));
-    int ret = 0;
+    int ret = zero || !len ? 0 : -ENOMEM;
 
-    if (!zero)
-        return -ENOMEM;
     for (uint64_t at = 0; at < len && !ret;) {
         struct iovec one = { zero, MIN(len - at, ZERO_CHUNK) };
-        BlkReq w = { .op = BLK_WRITE,
-                     .off = off + at,
-                     .len = one.iov_len,
-                     .iov = &one,
-                     .niov = 1,
-                     .flags = flags & BLK_FUA };
+        BlkReq w = { .op = BLK_WRITE, .off = off + at, .len = one.iov_len, .iov = &one, .niov = 1, .flags = flags };
 
-        ret = transfer(n, &w);
+        ret = write(n, &w);
         at += one.iov_len;
     }
     return ret;
+}
+
+static CO_FN int write_zeroes(Node *n, uint64_t off, uint64_t len, unsigned flags)
+{
+    return blk_write_zeros(n, transfer, off, len, flags & BLK_FUA);
 }
 
 /* DISCARD and ZERO: whole blocks go to the driver, the edges are written (ZERO) or left (DISCARD).

@@ -130,6 +130,8 @@ CO_FN int blk_zero(Node *n, uint64_t off, uint64_t len, unsigned flags);
 CO_FN int blk_flush(Node *n);
 /* What the backing file has there; past its end, or without one: zeros. */
 CO_FN int blk_read_below(const Node *n, uint64_t off, struct iovec *iov, int niov, uint64_t len);
+/* Zeros as data, in pieces of a megabyte, by `write`. */
+CO_FN int blk_write_zeros(Node *n, CO_FN int (*write)(Node *n, BlkReq *r), uint64_t off, uint64_t len, unsigned flags);
 CO_FN int blk_truncate(Node *n, uint64_t size, unsigned flags);
 /* What jobs hang on a node: before and after each change of its bytes, in the request's coroutine. */
 typedef struct NodeHook {

@@ -2,8 +2,6 @@
 #include "block/qcow2/qcow2.h"
 #include <errno.h>
 
-enum { ZERO_BYTES = 1 << 20 };
-
 /* ---- a longer L1 table ---- */
 static CO_FN int write_place(Qcow2 *s, uint64_t at, uint64_t len)
 {
@@ -109,16 +107,6 @@ CO_FN int qcow2__resize(Qcow2 *s, uint64_t size, unsigned flags)
 }
 
 /* ---- clusters in advance ---- */
-static CO_FN int write_zeros(Node *n, uint64_t at, uint64_t len)
-{
-    g_autofree uint8_t *zero = g_malloc0(ZERO_BYTES);
-    int ret = 0;
-
-    for (uint64_t done = 0; done < len && !ret; done += ZERO_BYTES)
-        ret = blk_write(n, at + done, zero, MIN(len - done, ZERO_BYTES));
-    return ret;
-}
-
 static CO_FN int prepare_host(Qcow2 *s, uint64_t at, uint64_t len, unsigned flags)
 {
     Node *n = qcow2__data(s);
@@ -126,7 +114,7 @@ static CO_FN int prepare_host(Qcow2 *s, uint64_t at, uint64_t len, unsigned flag
     int ret;
 
     if (flags & BLK_NO_FALLBACK) /* full: blocks that were really written */
-        return write_zeros(n, at, len);
+        return blk_write_zeros(n, blk_submit, at, len, 0);
     if (flags & BLK_RESERVE)
         return blk_zero(n, at, len, BLK_RESERVE);
     ret = inside ? blk_zero(n, at, inside, BLK_MAY_UNMAP) : 0;

@@ -2,7 +2,7 @@
 #include "block/qcow2/qcow2.h"
 #include <errno.h>
 
-enum { FREES_MAX = 4096, ZERO_BYTES = 256 * 1024 };
+enum { FREES_MAX = 4096 };
 
 static bool reads_zero_below(const Qcow2 *s, uint64_t off) { return !s->n->backing || off >= s->n->backing->size; }
 
@@ -71,19 +71,8 @@ CO_FN int qcow2__drop(Qcow2 *s, uint64_t off, uint64_t len, int how, bool discar
     return ret;
 }
 
-static CO_FN int write_zeros(Qcow2 *s, uint64_t off, uint64_t len)
-{
-    g_autofree uint8_t *zero = g_try_malloc0(MIN(len, ZERO_BYTES));
-    int ret = zero ? 0 : -ENOMEM;
-
-    for (uint64_t at = 0; at < len && !ret;) {
-        struct iovec one = { zero, MIN(len - at, ZERO_BYTES) };
-
-        ret = qcow2__write(s, &(BlkReq){ .op = BLK_WRITE, .off = off + at, .len = one.iov_len, .iov = &one, .niov = 1 });
-        at += one.iov_len;
-    }
-    return ret;
-}
+static CO_FN int write_piece(Node *n, BlkReq *r) { return qcow2__write(n->opaque, r); }
+static CO_FN int write_zeros(Qcow2 *s, uint64_t off, uint64_t len) { return blk_write_zeros(s->n, write_piece, off, len, 0); }
 
 /* A piece of a cluster that has subclusters: the whole ones of it need not be written, unless the cluster is packed. */
 static CO_FN int zero_subclusters(Qcow2 *s, uint64_t off, uint64_t len)
