@@ -7,7 +7,8 @@ bool jit_usable(const char **why)
     return false;
 }
 void jit_stubs(CodeCache *c) { g_assert_not_reached(); }
-void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, bool careful, SidePoint *side, unsigned *nside) { g_assert_not_reached(); }
+void jit_slot(CodeCache *c, const Block *b, const FaultPoint *f, unsigned slot) { g_assert_not_reached(); }
+void jit_emit(CodeCache *c, const IrBlock *ir, Block *b, bool careful, JitTables *tables) { g_assert_not_reached(); }
 void jit_enter(CodeCache *c, Env *e, const uint8_t *host) { g_assert_not_reached(); }
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to) { g_assert_not_reached(); }
 void jit_link_careful(CodeCache *c, Block *b) { g_assert_not_reached(); }

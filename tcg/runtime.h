@@ -81,7 +81,20 @@ typedef struct Fills { /* what is in a table of a view: a flush costs O(entries 
     unsigned n, nloose;                /* .. or, LOOSE + 1: too many for the list */
     uint64_t listed[JC_N / 64], global[JC_N / 64]; /* global: outlives a change of address space */
 } Fills;
+/*
+ * Windows: where a user view's memory is mapped a second time, so that an access needs no look-up: va + delta, if bits 40 to
+ * 55 of va are tag. A slot is for a part of the address space, by window_slot(). An empty one has a tag that no valid va has,
+ * and leads to no valid address of the host either.
+ */
+typedef struct WinSlot {
+    uint64_t tag, delta;
+} WinSlot;
+enum { WIN_SLOTS = 4, WIN_SHIFT = 40, WIN_NONE = 0x8000 };
+static inline unsigned window_slot(unsigned tag) { return !tag ? 0 : (tag & 0xffe0) == 0x40 ? 1 : (tag & 0xffe0) == 0x60 ? 2 : 3; }
 typedef struct View { /* one per address space and privilege class */
+    uint64_t mode; /* what code in this view has in its mode word: ENV_MODE_WINDOW or 0 */
+    struct Window *window; /* NULL: it never had one */
+    WinSlot win[WIN_SLOTS]; /* near the start: generated code has its displacements in a byte */
     TlbEnt r[TLB_N], w[TLB_N];
     JcEnt jc[JC_N];
     Block *jc_blk[JC_N]; /* NULL: empty */
@@ -118,7 +131,8 @@ static inline void tlb_put_bit(uint64_t *set, unsigned n, bool on)
 }
 
 enum { ENV_PAST = 16 };
-enum { ENV_MODE_ONE = 1 << 7 }; /* the one bit of the mode word the engine knows: blocks of one instruction, unlinked */
+enum { ENV_MODE_ONE = 1 << 7 /* blocks of one instruction, unlinked */,
+       ENV_MODE_WINDOW = 1 << 29 /* accesses go by windows: View.mode */ }; /* bits of the mode word that the engine knows */
 struct Env {
     uint64_t v[256]; /* guest registers, other globals, temps, dump; v[V_NONE] is always zero */
     uint8_t vec[VEC_N][32] __attribute__((aligned(32)));
@@ -141,6 +155,7 @@ struct Env {
         uint8_t vec_live; /* guest vectors and MXCSR are in the host's, not in Env */
         uint8_t fpu_live; /* the guest's x87 is the host's */
         uint32_t fpu_env[7]; /* scratch, as FNSTENV has it */
+        uint64_t keep; /* a register, while a tail makes an address in it */
         uint64_t link; /* why it came back: Block address | JIT_* */
         uint64_t host_rsp;
         void (*fn)(void);
@@ -180,7 +195,7 @@ struct Block { /* the first cache line is what a look-up reads; nearly half a mi
     bool dead, crosses;
     bool rel;       /* good wherever its page is mapped: pcs count from the start of the page */
     uint8_t ninsns, nslots, nparts;
-    uint16_t before, bytes, nside;
+    uint16_t before, bytes, nside, npoints;
     uint32_t host_size; /* 0: no code of its own */
     uint8_t *cold;      /* tails; cold_size 0: none */
     uint32_t cold_size;
@@ -191,7 +206,8 @@ struct Block { /* the first cache line is what a look-up reads; nearly half a mi
     uint64_t pa2;   /* crosses: physical page of the rest */
     Block *careful; /* the same without checks of groups; made when they fail often */
     BlockPart *part; /* [nparts], */
-    struct SidePoint *side; /* [nside] */
+    struct SidePoint *side; /* [nside], */
+    struct FaultPoint *point; /* [npoints] */
     uint8_t failed;
     uint8_t undo;   /* a computed jump that faults: v[undo] += undo_by */
     int32_t undo_by;

@@ -18,6 +18,7 @@ bool tcg_jit_init(TcgCpu *t, size_t bytes)
     t->by_cold = g_ptr_array_new();
     t->pieces = g_array_new(FALSE, FALSE, sizeof(guint));
     jit_stubs(&t->code);
+    t->code.env = &t->s->env;
     return t->jit = true;
 }
 
@@ -66,9 +67,9 @@ static void note_page(TcgCpu *t, const Block *b)
 /* Code for a block, unless it is one that runs alone. */
 void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
 {
-    SidePoint side[MAX_OPS];
+    static _Thread_local JitTables tables; /* scratch */
     BlockPart part[IR_GROUPS] = { 0 };
-    unsigned n = 0;
+    unsigned n, m;
 
     if (!t->jit)
         return;
@@ -77,12 +78,17 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone)
         return;
     }
     b->part = part;
-    jit_emit(&t->code, ir, b, t->careful, side, &n);
-    b->part = tcg_arena(t, b->nparts * sizeof(BlockPart) + n * sizeof(SidePoint));
+    jit_emit(&t->code, ir, b, t->careful, &tables);
+    n = tables.nside;
+    m = tables.npoints;
+    b->part = tcg_arena(t, b->nparts * sizeof(BlockPart) + n * sizeof(SidePoint) + m * sizeof(FaultPoint));
     memcpy(b->part, part, b->nparts * sizeof(BlockPart));
     b->side = (SidePoint *)(b->part + b->nparts);
-    memcpy(b->side, side, n * sizeof(SidePoint));
+    memcpy(b->side, tables.side, n * sizeof(SidePoint));
     b->nside = (uint16_t)n;
+    b->point = (FaultPoint *)(b->side + n);
+    memcpy(b->point, tables.point, m * sizeof(FaultPoint));
+    b->npoints = (uint16_t)m;
     note_page(t, b);
     g_ptr_array_add(t->by_host, b);
     if (b->cold_size && (t->code.size - t->code.top) / jit_cold_piece(&t->code) > t->pieces->len)
@@ -204,7 +210,7 @@ static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
     return true;
 }
 
-void tcg_jit_run(TcgCpu *t)
+static void run(TcgCpu *t)
 {
     Env *e = &t->s->env;
     Block *from = NULL, *b;
@@ -244,6 +250,13 @@ void tcg_jit_run(TcgCpu *t)
         if (UNLIKELY(e->fault.kind) || !came_back(t, e, &from, &slot))
             return;
     }
+}
+
+void tcg_jit_run(TcgCpu *t)
+{
+    tcg_windows_here(t);
+    run(t);
+    tcg_windows_here(NULL);
 }
 
 void tcg_jit_stats(const TcgCpu *t, GString *out)

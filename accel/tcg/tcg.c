@@ -169,6 +169,7 @@ static Exit run_locked(Cpu *c)
         s->tcg->in_block = false;
         if (stopped(s, c, tf, &x))
             return x;
+        tcg_window_sample(s->tcg);
     }
 }
 
@@ -240,6 +241,7 @@ typedef struct TcgOptions {
     uint32_t tb_size;
     uint8_t thread;
     bool one_insn;
+    uint8_t windows;
     uint64_t stress;
 } TcgOptions;
 
@@ -249,6 +251,7 @@ static const Prop tcg_props[] = {
     PROP(TcgOptions, tb_size, "tb-size", 0, "MiB of translated code and what is known of it, all vCPUs together; 0: 256"),
     PROP(TcgOptions, one_insn, "one-insn-per-tb", false, "blocks of one instruction, to find one that is wrong"),
     PROP_ENUM(TcgOptions, thread, "thread", thread_names, "multi", "one host thread a vCPU in any case"),
+    PROP_AUTO(TcgOptions, windows, "x-windows", AUTO, "the host's page tables check accesses of user programs; on: from the first access"),
     PROP(TcgOptions, stress, "x-stress", 0, "for tests, a seed: flush, retranslate, change the executor at random"),
 };
 static const ObjClass tcg_class = { .name = "tcg-accel", .desc = "software CPU", .size = sizeof(TcgOptions),
@@ -267,8 +270,10 @@ static bool start_jit(Cpu *c, TcgCpu *t, Error **err)
     if (o && o->jit == OFF)
         return true;
     t->stress.s = o ? o->stress : 0;
-    if (jit_usable(&why) && tcg_jit_init(t, bytes))
+    if (jit_usable(&why) && tcg_jit_init(t, bytes)) {
+        tcg_windows_init(t, !o || o->windows != OFF, o && o->windows == ON);
         return true;
+    }
     if (!why)
         why = g_strerror(errno);
     if (o && o->jit == ON)

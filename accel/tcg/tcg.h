@@ -83,6 +83,11 @@ typedef struct TcgCpu {
     struct Once *once; /* once.c */
     Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
     Rng stress;        /* 0: off */
+    bool win_always; /* every user view has a window at once */
+    unsigned win_pieces, win_pages; /* that windows map now */
+    uint64_t win_puts, win_faults, win_flushes, win_ons, win_offs, win_mends;
+    uint64_t win_translated; /* blocks that were translated when it was last looked at */
+    int64_t win_at; /* when user code was interrupted last, us */
 } TcgCpu;
 
 typedef struct TcgVm {
@@ -103,6 +108,8 @@ void tcg_filled(TcgCpu *t, uint64_t va, const Walk *walk); /* something was cach
 void tcg_ask_strip(Cpu *c, const uint8_t *host); /* any thread: tcg_strip() soon */
 void tcg_memory_changed(TcgCpu *t); /* where physical addresses lead: flushes everything */
 void tcg_strip(TcgCpu *t, const uint8_t *host); /* a host page leaves the writable sides; NULL: all do */
+void tcg_note_written(TcgCpu *t, const uint8_t *host); /* that page is writable in a view: tcg_strip() must look */
+bool tcg_is_large(const TcgCpu *t, uint64_t va); /* va may lie in a large page */
 void tcg_strip_todo(TcgCpu *t);                 /* serve REQ_STRIP */
 void tcg_cp_put(TcgCpu *t, uint64_t vpage, CodePage *page, bool global);
 void tcg_jc_put(TcgCpu *t, uint64_t pc, Block *b, bool global);
@@ -139,6 +146,19 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
 void tcg_jit_kill(TcgCpu *t, Block *b);
 Block *tcg_careful(TcgCpu *t, const Block *b); /* b, which env.pc is at, once more, for nobody else to find; or NULL */
 void tcg_jit_stats(const TcgCpu *t, GString *out);
+/* window.c: of a user view; all do nothing where there is none */
+void tcg_windows_init(TcgCpu *t, bool wanted, bool always); /* the vCPU has compiled code */
+void tcg_windows_here(TcgCpu *t);   /* this thread runs that vCPU; NULL: none any more */
+void tcg_window_off(TcgCpu *t, View *w);
+void tcg_window_new(TcgCpu *t, View *w, uint64_t cr3); /* the view is of this address space from now on */
+void tcg_window_always(TcgCpu *t);  /* x-windows=on: the current view, at once */
+void tcg_window_sample(TcgCpu *t);  /* code was interrupted: is its view worth one? */
+void tcg_window_fill(TcgCpu *t, bool write, bool writable, uint64_t va, RamBlock *b, uint64_t off, const Walk *walk); /* with tcg_fill() */
+void tcg_window_flush(TcgCpu *t, View *w);
+void tcg_window_drop(TcgCpu *t, View *w, uint64_t va, uint64_t len);
+void tcg_window_strip(TcgCpu *t, View *w, const uint8_t *host); /* with tcg_strip() */
+void tcg_window_ask(TcgCpu *t, const uint8_t *ret); /* the access of whose tail this is a return address: of which slot is Env.jit.addr? */
+void tcg_window_free(View *w);
 /* stats.c */
 void tcg_stats(Vm *vm, GString *out);   /* info jit */
 void tcg_opcount(Vm *vm, GString *out); /* info opcount; vCPUs stopped */

@@ -76,10 +76,10 @@ static bool place(Env *e, uint64_t va, bool write, Place *p)
     p->host = tcg_ram(s, w.pa, &p->block, &p->off, &p->writable);
     if (UNLIKELY(s->tcg->nwatches) && tcg_page_watched(s->tcg, va))
         return true;
-    if (p->host && !write)
-        tcg_fill(s->tcg, false, va, p->host, &w);
-    else if (p->host && p->writable && all_dirty(p->block, p->off) && !code_pending(s->tcg))
-        tcg_fill(s->tcg, true, va, p->host, &w);
+    if (p->host && (!write || (p->writable && all_dirty(p->block, p->off) && !code_pending(s->tcg)))) {
+        tcg_fill(s->tcg, write, va, p->host, &w);
+        tcg_window_fill(s->tcg, write, p->writable, va, p->block, p->off, &w);
+    }
     return true;
 }
 

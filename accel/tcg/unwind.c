@@ -99,6 +99,10 @@ bool jit_slow(Env *e, unsigned kind)
     unsigned n = 1u << (kind & 3);
     bool ok;
 
+    if (UNLIKELY(kind == SLOW_SLOT)) {
+        tcg_window_ask(x86(e)->tcg, return_address(e));
+        return true;
+    }
     if (kind >= SLOW_DIV) {
         ok = target_divide(e, kind == SLOW_IDIV, (uint32_t)e->jit.addr, e->jit.val);
     } else if (kind >= SLOW_VLD) {

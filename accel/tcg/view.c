@@ -40,6 +40,8 @@ static void make_ready(TcgCpu *t, View *w)
     for (unsigned table = 0; table < FILL_TABLES; table++)
         for (unsigned i = 0; i < n[table]; i++)
             clear_entry(w, table, i);
+    for (unsigned i = 0; i < WIN_SLOTS; i++)
+        w->win[i] = (WinSlot){ WIN_NONE, 0 };
     w->ready = true;
     t->ready[t->nready++] = (uint8_t)(w - t->view);
 }
@@ -68,6 +70,8 @@ bool tcg_views_init(TcgCpu *t)
 
 void tcg_views_free(TcgCpu *t)
 {
+    for (unsigned i = 0; i < t->nready; i++)
+        tcg_window_free(&t->view[t->ready[i]]);
     if (t->views)
         munmap(t->views, align_up(GROUPS * VIEWS * sizeof(View), HUGE) + HUGE);
 }
@@ -80,6 +84,8 @@ void tcg_set_view(X86 *s, unsigned kind)
         return;
     t->kind = kind;
     s->env.view = view_at(t, t->now, kind);
+    if (UNLIKELY(t->win_always) && kind == VIEW_USER)
+        tcg_window_always(t);
 }
 
 /* ---- what a table holds ---- */
@@ -119,8 +125,9 @@ static unsigned flush_table(View *w, unsigned table, bool keep_global)
     return n - kept;
 }
 
-static void flush_view(View *w, bool keep_global)
+static void flush_view(TcgCpu *t, View *w, bool keep_global)
 {
+    tcg_window_flush(t, w);
     if (!keep_global)
         memset(w->cp_gone, 0, sizeof(w->cp_gone));
     for (unsigned table = 0; table < FILL_TABLES; table++)
@@ -167,7 +174,7 @@ static void flush_asid(TcgCpu *t, unsigned asid)
     t->walk_gen++;
     for (unsigned k = 0; k < VIEWS; k++)
         if (t->view[asid * VIEWS + k].ready)
-            flush_view(&t->view[asid * VIEWS + k], true);
+            flush_view(t, &t->view[asid * VIEWS + k], true);
     if (t->loose_asid == asid)
         drop_shared(t);
 }
@@ -178,7 +185,7 @@ static void flush_views(TcgCpu *t, bool keep_global)
 
     t->walk_gen++;
     FOREACH_VIEW(t, w)
-        flush_view(w, keep_global);
+        flush_view(t, w, keep_global);
 }
 
 void tcg_flush_all(X86 *s)
@@ -288,7 +295,7 @@ void tcg_set_cr3(X86 *s, bool keep)
         t->walk_gen++; /* its entries were another's */
         for (unsigned k = 0; k < VIEWS; k++)
             if (t->view[a * VIEWS + k].ready)
-                flush_view(&t->view[a * VIEWS + k], false);
+                flush_view(t, &t->view[a * VIEWS + k], false);
         if (t->loose_asid == a)
             drop_shared(t);
     } else if (!keep) {
@@ -299,6 +306,7 @@ void tcg_set_cr3(X86 *s, bool keep)
     change_shared(t, a);
     for (unsigned k = 0; k < VIEWS; k++)
         make_ready(t, view_at(t, a, k));
+    tcg_window_new(t, view_at(t, a, VIEW_USER), s->cr3 & -(uint64_t)PAGE);
     t->now = a;
     tcg_set_view(s, t->kind);
 }
@@ -377,12 +385,13 @@ static void drop_code_page(View *w, uint64_t va, bool crossed)
     }
 }
 
-static void flush_view_page(View *w, uint64_t va, bool large, bool code, bool crossed)
+static void flush_view_page(TcgCpu *t, View *w, uint64_t va, bool large, bool code, bool crossed)
 {
     enum { LARGE = 0x200000 };
     unsigned i = (va >> 12) & (TLB_N - 1);
     uint64_t from = va & -(uint64_t)(large ? LARGE : PAGE);
 
+    tcg_window_drop(t, w, large ? from : va & -(uint64_t)PAGE, large ? LARGE : PAGE);
     if ((w->r[i].tag ^ va) < PAGE)
         clear_entry(w, FILL_R, i);
     if ((w->w[i].tag ^ va) < PAGE)
@@ -411,7 +420,7 @@ static void flush_page(TcgCpu *t, uint64_t va, int only)
         unsigned group = (unsigned)(w - t->view) / VIEWS;
 
         if (only < 0 || group == (unsigned)only || group == ASIDS)
-            flush_view_page(w, va, large, code, crossed);
+            flush_view_page(t, w, va, large, code, crossed);
     }
 }
 
@@ -428,6 +437,10 @@ void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va)
     if (a >= 0)
         flush_page(s->tcg, va, a);
 }
+
+void tcg_note_written(TcgCpu *t, const uint8_t *host) { tlb_put_bit(t->wbloom, bloom_bit((uint64_t)(uintptr_t)host >> 12), true); }
+
+bool tcg_is_large(const TcgCpu *t, uint64_t va) { return tlb_bit(t->large, large_bit(va)); }
 
 /* ---- filling ---- */
 X86WalkEnt *tcg_walk_ent(X86 *s, uint64_t va, bool *hit)
@@ -457,7 +470,7 @@ void tcg_fill(TcgCpu *t, bool write, uint64_t va, const uint8_t *host, const Wal
     e->addend = (uint64_t)(uintptr_t)host - va;
     filled(w, write ? FILL_W : FILL_R, i, walk->global);
     if (write)
-        tlb_put_bit(t->wbloom, bloom_bit((uint64_t)(uintptr_t)host >> 12), true);
+        tcg_note_written(t, host);
     if (walk->user)
         t->keys |= (uint16_t)(1u << walk->pkey);
     tcg_filled(t, va, walk);
@@ -491,14 +504,15 @@ void tcg_strip(TcgCpu *t, const uint8_t *host)
 
     if (host && !tlb_bit(t->wbloom, bloom_bit(page)))
         return;
+    if (!host)
+        memset(t->wbloom, 0, sizeof(t->wbloom));
     FOREACH_VIEW(t, w) {
+        tcg_window_strip(t, w, host);
         if (host)
             strip_view(w, page);
         else
             flush_table(w, FILL_W, false);
     }
-    if (!host)
-        memset(t->wbloom, 0, sizeof(t->wbloom));
 }
 
 void tcg_strip_todo(TcgCpu *t)

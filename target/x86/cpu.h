@@ -48,7 +48,8 @@ enum { MODE_CODE = 3 /* CodeSize */, MODE_SS32 = 4, MODE_PE = 8, MODE_VM = 16, M
        MODE_ONE = 1 << 7 /* one instruction per block: TF, breakpoints, counting */, MODE_SHADOW = 1 << 8,
        MODE_BASE_SHIFT = 9 /* 6 bits: base is not zero */, MODE_CHECK_SHIFT = 15 /* 6 bits: limit or type must be checked */,
        MODE_EM = 1 << 21, MODE_TS = 1 << 22, MODE_MP = 1 << 23, MODE_FXSR = 1 << 24, MODE_AC = 1 << 25 /* alignment checks */,
-       MODE_XSAVE = 1 << 26, MODE_SMM = 1 << 27, MODE_AVX = 1 << 28 /* OSXSAVE and XCR0 have it */ };
+       MODE_XSAVE = 1 << 26, MODE_SMM = 1 << 27, MODE_AVX = 1 << 28 /* OSXSAVE and XCR0 have it */,
+       MODE_WINDOW = ENV_MODE_WINDOW };
 
 typedef struct X86Fpu {
     uint8_t st[8][16]; /* physical registers, 80 bits each */

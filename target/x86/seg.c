@@ -96,13 +96,14 @@ void x86_update_mode(X86 *s)
     m |= s->cr4 & CR4_OSXSAVE && (s->xcr0 & 6) == 6 ? MODE_AVX : 0;
     m |= s->smm ? MODE_SMM : 0;
     m |= s->cpl == 3 && s->cr0 & CR0_AM && s->eflags & EF_AC ? MODE_AC : 0;
+    tcg_set_view(s, view_of(s));
+    m |= s->tcg ? s->env.view->mode : 0;
     if (UNLIKELY(m & ~s->env.mode & MODE_ONE)) /* the loop of the engine has to see each instruction from here */
         __atomic_store_n(&s->env.exit_req, 1, __ATOMIC_SEQ_CST);
     if (s->env.mode != m) {
         s->env.mode = m;
         tcg_mode_changed(s);
     }
-    tcg_set_view(s, view_of(s));
     x86_rearm(s);
 }
 

@@ -430,7 +430,7 @@ void jit_stubs(CodeCache *c)
     make_op(&a, back);
     slow = a.p;
     make_slow(&a, back, false);
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < SLOW_KINDS; i++) {
         c->slow[i] = a.p;
         a_op(&a, 0, 0xc7, 2, 0, AT(jit.link, 8));
         a_imm(&a, i, 4);

@@ -17,8 +17,8 @@ Tail *t1_tail(T1 *t, TailKind kind)
 void t1_call(T1 *t, const uint8_t *stub, unsigned insn)
 {
     a_jump(&t->a, 17, stub);
-    g_assert(t->nside < MAX_OPS);
-    t->side[t->nside++] = (SidePoint){ .ret = (uint32_t)(t->a.p - (t->cold ? t->cold : t->start)) & 0xffffff, .cold = t->cold != NULL, .insn = insn & 0x7f };
+    g_assert(t->nside < MAX_SIDE);
+    t->tables->side[t->nside++] = (SidePoint){ .ret = (uint32_t)(t->a.p - (t->cold ? t->cold : t->start)) & 0xffffff, .cold = t->cold != NULL, .insn = insn & 0x7f };
 }
 
 void t1_set32(T1 *t, Rm m, uint32_t v)
@@ -201,6 +201,7 @@ static void emit_tail(T1 *t, Tail *k)
     case TAIL_LIVE: t1_live_tail(t, k); break;
     case TAIL_FPU: t1_fpu_tail(t, k); break;
     case TAIL_FPU_LIVE: t1_fpu_live_tail(t, k); break;
+    case TAIL_GROUP: t1_group_tail(t, k); break;
     default: t1_mem_tail(t, k); break;
     }
 }
@@ -361,7 +362,7 @@ static void emit_cold(T1 *t)
     c->cold += t->blk->cold_size;
 }
 
-void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoint *side, unsigned *nside)
+void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, JitTables *tables)
 {
     static _Thread_local T1 state; /* scratch, nothing kept between blocks */
     T1 *t = &state;
@@ -372,7 +373,9 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     t->ef_ok = false;
     t->env_ok = true;
     t->locked = t->ntails = t->nside = 0;
-    t->side = side;
+    t->tables = tables;
+    tables->npoints = 0;
+    t->windows = b->mode & ENV_MODE_WINDOW;
     t->a = (Asm){ c->rw + c->used, c->rw + c->top };
     t->start = t->a.p;
     t->cold = NULL;
@@ -395,7 +398,7 @@ void jit_emit(CodeCache *c, const IrBlock *b, Block *blk, bool careful, SidePoin
     blk->host_size = (uint32_t)(t->a.p - t->start);
     c->used += (blk->host_size + 15u) & ~15u;
     emit_cold(t);
-    *nside = t->nside;
+    tables->nside = t->nside;
 }
 
 void jit_link(CodeCache *c, Block *from, unsigned slot, const Block *to)
@@ -423,6 +426,19 @@ void jit_link_careful(CodeCache *c, Block *b)
 void jit_link_part(CodeCache *c, Block *b, unsigned group, const Block *to)
 {
     a_patch(c->rw + (b->host - c->rx) + b->part[group].at, c->rw + (to->host - c->rx));
+}
+
+/* The displacements of its compare and its load, a byte each: t1_mem_check(). */
+void jit_slot(CodeCache *c, const Block *b, const FaultPoint *f, unsigned slot)
+{
+    enum { MOV = 4, JNE = 6 };
+    uint8_t *p = c->rw + (b->host - c->rx) + f->check, *tail = c->rw + (b->cold - c->rx) + f->tail;
+
+    p[-1] = (uint8_t)VIEW(win[slot].delta);
+    p[-1 - MOV - JNE] = (uint8_t)VIEW(win[slot].tag);
+    tail -= f->ahead;
+    tail[0] = 0xeb;
+    tail[1] = (uint8_t)(f->ahead - 2);
 }
 
 void jit_kill(CodeCache *c, Block *b)

@@ -24,7 +24,7 @@ static inline bool is_pinned(unsigned v) { return v < 16 && t1_pin[v] >= 0; }
 static inline bool is_small(int64_t v) { return v == (int32_t)v; }
 
 /* Out-of-line code of a block: where it is entered, what it does, where it returns. */
-typedef enum TailKind { TAIL_EXIT, TAIL_JUMP, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_CAS, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_CAREFUL } TailKind;
+typedef enum TailKind { TAIL_EXIT, TAIL_JUMP, TAIL_BRIND, TAIL_POLL, TAIL_MEM, TAIL_VEC, TAIL_DIV, TAIL_DATA, TAIL_CAS, TAIL_LIVE, TAIL_FPU, TAIL_FPU_LIVE, TAIL_GROUP } TailKind;
 typedef struct Tail {
     TailKind kind;
     uint8_t *jump[3], *back;
@@ -33,6 +33,11 @@ typedef struct Tail {
     unsigned what, addr, data, insn, slot;
     Rm from; /* value to store, if it is not in a register */
     bool from_mem, is_const, wide_const, save;
+    bool window, write; /* of an access through a window: what its tail checks, */
+    uint8_t *check, *access; /* where the check ends;  .. the instructions for it, up to back; */
+    unsigned x, y, bytes, align; /* .. two free registers */
+    bool grouped, flags; /* .. its check is its group's: it comes only from a fault, when flags may be only in the host's */
+    Rm m;            /* .. where it goes */
     uint64_t konst; /* wide_const: .. the value itself */
 } Tail;
 
@@ -67,10 +72,12 @@ typedef struct T1 {
     unsigned ngroups;
     uint8_t group_of[MAX_OPS];
     GroupExit part[IR_GROUPS];
+    bool by_window[IR_GROUPS];
     unsigned nchecked; /* groups whose check is emitted */
     Tail tail[2 * MAX_OPS]; /* an op has two at most */
     unsigned ntails, nside;
-    SidePoint *side;
+    JitTables *tables;
+    bool windows;
 } T1;
 
 /* t1_reg.c */
@@ -85,6 +92,7 @@ void t1_forget_temps(T1 *t);        /* after t1_store_temps(): no register holds
 void t1_drop_copies(T1 *t);         /* of globals: before C that does not keep r9 to r11 */
 void t1_op_done(T1 *t, const IrOp *o);
 void t1_find_later(T1 *t, const IrBlock *b);
+void t1_load_ax(Asm *a); /* and back; rax is lost */
 void t1_store_ax(Asm *a, int free); /* flags to Env; free: a register, or -1 */
 void t1_put(T1 *t, unsigned d, unsigned x, unsigned size); /* result in x becomes d */
 void t1_store_temps(T1 *t);         /* every temp to its slot: before a call */
@@ -116,6 +124,16 @@ void t1_data_tail(T1 *t, Tail *k);
 void t1_cas_tail(T1 *t, Tail *k);
 unsigned t1_address(T1 *t, const IrOp *o); /* the guest address, in a register */
 Rm t1_tlb_check(T1 *t, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch);
+void t1_look_up_group(T1 *t, unsigned n, unsigned x, unsigned y);
+/* t1_window.c */
+Rm t1_mem_check(T1 *t, const IrOp *o, Tail *k, unsigned va, unsigned bytes, bool write, unsigned *scratch); /* by window if it may */
+void t1_window_tail(T1 *t, Tail *k); /* what comes ahead of the slow path */
+Tail *t1_group_access(T1 *t, TailKind kind, Rm m); /* the tail of an access whose group goes by a window; NULL: it does not */
+bool t1_all_by_window(T1 *t, unsigned n); /* may that group? */
+void t1_check_by_window(T1 *t, unsigned n, unsigned x, unsigned y); /* its first address is in x; the window's delta to y */
+void t1_group_tail(T1 *t, Tail *k);   /* of a group's check */
+void t1_tail_address(T1 *t, Tail *k); /* to Env.jit.addr, flags to Env */
+void t1_tail_flags(T1 *t, Tail *k);   /* and back, if they were saved */
 /* t1_vec.c */
 unsigned t1_last_vector(const IrBlock *b);
 void t1_vectors_live(T1 *t, bool entry);

@@ -88,10 +88,23 @@ static void failed(T1 *t, unsigned n, unsigned cond) /* here, by that condition 
     x->jump[x->njumps++] = a_jump(&t->a, cond, NULL);
 }
 
-static void check_group(T1 *t, unsigned n)
+/* By the TLB: the addend of x, which is lost, to y. */
+void t1_look_up_group(T1 *t, unsigned n, unsigned x, unsigned y)
 {
     const IrGroup *g = &t->group[n];
     int64_t side = g->write ? VIEW(w) : VIEW(r);
+
+    a_rorx(&t->a, 3, y, x, 8);
+    a_alu_imm(&t->a, 4, 2, rm_reg(y), (TLB_N - 1) * 16);
+    a_op(&t->a, 0, 0x33, 3, x, rm_idx(H15, y, 0, side));
+    a_alu_imm(&t->a, 7, 3, rm_reg(x), PAGE - (g->hi - g->lo));
+    failed(t, n, 7);
+    a_mov(&t->a, 3, y, rm_idx(H15, y, 0, side + 8));
+}
+
+static void check_group(T1 *t, unsigned n)
+{
+    const IrGroup *g = &t->group[n];
     unsigned x = t1_grab(t), y = t1_grab(t);
 
     if (g->base == V_NONE)
@@ -104,12 +117,11 @@ static void check_group(T1 *t, unsigned n)
         a_imm(&t->a, 15, 1);
         failed(t, n, 5);
     }
-    a_rorx(&t->a, 3, y, x, 8);
-    a_alu_imm(&t->a, 4, 2, rm_reg(y), (TLB_N - 1) * 16);
-    a_op(&t->a, 0, 0x33, 3, x, rm_idx(H15, y, 0, side));
-    a_alu_imm(&t->a, 7, 3, rm_reg(x), PAGE - (g->hi - g->lo));
-    failed(t, n, 7);
-    a_mov(&t->a, 3, y, rm_idx(H15, y, 0, side + 8));
+    t->by_window[n] = t1_all_by_window(t, n);
+    if (t->by_window[n])
+        t1_check_by_window(t, n, x, y);
+    else
+        t1_look_up_group(t, n, x, y);
     t1_cache(t, V_GROUP + n, y);
     t->owner[x - H9] = FREE;
     for (unsigned r = 0; r < 3; r++)
@@ -187,7 +199,7 @@ static void load_fused(T1 *t, const IrOp *o, Tail *k, Rm m)
     unsigned x = 0;
 
     if (extends(n))
-        x = k && !is_pinned(n->d) ? m.reg : wanted_in(t, n->d); /* m.reg: a loan of the check's */
+        x = k && !k->grouped && !is_pinned(n->d) ? m.reg : wanted_in(t, n->d); /* m.reg: a loan of the check's */
     else if (!(n->op & IR_F) && t->b->live[t->i + 1])
         t1_save_flags(t);
     t1_fused(t, n, o->d, x, m);
@@ -223,13 +235,16 @@ static void change(T1 *t, const IrOp *o, Tail *k, Rm m)
 static void load_grouped(T1 *t, const IrOp *o, Rm m)
 {
     unsigned size = IR_SIZE(o->op), x;
+    Tail *k = t1_group_access(t, TAIL_MEM, m);
 
+    if (k)
+        k->what = size + (o->x & X_W ? SLOW_RMW : 0);
     if (t1_in_place(t, o)) {
-        change(t, o, NULL, m);
+        change(t, o, k, m);
         return;
     }
     if (t1_fusible(t, o)) {
-        load_fused(t, o, NULL, m);
+        load_fused(t, o, k, m);
         return;
     }
     x = wanted_in(t, o->d);
@@ -237,26 +252,43 @@ static void load_grouped(T1 *t, const IrOp *o, Rm m)
         a_mov(&t->a, size, x, m);
     else
         a_op(&t->a, 0, 0x0fb6 + size, 2, x, m);
+    if (k) {
+        k->back = t->a.p;
+        k->data = x;
+    }
     t1_put(t, o->d, x, size);
 }
 
 static void store_grouped(T1 *t, const IrOp *o, Rm m)
 {
-    unsigned size = IR_SIZE(o->op);
+    unsigned size = IR_SIZE(o->op), v = 0;
+    bool konst = is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c]);
+    Tail *k;
 
-    if (is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c])) {
+    if (!konst)
+        v = t1_use(t, o->c);
+    k = t1_group_access(t, TAIL_MEM, m);
+    if (konst) {
         a_op(&t->a, 0, size ? 0xc7 : 0xc6, size, 0, m);
         a_imm(&t->a, (uint64_t)t->konst[o->c], size == 3 ? 4 : 1u << size);
-        return;
+    } else {
+        a_store(&t->a, size, m, v);
     }
-    a_store(&t->a, size, m, t1_use(t, o->c));
+    if (!k)
+        return;
+    k->what = SLOW_ST + size;
+    k->back = t->a.p;
+    k->data = v;
+    k->is_const = konst;
+    k->from.disp = konst ? (int32_t)t->konst[o->c] : 0;
 }
 
 static void load(T1 *t, const IrOp *o)
 {
     unsigned size = IR_SIZE(o->op), y, va = t1_address(t, o), x;
     Tail *k = t1_tail(t, TAIL_MEM);
-    Rm m = t1_tlb_check(t, k, va, 1u << size, o->x & X_W, &y);
+    Rm m = o->x & X_W && !t1_in_place(t, o) ? t1_tlb_check(t, k, va, 1u << size, true, &y) /* that it may be written must be known here */
+                                            : t1_mem_check(t, o, k, va, 1u << size, o->x & X_W, &y);
 
     k->what = size + (o->x & X_W ? SLOW_RMW : 0);
     if (t1_in_place(t, o)) {
@@ -281,7 +313,7 @@ static void store(T1 *t, const IrOp *o)
 {
     unsigned size = IR_SIZE(o->op), y, va = t1_address(t, o);
     Tail *k = t1_tail(t, TAIL_MEM);
-    Rm m = t1_tlb_check(t, k, va, 1u << size, true, &y);
+    Rm m = t1_mem_check(t, o, k, va, 1u << size, true, &y);
     bool konst = is_temp(o->c) && t->is_const[o->c] && t->reg[o->c] < 0 && is_small(t->konst[o->c]);
 
     k->what = SLOW_ST + size;
@@ -412,7 +444,8 @@ static void change_tail(T1 *t, Tail *k)
     a_store(&t->a, 3, env_slot(V_BEFORE), HAX);
     a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
     t1_change(t, k->fused, ENV(jit.val));
-    a_store(&t->a, 3, ENV(jit.addr), addr);
+    if (!k->grouped)
+        a_store(&t->a, 3, ENV(jit.addr), addr);
     t1_call(t, t->code->slow[SLOW_ST + (k->what & 3)], k->insn);
 }
 
@@ -421,12 +454,17 @@ void t1_mem_tail(T1 *t, Tail *k)
     Asm *a = &t->a;
     unsigned size = k->what & 3;
 
+    if (k->window)
+        t1_window_tail(t, k);
     if (k->kind == TAIL_DIV) {
         a_store(a, 3, ENV(jit.val), k->data);
         t1_set32(t, ENV(jit.addr), IR_SIZE(k->op->op));
         t1_call(t, t->code->slow[k->what], k->insn);
     } else {
-        a_store(a, 3, ENV(jit.addr), k->addr);
+        if (k->grouped)
+            t1_tail_address(t, k);
+        else
+            a_store(a, 3, ENV(jit.addr), k->addr);
         if (k->what >= SLOW_ST) {
             store_tail(t, k);
         } else {
@@ -438,6 +476,7 @@ void t1_mem_tail(T1 *t, Tail *k)
         }
     }
     t1_fpu_again(t, k);
+    t1_tail_flags(t, k);
     if (k->change) /* last: the flags are wanted */
         t1_change(t, k->fused, env_slot(V_BEFORE));
     else if (k->fused)

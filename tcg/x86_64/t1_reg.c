@@ -283,6 +283,13 @@ void t1_store_ax(Asm *a, int free)
     a_mov(a, 3, HAX, free >= 0 ? rm_reg((unsigned)free) : ENV(jit.save[3]));
 }
 
+void t1_load_ax(Asm *a)
+{
+    a_mov(a, 2, HAX, ENV(cc.res));
+    a_alu_imm(a, 0, 0, rm_reg(HAX), 0x7f); /* 1 + 0x7f overflows: OF comes back */
+    a_byte(a, 0x9e);                       /* sahf */
+}
+
 void t1_save_flags(T1 *t)
 {
     int free = -1;
@@ -303,9 +310,7 @@ void t1_need_flags(T1 *t)
         return;
     g_assert(t->env_ok);
     a_store(&t->a, 3, ENV(jit.save[3]), HAX);
-    a_mov(&t->a, 2, HAX, ENV(cc.res));
-    a_alu_imm(&t->a, 0, 0, rm_reg(HAX), 0x7f); /* 1 + 0x7f overflows: OF comes back */
-    a_byte(&t->a, 0x9e);                       /* sahf */
+    t1_load_ax(&t->a);
     a_mov(&t->a, 3, HAX, ENV(jit.save[3]));
     t->ef_ok = true;
 }

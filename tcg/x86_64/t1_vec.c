@@ -273,6 +273,11 @@ static void store(T1 *t, unsigned v, unsigned size, unsigned y, Rm m)
     }
 }
 
+static unsigned how(const IrOp *o, unsigned size)
+{
+    return o->d | size << 8 | (o->x & X_ALIGNED ? VSLOW_ALIGNED : 0u) | (o->x & X_ZERO ? VSLOW_ZERO : 0u);
+}
+
 void t1_vec_memory(T1 *t, const IrOp *o)
 {
     IrKind kind = IR_KIND(o->op);
@@ -284,21 +289,29 @@ void t1_vec_memory(T1 *t, const IrOp *o)
 
     if (t1_grouped(t, o, &m)) {
         y = size < 2 ? t1_grab(t) : 0;
+        k = t1_group_access(t, TAIL_VEC, m);
         if (st)
             store(t, v, size, y, m);
         else
             load(t, o, size, y, m);
+        if (!k)
+            return;
+        k->what = st ? SLOW_VST : SLOW_VLD;
+        k->data = how(o, size);
+        k->back = t->a.p;
         return;
     }
     va = t1_address(t, o);
     k = t1_tail(t, TAIL_VEC);
-    m = t1_tlb_check(t, k, va, bytes, st, &y);
+    m = t1_mem_check(t, o, k, va, bytes, st, &y);
     k->what = st ? SLOW_VST : SLOW_VLD;
-    k->data = o->d | size << 8 | (o->x & X_ALIGNED ? VSLOW_ALIGNED : 0u) | (o->x & X_ZERO ? VSLOW_ZERO : 0u);
+    k->data = how(o, size);
     if (o->x & X_ALIGNED) {
         a_op(&t->a, 0, 0xf6, 0, 0, rm_reg(va));
         a_imm(&t->a, bytes - 1, 1);
         k->jump[1] = a_jump(&t->a, 5, NULL);
+        k->align = bytes;
+        k->access = t->a.p;
     }
     if (st)
         store(t, v, size, y, m);
@@ -309,7 +322,12 @@ void t1_vec_memory(T1 *t, const IrOp *o)
 
 void t1_vec_tail(T1 *t, Tail *k)
 {
-    a_store(&t->a, 3, ENV(jit.addr), k->addr);
+    if (k->window)
+        t1_window_tail(t, k);
+    if (k->grouped)
+        t1_tail_address(t, k);
+    else
+        a_store(&t->a, 3, ENV(jit.addr), k->addr);
     t1_set32(t, ENV(jit.val), k->data);
     t1_call(t, t->code->slow[k->what], k->insn);
     if (k->what == SLOW_VLD && !is_host(k->data & 0xff)) {
@@ -319,6 +337,7 @@ void t1_vec_tail(T1 *t, Tail *k)
             a_op(&t->a, 0, 0x0f28, 2, VS, env_vec(k->data & 0xff));
     }
     t1_fpu_again(t, k);
+    t1_tail_flags(t, k);
     a_jump(&t->a, 16, k->back);
 }
 
