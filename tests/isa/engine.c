@@ -98,18 +98,21 @@ void engine_code_writable(void)
 }
 
 /* False: there is no such executor here. */
-const char *const executor_name[] = { [EXEC_INTERP] = "interpreted", [EXEC_C] = "in C", [EXEC_JIT] = "compiled" };
+const char *const executor_name[] = { [EXEC_INTERP] = "interpreted", [EXEC_C] = "in C", [EXEC_JIT] = "compiled", [EXEC_WINDOW] = "compiled, by windows" };
 
 bool engine_use(Executor x)
 {
     static bool compiles;
 
     compiles |= cpu->tcg->jit;
-    if (x == EXEC_JIT && !compiles)
+    if (x >= EXEC_JIT && !compiles)
         return false;
     if (x == EXEC_C && !x86_units_c)
         return false;
-    cpu->tcg->jit = x == EXEC_JIT;
+    cpu->tcg->jit = x >= EXEC_JIT;
+    tcg_windows_init(cpu->tcg, x == EXEC_WINDOW, true);
+    tcg_window_off(cpu->tcg, cpu->env.view);
+    x86_update_mode(cpu);
     cpu->units = x == EXEC_C ? x86_units_c : x86_units();
     return true;
 }

@@ -94,7 +94,7 @@ bool case_agrees(const Case *k, State *got, bool in_c); /* in_c: by C's floating
 void forgive_near(const Case *k, State *got);
 bool c_compares(const Case *k); /* false: C and this silicon may differ in what other instructions of the case then see */
 /* engine.c */
-typedef enum Executor { EXEC_INTERP, EXEC_C /* interpreter, x87 and vectors in C */, EXEC_JIT, EXECUTORS } Executor;
+typedef enum Executor { EXEC_INTERP, EXEC_C /* interpreter, x87 and vectors in C */, EXEC_JIT, EXEC_WINDOW /* compiled, memory by windows */, EXECUTORS } Executor;
 extern const char *const executor_name[EXECUTORS];
 bool engine_start(void);
 void engine_map_alias(void);

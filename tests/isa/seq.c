@@ -84,6 +84,7 @@ static bool run_batch(Seqs *q, uint64_t batch)
         for (unsigned i = 0; i < n && !seq_silicon_start(q->cases); i++)
             continue;
     }
+    engine_use(batch & 1 ? EXEC_WINDOW : EXEC_JIT);
     engine_load_seq(q->cases, n);
     for (unsigned i = 0; i < n; i++) {
         check(q, &q->cases[i], batch);
