@@ -18,7 +18,7 @@ void tcg_stats(Vm *vm, GString *out)
 
         g_string_append_printf(out, "cpu %u: %" PRIu64 " instructions interpreted, %" PRIu64 " translated, %" PRIu64 " TLB fills, %" PRIu64 " flushes\n", i,
                                s->env.icount, t->translated, t->fills, t->flushes);
-        g_string_append_printf(out, "  windows: %" PRIu64 " times one opened, %" PRIu64 " closed, %" PRIu64 " flushes, %" PRIu64 " pages put in, %" PRIu64 " faults, %u pages now\n", t->win_ons, t->win_offs, t->win_flushes, t->win_puts, t->win_faults, t->win_pages);
+        tcg_window_stats(t, out);
         memory(t, out);
         tcg_jit_stats(t, out);
     }

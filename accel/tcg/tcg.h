@@ -85,7 +85,7 @@ typedef struct TcgCpu {
     Rng stress;        /* 0: off */
     bool win_always; /* every user view has a window at once */
     unsigned win_pieces, win_pages; /* that windows map now */
-    uint64_t win_puts, win_faults, win_flushes, win_ons, win_offs, win_mends;
+    uint64_t win_puts, win_faults, win_flushes, win_ons, win_offs;
     uint64_t win_translated; /* blocks that were translated when it was last looked at */
     int64_t win_at; /* when user code was interrupted last, us */
 } TcgCpu;
@@ -159,6 +159,7 @@ void tcg_window_drop(TcgCpu *t, View *w, uint64_t va, uint64_t len);
 void tcg_window_strip(TcgCpu *t, View *w, const uint8_t *host); /* with tcg_strip() */
 void tcg_window_ask(TcgCpu *t, const uint8_t *ret); /* the access of whose tail this is a return address: of which slot is Env.jit.addr? */
 void tcg_window_free(View *w);
+void tcg_window_stats(const TcgCpu *t, GString *out);
 /* stats.c */
 void tcg_stats(Vm *vm, GString *out);   /* info jit */
 void tcg_opcount(Vm *vm, GString *out); /* info opcount; vCPUs stopped */

@@ -57,7 +57,7 @@ typedef struct Window {
     WinPage page[WIN_PAGES];
 } Window;
 enum { NOTHING = 0 };
-enum { ENOUGH = 4, APART = 1000, PART = 16, NEW_BLOCKS = 64, START = 10000, MOST_BUDGET = 50000, COST_PUT = 6, COST_FAULT = 2 };
+enum { ENOUGH = 4, MOST_SAMPLES = 512, APART = 1000, PART = 16, NEW_BLOCKS = 64, START = 10000, MOST_BUDGET = 50000, COST_PUT = 6, COST_FAULT = 2 };
 static _Thread_local TcgCpu *here;
 static struct sigaction before;
 
@@ -136,10 +136,9 @@ void tcg_window_off(TcgCpu *t, View *w)
 
 static void penalty(TcgCpu *t, View *w)
 {
-    enum { MOST = 512 };
     Window *n = w->window;
 
-    n->need = MIN(n->need * 4, MOST);
+    n->need = MIN(n->need * 4, MOST_SAMPLES);
     n->seen = 0;
     t->win_offs++;
     tcg_window_off(t, w);
@@ -390,7 +389,8 @@ void tcg_window_fill(TcgCpu *t, bool write, bool writable, uint64_t va, RamBlock
     if (LIKELY(!w->mode))
         return;
     /* what may be written without a change of the guest's table need not fault again then */
-    write |= writable && walk->dirty && walk->prot & 2 && !(s->pkru >> (2 * walk->pkey) & 3) && may_be_written(b, off) && !(cpu_requests(t->cpu) & REQ_CODE);
+    write |= writable && walk->dirty && walk->prot & 2 &&
+             !(s->pkru >> (2 * walk->pkey) & 3) && may_be_written(b, off) && !(cpu_requests(t->cpu) & REQ_CODE);
     put(t, w, (Piece){ va & -(uint64_t)PAGE, b, off & -(uint64_t)PAGE, 1, write });
 }
 
@@ -451,6 +451,8 @@ static void spend(TcgCpu *t, unsigned us)
 {
     View *w = t->s->env.view;
 
+    if (!w->window)
+        return;
     w->window->budget -= us;
     if (w->window->budget < 0 && w->mode && !t->win_always)
         penalty(t, w);
@@ -471,7 +473,6 @@ static bool ours(ucontext_t *u, const siginfo_t *info)
     spend(here, COST_FAULT);
     if (info->si_code == SI_KERNEL || !mend(here, info->si_addr, r[REG_ERR] & WRITE))
         r[REG_RIP] = (greg_t)(uintptr_t)tail;
-    else here->win_mends++;
     return true;
 }
 
@@ -538,10 +539,19 @@ static Window *make(TcgCpu *t, View *w)
 
 static void on(TcgCpu *t, View *w)
 {
+    bool any = t->win_always;
+
+    open_known(w);
+    for (unsigned i = 0; i < WIN_SLOTS; i++)
+        any |= w->win[i].tag != WIN_NONE;
+    w->window->seen = 0;
+    if (!any) /* the host has no address space left for it: not soon again */
+        w->window->need = MOST_SAMPLES;
+    if (!any)
+        return;
     w->mode = ENV_MODE_WINDOW;
     w->window->budget = START;
     t->win_ons++;
-    open_known(w);
 }
 
 void tcg_window_always(TcgCpu *t)
@@ -597,4 +607,11 @@ void tcg_window_free(View *w)
     if (w->window)
         munmap(w->window, sizeof(Window));
     w->window = NULL;
+}
+
+void tcg_window_stats(const TcgCpu *t, GString *out)
+{
+    if (t->code.windows)
+        g_string_append_printf(out, "  windows: %" PRIu64 " opened, %" PRIu64 " closed for their cost, %" PRIu64 " emptied; %" PRIu64
+                               " pieces mapped for %" PRIu64 " faults, %u pages now\n", t->win_ons, t->win_offs, t->win_flushes, t->win_puts, t->win_faults, t->win_pages);
 }
