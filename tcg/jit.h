@@ -36,7 +36,7 @@ typedef struct CodeCache {
     uint8_t *rw, *rx; /* the same memory twice; code is written through rw only */
     size_t size, used, stubs; /* stubs: what a flush keeps */
     size_t top, cold, cold_end; /* from the end down to top lie pieces for code that rarely runs; the last is filled from cold to cold_end */
-    const uint8_t *enter, *exit_link, *find, *find_exit, *leave, *no_code, *dead, *call, *op, *live, *live_entry, *fpu, *fpu_entry, *slow[SLOW_KINDS];
+    const uint8_t *enter, *exit_link, *find, *find_exit, *leave, *no_code, *dead, *call, *brief, *op, *live, *live_entry, *fpu, *fpu_entry, *slow[SLOW_KINDS];
     Env *env;
     bool windows; /* code of privilege 3 goes by windows */
 } CodeCache;

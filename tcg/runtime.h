@@ -158,7 +158,7 @@ struct Env {
         uint64_t keep; /* a register, while a tail makes an address in it */
         uint64_t link; /* why it came back: Block address | JIT_* */
         uint64_t host_rsp;
-        void (*fn)(void);
+        HelperFn long_way; /* a short helper could not do it: this one has to */
     } jit;
     bool one_block; /* the interpreter returns after each block: another executor decides */
     bool in_host;   /* generated code runs, or called C */
@@ -298,6 +298,12 @@ typedef struct HostVop {
     uint32_t opc; /* 0f.., 0f38.., 0f3a..; of VEX the last byte alone */
 } HostVop;
 const HostVop *target_host_vop(const void *fn); /* VecFn or Vec3Fn */
+/*
+ * A helper's short form, for generated code: machine code of general registers only, which neither reads nor changes the guest's
+ * vectors, FPU, and the registers that C preserves (rbx rsp rbp r12 to r15), and cannot fault. It finds flags as CC_HOST and
+ * leaves them so. Where it cannot do it, it changes nothing and sets Env.jit.long_way. NULL: there is none.
+ */
+HelperFn target_short(HelperFn fn);
 /*
  * The FPU: an x86's x87. op: 0x000..0x7ff are D8 00.. to DF FF; at: the memory operand. Done by C, a fault is in e->fault; the answer says nothing. pc: the instruction's, linear.
  */

@@ -100,6 +100,13 @@ typedef struct TcgVm {
 } TcgVm;
 
 static inline TcgVm *tcg_vm(Vm *vm) { return vm->accel_data; }
+static inline bool tcg_in_smm(const TcgCpu *t, unsigned asid) { return t->asid[asid].pcid >> 12; }
+/* Supervisor pages are the same in all address spaces of most guests, global: one view has them for all. */
+static inline View *tcg_view_at(const TcgCpu *t, unsigned asid, unsigned kind)
+{
+    return &t->view[(t->shared && kind != VIEW_USER && !tcg_in_smm(t, asid) ? ASIDS : asid) * VIEWS + kind];
+}
+static inline unsigned tcg_front_slot(uint64_t mode) { return (unsigned)((mode * 0x9e3779b97f4a7c15ull) >> 56) & (MODE_FRONT - 1); }
 bool tcg_views_init(TcgCpu *t); /* false: no memory */
 void tcg_views_free(TcgCpu *t);
 /* va (of any byte of a page) is at host, as walk says; into the current view. */

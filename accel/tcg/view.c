@@ -10,14 +10,6 @@
 
 enum { HUGE = 2 << 20 };
 
-static bool in_smm(const TcgCpu *t, unsigned asid) { return t->asid[asid].pcid >> 12; }
-
-/* Supervisor pages are the same in all address spaces of most guests, global: one view has them for all. */
-static View *view_at(const TcgCpu *t, unsigned asid, unsigned kind)
-{
-    return &t->view[(t->shared && kind != VIEW_USER && !in_smm(t, asid) ? ASIDS : asid) * VIEWS + kind];
-}
-
 static void clear_entry(View *w, unsigned table, unsigned k)
 {
     switch (table) {
@@ -62,9 +54,9 @@ bool tcg_views_init(TcgCpu *t)
     for (unsigned k = 0; k < VIEWS; k++)
         t->view[ASIDS * VIEWS + k].shared = true;
     for (unsigned k = 0; k < VIEWS; k++)
-        make_ready(t, view_at(t, 0, k));
+        make_ready(t, tcg_view_at(t, 0, k));
     t->asid[0].used = true;
-    t->s->env.view = view_at(t, 0, VIEW_KERNEL);
+    t->s->env.view = tcg_view_at(t, 0, VIEW_KERNEL);
     return true;
 }
 
@@ -83,7 +75,7 @@ void tcg_set_view(X86 *s, unsigned kind)
     if (!t)
         return;
     t->kind = kind;
-    s->env.view = view_at(t, t->now, kind);
+    s->env.view = tcg_view_at(t, t->now, kind);
     if (UNLIKELY(t->win_always) && kind == VIEW_USER)
         tcg_window_always(t);
 }
@@ -267,7 +259,7 @@ static void change_shared(TcgCpu *t, unsigned a)
     enum { LOOK = 256, AGAIN = 4096, MANY = 96 };
     bool many;
 
-    if (t->loose_asid == a || in_smm(t, a))
+    if (t->loose_asid == a || tcg_in_smm(t, a))
         return;
     t->loose_asid = a;
     t->loose += drop_shared(t);
@@ -305,8 +297,8 @@ void tcg_set_cr3(X86 *s, bool keep)
     t->asid[a] = (Asid){ true, (uint16_t)pcid, ++t->stamp };
     change_shared(t, a);
     for (unsigned k = 0; k < VIEWS; k++)
-        make_ready(t, view_at(t, a, k));
-    tcg_window_new(t, view_at(t, a, VIEW_USER), s->cr3 & -(uint64_t)PAGE);
+        make_ready(t, tcg_view_at(t, a, k));
+    tcg_window_new(t, tcg_view_at(t, a, VIEW_USER), s->cr3 & -(uint64_t)PAGE);
     t->now = a;
     tcg_set_view(s, t->kind);
 }
@@ -587,7 +579,7 @@ void tcg_mode_changed(X86 *s)
 {
     TcgCpu *t = s->tcg;
     uint64_t mode = s->env.mode;
-    unsigned h = (unsigned)((mode * 0x9e3779b97f4a7c15ull) >> 56) & (MODE_FRONT - 1);
+    unsigned h = tcg_front_slot(mode);
 
     if (!t)
         return;

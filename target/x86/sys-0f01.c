@@ -165,6 +165,35 @@ bool x86_0f01_goes_on(unsigned modrm)
     return f && (f->fn == clac || f->fn == stac || f->fn == swapgs || f->fn == xgetbv || f->fn == rdpkru || f->fn == rdtscp);
 }
 
+uint64_t x86_stac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    set_ac(x86(e), true);
+    return 0;
+}
+
+uint64_t x86_clac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    set_ac(x86(e), false);
+    return 0;
+}
+
+uint64_t x86_swapgs_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    swapgs(x86(e), 0);
+    return 0;
+}
+
+static bool exists(const X86 *s, const struct Form *f) { return f->word == NO_WORD || s->cpuid_words[f->word] >> f->bit & 1; }
+
+HelperFn x86_0f01_ring0(const X86 *s, unsigned modrm)
+{
+    const struct Form *f = find(modrm);
+
+    if (!f || !exists(s, f))
+        return NULL;
+    return f->fn == stac ? x86_stac_ring0 : f->fn == clac ? x86_clac_ring0 : f->fn == swapgs ? x86_swapgs_ring0 : NULL;
+}
+
 static uint64_t undefined(X86 *s, uint64_t modrm)
 {
     if (log_on(LOG_UNIMP))
@@ -177,7 +206,7 @@ HELPER(0f01)
     X86 *s = x86(e);
     const struct Form *f = find(a);
 
-    if (!f || (f->word != NO_WORD && !(s->cpuid_words[f->word] >> f->bit & 1)) || (f->only & ONLY_RING0 && (s->cpl || vm86(s))) ||
+    if (!f || !exists(s, f) || (f->only & ONLY_RING0 && (s->cpl || vm86(s))) ||
         (f->only & ONLY_64 && !code64(s)))
         return undefined(s, a);
     f->fn(s, b);

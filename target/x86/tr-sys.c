@@ -26,8 +26,13 @@ void tr_sysret(Tr *t)
 
 void tr_sys_modrm(Tr *t) /* 0F 01 with a register: the whole ModRM byte selects */
 {
-    bool goes_on = x86_0f01_goes_on(t->in.modrm);
+    bool goes_on = x86_0f01_goes_on(t->in.modrm), ring0 = t->code == CODE64 && !(t->mode & MODE_CPL);
+    HelperFn fn = ring0 ? x86_0f01_ring0(t->s, t->in.modrm) : NULL;
 
+    if (fn) {
+        tr_call(t, IR_call, NOVAL, fn, NOVAL, NOVAL, NOVAL);
+        return;
+    }
     tr_row_call(t, goes_on ? IR_call : IR_callf, NOVAL, val_const(t->in.modrm), tr_next(t), NOVAL);
     if (!goes_on)
         tr_leave(t, false);

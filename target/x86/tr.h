@@ -34,7 +34,11 @@ typedef struct TrScan { /* code of one page around a block at pc: code[-before] 
 unsigned tr_flags_live_at(TrScan *s, uint64_t pc);
 void tr_pcmpstr(Tr *t);
 uint64_t x86_sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c); /* a HelperFn */
+uint64_t x86_stac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c); /* HelperFns: where nothing has to be asked first */
+uint64_t x86_clac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c);
+uint64_t x86_swapgs_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c);
 bool x86_0f01_goes_on(unsigned modrm);
+HelperFn x86_0f01_ring0(const X86 *s, unsigned modrm); /* in 64-bit code of ring 0; NULL: hx_0f01 has to look */
 void tr_push(Tr *t); /* every row function is declared by the generated tables */
 extern void (*const x86_row_fn[])(Tr *t);
 

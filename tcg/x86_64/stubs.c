@@ -3,6 +3,7 @@
  *
  *   slow    after a TLB miss or a division that may fault: saves the registers a C function may change
  *   call    a helper: every guest register is in Env while it runs, and read back afterwards
+ *   brief   a short helper (target_short()): only what C does not preserve, and no vectors
  *   op      an op by the interpreter's C code: the same
  *
  * Each is entered by call, so the stack pointer is 8 below Env and the return address names the instruction. A
@@ -195,13 +196,8 @@ static void make_op(Asm *a, const uint8_t *back)
     give_up(a, back);
 }
 
-static void make_call(Asm *a, const uint8_t *back)
+static void call_helper(Asm *a) /* that r11 names */
 {
-    uint8_t *bad, *fold, *go_on;
-
-    store_vectors(a, 8);
-    move_pinned(a, true, ALL, 8);
-    t1_fpu_store(a, 8);
     a_mov(a, 3, HSI, AT(jit.arg[0], 8));
     a_mov(a, 3, HDX, AT(jit.arg[1], 8));
     a_mov(a, 3, HCX, AT(jit.arg[2], 8));
@@ -209,6 +205,19 @@ static void make_call(Asm *a, const uint8_t *back)
     a_alu_imm(a, 5, 3, rm_reg(HSP), 8);
     a_op(a, 0, 0xff, 2, 2, rm_reg(H11));
     a_alu_imm(a, 0, 3, rm_reg(HSP), 8);
+}
+
+/* The answer: where a call goes on whose registers are in Env, all but vectors and FPU. */
+static const uint8_t *make_call(Asm *a, const uint8_t *back)
+{
+    uint8_t *bad, *fold, *go_on;
+    const uint8_t *stored;
+
+    move_pinned(a, true, ALL, 8);
+    stored = a->p;
+    store_vectors(a, 8);
+    t1_fpu_store(a, 8);
+    call_helper(a);
     a_alu_imm(a, 7, 2, AT(fault.kind, 8), 0);
     bad = a_jump(a, 5, NULL);
     a_alu_imm(a, 7, 0, AT(cc.kind, 8), CC_HOST);
@@ -224,6 +233,27 @@ static void make_call(Asm *a, const uint8_t *back)
     a_patch(bad, a->p);
     call_c(a, (uintptr_t)jit_unwind);
     give_up(a, back);
+    return stored;
+}
+
+static void make_brief(Asm *a, const uint8_t *stored)
+{
+    uint8_t *cannot;
+
+    move_pinned(a, true, CALLER_SAVED, 8);
+    call_helper(a);
+    a_alu_imm(a, 7, 3, AT(jit.long_way, 8), 0);
+    cannot = a_jump(a, 5, NULL);
+    a_mov(a, 3, H11, rm_reg(HAX));
+    move_pinned(a, false, CALLER_SAVED, 8);
+    a_mov(a, 3, H15, AT(view, 8));
+    a_byte(a, 0xc3);
+    a_patch(cannot, a->p);
+    move_pinned(a, true, CALLEE_SAVED, 8);
+    a_mov(a, 3, H11, AT(jit.long_way, 8));
+    a_op(a, 0, 0xc7, 3, 0, AT(jit.long_way, 8));
+    a_imm(a, 0, 4);
+    a_jump(a, 16, stored);
 }
 
 /* ---- a pc that the jump cache does not know: block_get()'s common case without leaving generated code ---- */
@@ -399,7 +429,7 @@ static const uint8_t *rx(const CodeCache *c, const uint8_t *p) { return c->rx + 
 void jit_stubs(CodeCache *c)
 {
     Asm a = { c->rw, c->rw + c->size };
-    const uint8_t *back, *slow;
+    const uint8_t *back, *slow, *stored;
 
     c->enter = rx(c, a.p);
     make_enter(&a);
@@ -425,7 +455,9 @@ void jit_stubs(CodeCache *c)
     make_live(&a, c);
     make_fpu_live(&a, c);
     c->call = a.p;
-    make_call(&a, back);
+    stored = make_call(&a, back);
+    c->brief = a.p;
+    make_brief(&a, stored);
     c->op = a.p;
     make_op(&a, back);
     slow = a.p;

@@ -40,6 +40,8 @@ static void forget(T1 *t, unsigned v, unsigned bit) /* v dies here: its slot nee
 
 static void call(T1 *t, const IrOp *o)
 {
+    HelperFn fn = (HelperFn)(uintptr_t)o->imm, brief = target_short(fn);
+
     argument(t, 0, o->a);
     argument(t, 1, o->b);
     argument(t, 2, o->c);
@@ -47,8 +49,8 @@ static void call(T1 *t, const IrOp *o)
     forget(t, o->b, 2);
     forget(t, o->c, 4);
     t1_store_temps(t);
-    a_const(&t->a, H11, (uint64_t)o->imm);
-    t1_call(t, t->code->call, t->b->at[t->i]);
+    a_const(&t->a, H11, (uint64_t)(uintptr_t)(brief ? brief : fn));
+    t1_call(t, brief ? t->code->brief : t->code->call, t->b->at[t->i]);
     if (o->d == V_NONE)
         return;
     t->owner[H11 - H9] = LOANED;
