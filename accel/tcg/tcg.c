@@ -180,6 +180,7 @@ static Exit run(Cpu *c)
     /* Host pointers in the TLB are good while we run, and beyond: before any of them goes, view_changed() asks for
      * a flush, which is served before the next use. */
     rcu_lock();
+    x86_ticks_reset(c->regs);
     x86_arm_debug(c->regs); /* registers may have come from outside */
     x = run_locked(c);
     rcu_unlock();

@@ -70,6 +70,15 @@ typedef struct X86Cpuid {
 
 /* CPUID words that features.def names bits of: leaf 1 EDX ECX, 7 EBX ECX EDX, 80000001 EDX ECX, D.1 EAX, 6 EAX */
 enum { W_1D, W_1C, W_7B, W_7C, W_7D, W_81D, W_81C, W_D1A, W_6A, W_7A1, W_7D1, W_7D2, W_87B, W_87D, W_88B, W_8AD, W_821A, W_CAP /* MSR */, WORDS };
+/*
+ * The VM's clock between two looks at it, by the host's time stamp counter: ns + (ticks since `host`) * rate >> 32, for no
+ * longer than `span` ticks. rate is a little too small, so it is never ahead of the clock.
+ */
+typedef struct X86Ticks {
+    uint64_t host, ns, span, rate;
+    uint64_t base, base_ns; /* what the rate is measured from; 0: not yet */
+    uint64_t least;         /* ticks that a look at the clock takes */
+} X86Ticks;
 struct TcgCpu;
 typedef struct X86 {
     Env env; /* first: general registers, pc, arithmetic flags, xmm/ymm */
@@ -109,6 +118,7 @@ typedef struct X86 {
     bool no_step;        /* this instruction entered a handler: no single-step trap after it */
     uint64_t before_smm[4]; /* what steered address translation when SMM was entered */
     bool debug_one;      /* a debugger's breakpoints or step */
+    X86Ticks ticks;
 } X86;
 static inline X86 *x86(Env *e) { return (X86 *)(void *)e; }
 static inline X86 *x86_of(Cpu *c) { return c->regs; }
@@ -216,6 +226,8 @@ bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v); /* false: #GP */
 bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v);
 void x86_cpuid(X86 *s, uint32_t leaf, uint32_t sub, uint32_t out[4]);
 uint64_t x86_tsc(X86 *s);
+void x86_ticks_reset(X86 *s); /* the VM's clock may have stood still */
+bool x86_host_ticks_steady(void); /* the host's counter never stops or changes its rate */
 bool x86_set_cr0(X86 *s, uint64_t v); /* false: fault set */
 bool x86_set_cr3(X86 *s, uint64_t v);
 bool x86_set_cr4(X86 *s, uint64_t v);

@@ -72,10 +72,45 @@ static bool is_quiet(uint32_t n)
     return n >= 0x400 && n < 0x440; /* machine check banks */
 }
 
+enum { TICKS_NS = 20000, MEASURE = 10000000, MEASURE_AGAIN = 1000000000 /* ns */ };
+
+void x86_ticks_reset(X86 *s) { s->ticks.span = s->ticks.base = 0; }
+
+/* The clock showed ns, between host and host + took. What took longer than most may have been interrupted and says nothing. */
+static void note_ticks(X86 *s, uint64_t host, uint64_t took, uint64_t ns)
+{
+    X86Ticks *k = &s->ticks;
+
+    k->span = 0;
+    if (!k->least || took < k->least / 2) {
+        k->least = took;
+        k->base = k->rate = 0;
+    }
+    if (took > 2 * k->least)
+        return;
+    if (k->base && ns - k->base_ns >= (k->rate ? MEASURE_AGAIN : MEASURE)) {
+        uint64_t rate = (uint64_t)(((unsigned __int128)(ns - k->base_ns) << 32) / MAX(host - k->base, 1));
+
+        k->rate = rate - (rate >> 13);
+        k->base = 0;
+    }
+    if (!k->base) {
+        k->base = host;
+        k->base_ns = ns;
+    }
+    if (k->rate >> 27) { /* else it makes no sense */
+        k->span = ((uint64_t)TICKS_NS << 32) / k->rate;
+        k->host = host + took;
+        k->ns = ns;
+    }
+}
+
 uint64_t x86_tsc(X86 *s)
 {
-    uint64_t ns = (uint64_t)vm_now(s->env.cpu->vm);
+    uint64_t host = host_ticks(), ns = (uint64_t)vm_now(s->env.cpu->vm);
 
+    if (s->tsc_hz == SEC && x86_host_ticks_steady())
+        note_ticks(s, host, host_ticks() - host, ns);
     return (s->tsc_hz == SEC ? ns : muldiv64(ns, s->tsc_hz, SEC)) + s->tsc_offset;
 }
 

@@ -9,7 +9,7 @@
 #include "target/x86/tr.h"
 
 #define LONG(name) uint64_t hx_##name(Env *e, uint64_t a, uint64_t b, uint64_t c);
-LONG(cli) LONG(pushf) LONG(syscall) LONG(sysret)
+LONG(cli) LONG(pushf) LONG(rdtsc) LONG(syscall) LONG(sysret)
 
 static uint64_t long_way(Env *e, HelperFn fn)
 {
@@ -53,6 +53,20 @@ static uint64_t sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c)
     if (!(s->eflags & EF_IF))
         s->sti_next = next;
     s->eflags |= EF_IF;
+    return 0;
+}
+
+/* From the host's counter, if the clock was looked at just now. */
+static uint64_t rdtsc(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    X86 *s = x86(e);
+    uint64_t past = host_ticks() - s->ticks.host, t;
+
+    if (UNLIKELY(past >= s->ticks.span || (s->cr4 & CR4_TSD && s->cpl)))
+        return long_way(e, hx_rdtsc);
+    t = s->ticks.ns + (past * s->ticks.rate >> 32) + s->tsc_offset;
+    e->v[RAX] = (uint32_t)t;
+    e->v[RDX] = t >> 32;
     return 0;
 }
 
@@ -169,7 +183,7 @@ HelperFn target_short(HelperFn fn)
     static const struct {
         HelperFn of, is;
     } forms[] = {
-        { hx_pushf, pushf }, { hx_cli, cli }, { x86_sti_ring0, sti_ring0 }, { x86_stac_ring0, stac }, { x86_clac_ring0, clac },
+        { hx_pushf, pushf }, { hx_rdtsc, rdtsc }, { hx_cli, cli }, { x86_sti_ring0, sti_ring0 }, { x86_stac_ring0, stac }, { x86_clac_ring0, clac },
         { x86_swapgs_ring0, swapgs }, { hx_syscall, syscall_64 }, { hx_sysret, sysret_64 },
     };
 

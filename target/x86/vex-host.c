@@ -46,6 +46,19 @@ VexFn *const x86_fma_host[VEX_COUNT] = {
 #include "target/x86/vexops.def"
 };
 
+bool x86_host_ticks_steady(void)
+{
+    static int known = -1; /* CPUID is slow in a VM */
+    unsigned a, b, c, d;
+    int is = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+    if (is < 0) {
+        is = __get_cpuid(0x80000007, &a, &b, &c, &d) && d >> 8 & 1;
+        __atomic_store_n(&known, is, __ATOMIC_RELAXED);
+    }
+    return is;
+}
+
 bool x86_host_fma(void)
 {
     static int known = -1; /* CPUID is slow in a VM */
