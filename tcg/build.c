@@ -1,10 +1,13 @@
 /* tcg/build.c - the one forward pass that makes a block; constants and copies fold as ops are added. */
 #include "tcg/ir.h"
 
+#define HAS(args, c) (__builtin_strchr(args, c) != NULL)
+#define USES(args) (((HAS(args, 'a') || HAS(args, 'm')) ? USES_A : 0) | ((HAS(args, 'b') || HAS(args, 'm')) ? USES_B : 0) | \
+                    (HAS(args, 'c') ? USES_C : 0) | (HAS(args, 'D') ? USES_D | WRITES_D : 0) | (HAS(args, 'd') ? WRITES_D : 0))
 const IrInfo ir_info[IR_KINDS] = {
-#define OP2(n, t, r, e)    { #n, "dab", FALL, r, 0 },
-#define OP1(n, t, w, e)    { #n, "da", w, 0, 0 },
-#define OPX(n, a, w, r, t) { #n, a, w, r, t },
+#define OP2(n, t, r, e)    { #n, "dab", FALL, r, 0, USES("dab") },
+#define OP1(n, t, w, e)    { #n, "da", w, 0, 0, USES("da") },
+#define OPX(n, a, w, r, t) { #n, a, w, r, t, USES(a) },
 #include "tcg/ops.def"
 };
 

@@ -30,9 +30,11 @@ typedef enum IrKind {
     IR_KINDS
 } IrKind;
 
+/* Bits of IrInfo.uses, of args: which fields it reads, and whether d is a general register that it writes. */
+enum { USES_A = 1, USES_B = 2, USES_C = 4, USES_D = 8 /* whatever its size */, WRITES_D = 16 };
 typedef struct IrInfo {
     const char *name, *args;
-    uint8_t writes, reads, traits;
+    uint8_t writes, reads, traits, uses;
 } IrInfo;
 extern const IrInfo ir_info[IR_KINDS];
 

@@ -9,7 +9,6 @@
  * at the start of the instruction, because that is where execution resumes.
  */
 #include "tcg/ir.h"
-#include <string.h>
 
 typedef struct Live {
     uint64_t temps[4]; /* bit set over value numbers */
@@ -23,10 +22,12 @@ static bool is_temp(unsigned v) { return v >= V_TEMP && v <= V_LAST; }
 
 static bool use(Live *l, unsigned v)
 {
-    bool last = is_temp(v) && !is_live(l, v);
+    bool last;
 
-    if (is_temp(v))
-        set_live(l, v);
+    if (!is_temp(v))
+        return false;
+    last = !is_live(l, v);
+    set_live(l, v);
     return last;
 }
 
@@ -63,7 +64,7 @@ static bool flow(IrBlock *b, unsigned i, Live *l)
 {
     IrOp *o = &b->ops[i];
     const IrInfo *k = &ir_info[IR_KIND(o->op)];
-    bool keeps_d = k->args[0] == 'D' || (k->args[0] == 'd' && IR_SIZE(o->op) < 2);
+    bool keeps_d = k->uses & USES_D || (k->uses & WRITES_D && IR_SIZE(o->op) < 2);
 
     if (k->traits & T_FAULT)
         l->flags |= read_again(b, i);
@@ -73,7 +74,7 @@ static bool flow(IrBlock *b, unsigned i, Live *l)
         (o->d == V_NONE || (is_temp(o->d) && !is_live(l, o->d))))
         return false;
     b->kill[i] = is_temp(o->d) && !is_live(l, o->d) ? 8 : 0;
-    if (k->args[0] == 'D')
+    if (k->uses & USES_D)
         use(l, o->d);
     else if (is_temp(o->d) && !keeps_d)
         clear_live(l, o->d);
@@ -88,24 +89,32 @@ static bool joins(const IrBlock *b, unsigned i)
     IrKind k = IR_KIND(o->op);
     unsigned size = IR_SIZE(o->op), to = IR_SIZE(m->op);
 
-    if (i + 1 >= b->nops || b->at[i] != b->at[i + 1] || !is_temp(o->d) || (k != IR_ld && k != IR_lea && k != IR_zx && k != IR_sx))
+    if (!is_temp(o->d) || i + 1 >= b->nops || b->at[i] != b->at[i + 1] || (k != IR_ld && k != IR_lea && k != IR_zx && k != IR_sx))
         return false;
     if (IR_KIND(m->op) != IR_mov || m->op & IR_I || m->a != o->d || !(b->kill[i + 1] & 1) || m->d >= V_GLOBALS)
         return false;
     return to == 3 ? size >= 2 : to == 2 ? size == 2 || k == IR_lea : k == IR_ld && size == to;
 }
 
-static void join_moves(IrBlock *b)
+static void copy_op(IrBlock *b, unsigned to, unsigned from)
+{
+    if (to == from)
+        return;
+    b->ops[to] = b->ops[from];
+    b->at[to] = b->at[from];
+    b->kill[to] = b->kill[from];
+    b->live[to] = b->live[from];
+}
+
+/* What is left of the block begins at op `from`: it goes to the front, moves that can be spared are left out. */
+static void join_moves(IrBlock *b, unsigned from)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < b->nops; i++, n++) {
+    for (unsigned i = from; i < b->nops; i++, n++) {
         bool join = joins(b, i);
 
-        b->ops[n] = b->ops[i];
-        b->at[n] = b->at[i];
-        b->kill[n] = b->kill[i];
-        b->live[n] = b->live[i];
+        copy_op(b, n, i);
         if (!join)
             continue;
         i++;
@@ -125,18 +134,8 @@ void ir_live(IrBlock *b, bool all_flags)
     for (unsigned i = b->nops; i-- > 0;) {
         if (all_flags)
             l.flags = FALL;
-        if (flow(b, i, &l)) { /* compact towards the end, then move down once */
-            keep--;
-            b->ops[keep] = b->ops[i];
-            b->at[keep] = b->at[i];
-            b->kill[keep] = b->kill[i];
-            b->live[keep] = b->live[i];
-        }
+        if (flow(b, i, &l)) /* compact towards the end, then move down once */
+            copy_op(b, --keep, i);
     }
-    b->nops -= keep;
-    memmove(b->ops, b->ops + keep, b->nops * sizeof(b->ops[0]));
-    memmove(b->at, b->at + keep, b->nops);
-    memmove(b->kill, b->kill + keep, b->nops);
-    memmove(b->live, b->live + keep, b->nops);
-    join_moves(b);
+    join_moves(b, keep);
 }

@@ -24,11 +24,20 @@ static uint8_t next(Cursor *c)
 
 static int64_t next_sx(Cursor *c, unsigned bytes)
 {
-    uint64_t v = 0;
+    const uint8_t *p = c->p;
 
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)next(c) << (8 * i);
-    return bytes == 8 ? (int64_t)v : (int64_t)(v << (64 - 8 * bytes)) >> (64 - 8 * bytes);
+    if (UNLIKELY((size_t)(c->end - p) < bytes)) {
+        c->p = c->end;
+        c->bad = true;
+        return 0;
+    }
+    c->p += bytes;
+    switch (bytes) {
+    case 1: return (int8_t)p[0];
+    case 2: return (int16_t)le16_load(p);
+    case 4: return (int32_t)le32_load(p);
+    default: return (int64_t)le64_load(p);
+    }
 }
 
 typedef struct Prefix {
@@ -92,14 +101,39 @@ static bool legacy_prefix(Insn *in, Prefix *x, uint8_t b, CodeSize mode)
     return true;
 }
 
+/* Bytes that may be something else than an opcode of the first map. */
+static const uint8_t leads[256] = {
+    [0x0f] = 1, [0x26] = 1, [0x2e] = 1, [0x36] = 1, [0x3e] = 1, [0x40 ... 0x4f] = 1, [0x64 ... 0x67] = 1, [0xc4] = 1, [0xc5] = 1,
+    [0xf0] = 1, [0xf2] = 1, [0xf3] = 1,
+};
+
+/* Most instructions: REX or nothing, and an opcode. */
+static bool plain(Cursor *c, Prefix *x, CodeSize mode, uint8_t *opc)
+{
+    if (c->end - c->p < 2)
+        return false;
+    if (mode == CODE64 && (c->p[0] & 0xf0) == 0x40 && !leads[c->p[1]]) {
+        x->rex = c->p[0];
+        c->p++;
+    } else if (leads[c->p[0]]) {
+        return false;
+    }
+    *opc = *c->p++;
+    return true;
+}
+
 static uint8_t prefixes(Cursor *c, Insn *in, Prefix *x, CodeSize mode)
 {
+    uint8_t opc;
+
+    if (LIKELY(plain(c, x, mode, &opc)))
+        return opc;
     for (;;) {
         uint8_t b = next(c);
 
         if (c->bad)
             return 0;
-        if (legacy_prefix(in, x, b, mode)) {
+        if (leads[b] && legacy_prefix(in, x, b, mode)) {
             x->rex = 0;
             continue;
         }
@@ -223,32 +257,23 @@ static void size_of(Insn *in, const Prefix *x, uint8_t opc, CodeSize mode)
         in->size = 0;
 }
 
-static const Row *find_row(const Insn *in, const Prefix *x, uint8_t opc, uint8_t m, CodeSize mode)
+static const Row *find_row(const Insn *in, const Prefix *x, unsigned leaf, uint8_t m, CodeSize mode)
 {
-    bool l = mode == CODE64;
-    unsigned leaf = (l ? leaf_1 : leaf_0)[x->map][opc];
-
     if (leaf & 0x8000)
-        leaf = (l ? group_1 : group_0)[leaf & 0x3fff][((x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)) * 4 + (x->rex >> 2 & 2) + in->vex_l];
+        leaf = (mode == CODE64 ? group_1 : group_0)[leaf & 0x3fff][((x->pfx * 8 + (m >> 3 & 7)) * 2 + (m >= 0xc0)) * 4 + (x->rex >> 2 & 2) + in->vex_l];
     return leaf ? &x86_rows[leaf] : NULL;
 }
 
-static bool needs_modrm(const Prefix *x, uint8_t opc, CodeSize mode)
-{
-    return (mode == CODE64 ? leaf_1 : leaf_0)[x->map][opc] >> 14 == 2;
-}
+static bool needs_modrm(unsigned leaf) { return leaf >> 14 == 2; }
 
-static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv)
+static bool allowed(const Insn *in, const Prefix *x, bool takes_vvvv, bool takes_memory)
 {
-    if (x->vvvv && !takes_vvvv)
+    if ((x->vvvv && !takes_vvvv) || (takes_memory && !in->mem))
         return false;
     if (in->lock && !(in->row->traits & R_LOCK && in->mem))
         return false;
     if (in->row->traits & R_VSIB && (in->asize == 1 || (in->modrm & 7) != 4))
         return false;
-    for (unsigned i = 0; i < in->row->nopr; i++)
-        if (in->row->opr[i].kind == O_M && !in->mem)
-            return false;
     return true;
 }
 
@@ -256,7 +281,8 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
 {
     Cursor c = { p, p + MIN(n, 15), false };
     Prefix x = { 0 };
-    bool takes_vvvv = false;
+    bool takes_vvvv = false, takes_memory = false;
+    unsigned leaf;
     uint8_t opc, m;
 
     memset(in, 0, sizeof(*in));
@@ -265,10 +291,11 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
     opc = prefixes(&c, in, &x, mode);
     if (c.bad)
         return c.p > c.end ? DEC_UD : n < 15 ? DEC_SHORT : DEC_LONG;
-    if (c.p == c.end && n < 15 && needs_modrm(&x, opc, mode))
+    leaf = (mode == CODE64 ? leaf_1 : leaf_0)[x.map][opc];
+    if (c.p == c.end && n < 15 && needs_modrm(leaf))
         return DEC_SHORT; /* which row it is, the missing byte says */
-    m = c.p == c.end || !needs_modrm(&x, opc, mode) ? 0 : *c.p;
-    in->row = find_row(in, &x, opc, m, mode);
+    m = c.p == c.end || !needs_modrm(leaf) ? 0 : *c.p;
+    in->row = find_row(in, &x, leaf, m, mode);
     if (!in->row)
         return DEC_UD;
     in->rex = x.rex != 0;
@@ -284,13 +311,15 @@ Decoded x86_decode(const uint8_t *p, unsigned n, CodeSize mode, Insn *in)
         m = next(&c);
         modrm(&c, in, &x, m, mode);
     }
-    for (unsigned i = 0; i < in->row->nopr; i++) {
-        takes_vvvv |= in->row->opr[i].kind == O_B || in->row->opr[i].kind == O_BV;
-        constant(&c, in, &in->row->opr[i]);
+    for (const Opr *o = in->row->opr; o < in->row->opr + in->row->nopr; o++) {
+        takes_vvvv |= o->kind == O_B || o->kind == O_BV;
+        takes_memory |= o->kind == O_M;
+        if (o->kind >= O_O && o->kind <= O_AP)
+            constant(&c, in, o);
     }
     if (c.bad)
         return n < 15 ? DEC_SHORT : DEC_LONG;
-    if (!allowed(in, &x, takes_vvvv))
+    if (!allowed(in, &x, takes_vvvv, takes_memory))
         return DEC_UD;
     in->len = (uint8_t)(c.p - p);
     return DEC_OK;

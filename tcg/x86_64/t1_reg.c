@@ -232,29 +232,27 @@ static bool is_call(IrKind k) { return k == IR_call || k == IR_callf || k == IR_
 
 static uint32_t reads_of(const IrOp *o)
 {
-    const char *args = ir_info[IR_KIND(o->op)].args;
+    unsigned uses = ir_info[IR_KIND(o->op)].uses;
+
+    return (uses & USES_A ? bit_of(o->a) : 0) | (uses & USES_B && !(o->op & IR_I) ? bit_of(o->b) : 0) | (uses & USES_C ? bit_of(o->c) : 0) |
+           (uses & USES_D || (uses & WRITES_D && IR_SIZE(o->op) < 2) ? bit_of(o->d) : 0);
+}
+
+static uint32_t pinned_bits(void)
+{
     uint32_t m = 0;
 
-    for (; *args; args++)
-        switch (*args) {
-        case 'a': m |= bit_of(o->a); break;
-        case 'b': m |= o->op & IR_I ? 0 : bit_of(o->b); break;
-        case 'c': m |= bit_of(o->c); break;
-        case 'm': m |= bit_of(o->a) | bit_of(o->b); break;
-        case 'D': m |= bit_of(o->d); break;
-        case 'd': m |= IR_SIZE(o->op) < 2 ? bit_of(o->d) : 0; break;
-        default: break;
-        }
+    for (unsigned v = 0; v < 16; v++)
+        m |= (uint32_t)is_pinned(v) << v;
     return m;
 }
 
 /* Which globals outside registers are read behind op i, before they are written or C may have changed them. */
 void t1_find_later(T1 *t, const IrBlock *b)
 {
-    uint32_t m = 0, pinned = 0;
+    const uint32_t pinned = pinned_bits();
+    uint32_t m = 0;
 
-    for (unsigned v = 0; v < 16; v++)
-        pinned |= (uint32_t)is_pinned(v) << v;
     for (unsigned i = b->nops; i-- > 0;) {
         const IrOp *o = &b->ops[i];
         IrKind k = IR_KIND(o->op);
@@ -262,7 +260,7 @@ void t1_find_later(T1 *t, const IrBlock *b)
         t->later[i] = m & ~pinned;
         if (is_call(k))
             m = 0;
-        if (ir_info[k].args[0] == 'd' && o->d < V_GLOBALS && IR_SIZE(o->op) >= 2)
+        if ((ir_info[k].uses & (USES_D | WRITES_D)) == WRITES_D && IR_SIZE(o->op) >= 2)
             m &= ~bit_of(o->d);
         m |= reads_of(o);
         if (t->ngroups && t->group_of[i])
