@@ -1,6 +1,6 @@
 /*
  * target/x86/short.c - short forms of the helpers that kernels call all the time: SYSCALL and SYSRET between 64-bit
- * code, what saves and changes IF and AC in ring 0, SWAPGS. This file is compiled for general registers only, so
+ * code, what saves and changes IF and AC in ring 0, SWAPGS, RDTSC, MOVS and STOS inside a page, fences. This file is compiled for general registers only, so
  * generated code keeps vectors, FPU and half of the registers where they are (target_short() in tcg/runtime.h). What is
  * not common goes the long way: each function first finds out, then changes something.
  */
@@ -9,7 +9,7 @@
 #include "target/x86/tr.h"
 
 #define LONG(name) uint64_t hx_##name(Env *e, uint64_t a, uint64_t b, uint64_t c);
-LONG(cli) LONG(pushf) LONG(rdtsc) LONG(syscall) LONG(sysret)
+LONG(cli) LONG(movs) LONG(pushf) LONG(rdtsc) LONG(stos) LONG(syscall) LONG(sysret)
 
 static uint64_t long_way(Env *e, HelperFn fn)
 {
@@ -67,6 +67,85 @@ static uint64_t rdtsc(Env *e, uint64_t a, uint64_t b, uint64_t c)
     t = s->ticks.ns + (past * s->ticks.rate >> 32) + s->tsc_offset;
     e->v[RAX] = (uint32_t)t;
     e->v[RDX] = t >> 32;
+    return 0;
+}
+
+static uint64_t fence(Env *e, uint64_t a, uint64_t b, uint64_t c)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return 0;
+}
+
+/* A string instruction upwards in 64-bit code, with flat segments and 64-bit addresses, of `bytes` that lie in one page each; how: string.c */
+static bool string_here(const Env *e, uint64_t how, uint64_t *bytes)
+{
+    const uint64_t wanted = 1 << 9 | 3 << 2;
+    uint64_t n = how >> 4 & 3 ? e->v[RCX] : 1;
+
+    *bytes = n << (how & 3);
+    return (how & wanted) == wanted && (how >> 6 & 7) < SEG_FS && n - 1 < PAGE && *bytes <= PAGE && !(e->mode & (MODE_ONE | MODE_AC)) &&
+           !(((const X86 *)e)->eflags & EF_DF);
+}
+
+static void string_done(Env *e, uint64_t how, uint64_t bytes)
+{
+    e->v[RDI] += bytes;
+    if (how >> 4 & 3)
+        e->v[RCX] = 0;
+}
+
+/* The host's own instructions: elements as whole as the guest's. */
+#define REP(op, to, n, ...) __asm__ volatile("rep " op : "+D"(to), "+c"(n) __VA_ARGS__ : "memory")
+
+static void copy(uint8_t *to, uint8_t *from, unsigned size, uint64_t n)
+{
+    switch (size) {
+    case 0: REP("movsb", to, n, , "+S"(from) :); break;
+    case 1: REP("movsw", to, n, , "+S"(from) :); break;
+    case 2: REP("movsl", to, n, , "+S"(from) :); break;
+    default: REP("movsq", to, n, , "+S"(from) :); break;
+    }
+}
+
+static void fill(uint8_t *to, uint64_t v, unsigned size, uint64_t n)
+{
+    switch (size) {
+    case 0: REP("stosb", to, n, : "a"(v)); break;
+    case 1: REP("stosw", to, n, : "a"(v)); break;
+    case 2: REP("stosl", to, n, : "a"(v)); break;
+    default: REP("stosq", to, n, : "a"(v)); break;
+    }
+}
+
+static uint64_t movs(Env *e, uint64_t how, uint64_t b, uint64_t c)
+{
+    uint64_t bytes, dst = e->v[RDI], src = e->v[RSI];
+    uint8_t *to, *from;
+
+    if (UNLIKELY(!string_here(e, how, &bytes) || dst - src < bytes)) /* the latter repeats what it has written */
+        return long_way(e, hx_movs);
+    from = tlb_hit(e->view->r, src, (unsigned)bytes);
+    to = tlb_hit(e->view->w, dst, (unsigned)bytes);
+    if (UNLIKELY(!from || !to))
+        return long_way(e, hx_movs);
+    e->v[RSI] = src + bytes;
+    string_done(e, how, bytes);
+    copy(to, from, how & 3, bytes >> (how & 3));
+    return 0;
+}
+
+static uint64_t stos(Env *e, uint64_t how, uint64_t b, uint64_t c)
+{
+    uint64_t bytes, dst = e->v[RDI];
+    uint8_t *to;
+
+    if (UNLIKELY(!string_here(e, how, &bytes)))
+        return long_way(e, hx_stos);
+    to = tlb_hit(e->view->w, dst, (unsigned)bytes);
+    if (UNLIKELY(!to))
+        return long_way(e, hx_stos);
+    string_done(e, how, bytes);
+    fill(to, e->v[RAX], how & 3, bytes >> (how & 3));
     return 0;
 }
 
@@ -183,7 +262,7 @@ HelperFn target_short(HelperFn fn)
     static const struct {
         HelperFn of, is;
     } forms[] = {
-        { hx_pushf, pushf }, { hx_rdtsc, rdtsc }, { hx_cli, cli }, { x86_sti_ring0, sti_ring0 }, { x86_stac_ring0, stac }, { x86_clac_ring0, clac },
+        { hx_movs, movs }, { hx_stos, stos }, { hx_pushf, pushf }, { hx_rdtsc, rdtsc }, { x86_fence, fence }, { hx_cli, cli }, { x86_sti_ring0, sti_ring0 }, { x86_stac_ring0, stac }, { x86_clac_ring0, clac },
         { x86_swapgs_ring0, swapgs }, { hx_syscall, syscall_64 }, { hx_sysret, sysret_64 },
     };
 

@@ -458,13 +458,13 @@ void tr_crc32(Tr *t)
     ir_alu(t->b, IR_mov, 2, 0, val_reg(t->in.reg), d, NOVAL);
 }
 
-static uint64_t fence(Env *e, uint64_t a, uint64_t b, uint64_t c)
+uint64_t x86_fence(Env *e, uint64_t a, uint64_t b, uint64_t c)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return 0;
 }
 
-void tr_fence(Tr *t) { tr_call(t, IR_call, NOVAL, fence, NOVAL, NOVAL, NOVAL); }
+void tr_fence(Tr *t) { tr_call(t, IR_call, NOVAL, x86_fence, NOVAL, NOVAL, NOVAL); }
 
 void tr_touch(Tr *t) /* clflush and its like fault as a load of a byte */
 {
@@ -478,10 +478,11 @@ void tr_ud(Tr *t) { tr_exc(t, EXC_UD); }
 void tr_string(Tr *t)
 {
     unsigned rep = t->in.rep ? 1 : t->in.repne ? 2 : 0;
+    bool moves = t->in.opcode <= 0xa5 || (t->in.opcode >= 0xaa && t->in.opcode <= 0xad); /* MOVS, STOS, LODS: no flags */
     uint64_t how = t->in.size | t->in.asize << 2 | rep << 4 | (uint64_t)t->in.seg << 6 | (uint64_t)(t->code == CODE64) << 9;
 
     t->polls = true;
-    tr_row_call(t, IR_callf, NOVAL, val_const((int64_t)how), NOVAL, NOVAL);
+    tr_row_call(t, moves ? IR_call : IR_callf, NOVAL, val_const((int64_t)how), NOVAL, NOVAL);
 }
 
 void tr_leaveq(Tr *t)

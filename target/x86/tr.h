@@ -33,7 +33,8 @@ typedef struct TrScan { /* code of one page around a block at pc: code[-before] 
 } TrScan;
 unsigned tr_flags_live_at(TrScan *s, uint64_t pc);
 void tr_pcmpstr(Tr *t);
-uint64_t x86_sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c); /* a HelperFn */
+uint64_t x86_fence(Env *e, uint64_t a, uint64_t b, uint64_t c);        /* HelperFns */
+uint64_t x86_sti_ring0(Env *e, uint64_t next, uint64_t b, uint64_t c);
 uint64_t x86_stac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c); /* HelperFns: where nothing has to be asked first */
 uint64_t x86_clac_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c);
 uint64_t x86_swapgs_ring0(Env *e, uint64_t a, uint64_t b, uint64_t c);
