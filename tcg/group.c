@@ -25,7 +25,7 @@ typedef struct Access {
 typedef struct Walk { /* along the block */
     Sym s[256];
     uint16_t age[256], end[16]; /* end: op behind the one that changed the register last */
-    uint16_t first;
+    uint16_t first, call; /* call: op behind the last call */
 } Walk;
 
 enum { ACCESSES = 64, NEAR = 512, PAGE_SIZE = 4096, NO_REG = 254 };
@@ -101,6 +101,8 @@ static unsigned holder(const Walk *w, unsigned v)
 {
     const Sym *s = &w->s[v];
 
+    if (w->call > w->first)
+        return NO_REG; /* the check would come ahead of the call */
     if (s->base == V_PAGE || s->base == V_NONE)
         return s->base;
     if (v < 16 && w->end[v] <= w->first)
@@ -134,6 +136,7 @@ static unsigned collect(const IrBlock *b, Access *v)
         w->s[i] = none();
     all_fresh(w, 0);
     memset(w->end, 0, sizeof(w->end));
+    w->call = 0;
     for (unsigned i = 0; i < b->nops && n < ACCESSES; i++) {
         const IrOp *o = &b->ops[i];
         IrKind k = IR_KIND(o->op);
@@ -143,6 +146,7 @@ static unsigned collect(const IrBlock *b, Access *v)
             w->first = (uint16_t)i;
         if (calls(k)) {
             all_fresh(w, i);
+            w->call = (uint16_t)(i + 1);
             continue;
         }
         if (is_access(k) && !(o->x & X_ALIGNED && bytes_of(o) > 16) && o->b == V_NONE && is_near(&w->s[o->a], o->imm))

@@ -123,6 +123,24 @@ static void flags_of_a_miss(Executor x)
     }
 }
 
+/* Accesses to one place, the first of them behind a helper's call in its own instruction: no check can serve both. */
+static void behind_a_call(Executor x)
+{
+    static const uint8_t code[] = { /* mov [DATA_AT + 256], ss; movzx eax, word [DATA_AT + 256]; int3 */
+        0x8c, 0x14, 0x25, 0, 1, 0, 0x20, 0x0f, 0xb7, 0x04, 0x25, 0, 1, 0, 0x20, 0xcc };
+    Case k = make(code, sizeof(code));
+
+    engine_load(&k, 1);
+    for (unsigned i = 0; i < 3; i++) { /* the page is in the TLB from the second on */
+        State s = engine_run(&k);
+
+        if (s.vector != EXC_BP || s.gpr[RAX] != 0x2b) {
+            printf("FAIL %s: behind a call: vector %u, rax %#" PRIx64 ", not 0x2b\n", executor_name[x], s.vector, s.gpr[RAX]);
+            failures++;
+        }
+    }
+}
+
 /* A computed pc that cannot be executed is looked for elsewhere than any that can and has its tag; empty slots match none. */
 static void jump_cache_tags(void)
 {
@@ -225,6 +243,7 @@ int main(int argc, char **argv)
             other_page((Executor)x);
             across_pages((Executor)x);
             flags_of_a_miss((Executor)x);
+            behind_a_call((Executor)x);
         }
     if (!engine_use(EXEC_JIT)) {
         printf("no compiled executor here\n");
