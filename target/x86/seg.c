@@ -244,21 +244,27 @@ bool target_brind_ok(Env *e, uint64_t pc)
     return !code64(s) || canonical(s, pc) || x86_raise(s, EXC_GP, 0);
 }
 
-/* As supervisor whatever the CPL, and without AC: SMAP knows no excuse for these (SDM vol. 3A 4.6.1). */
+/*
+ * As supervisor whatever the CPL, and without AC: SMAP knows no excuse for these (SDM vol. 3A 4.6.1). In long mode addresses
+ * have 64 bits whatever code runs: what is at 4 GiB and above does not wrap for a 32-bit program's exceptions.
+ */
 static bool sys_access(X86 *s, uint64_t va, unsigned n, uint64_t *v, bool write)
 {
     uint8_t cpl = s->cpl;
+    uint32_t attr = s->seg[SEG_CS].attr;
     uint64_t ac = s->eflags & EF_AC;
     bool ok;
 
     s->cpl = 0;
     s->eflags &= ~(uint64_t)EF_AC;
+    s->seg[SEG_CS].attr |= long_mode(s) ? SA_L : 0;
     tcg_set_view(s, VIEW_KERNEL);
     if (!write)
         *v = 0;
     ok = write ? mem_store(&s->env, va, n, v) : mem_load(&s->env, va, n, v, false);
     s->cpl = cpl;
     s->eflags |= ac;
+    s->seg[SEG_CS].attr = attr;
     tcg_set_view(s, view_of(s));
     return ok;
 }

@@ -254,6 +254,31 @@ static void priorities(void)
     wrcr4(rdcr4() | 0x200);
 }
 
+/* A 32-bit program's events while GDT, IDT, TSS and stack are above 4 GiB: none of these addresses wraps. */
+extern uint64_t pml4[512], pdpt[512];
+extern char u32_high[];
+static uint64_t pdpt_high[512] __attribute__((aligned(4096)));
+__asm__(".section .user, \"ax\"\n.code32\nu32_high: mov $0x23, %eax\n mov %eax, %ds\n ud2\n.code64\n.text");
+
+static void tables_at(ul base)
+{
+    struct __attribute__((packed)) { uint16_t limit; ul base; } g = { sizeof(gdt) - 1, base + (ul)gdt }, i = { sizeof(ul) * 512 - 1, base + (ul)idt };
+
+    set_desc(TSS_SEL, base + (ul)tss, sizeof(tss) - 1, 0x89);
+    *(ul *)(tss + 4) = base + (ul)stack_top;
+    __asm__ volatile("lgdt %0; lidt %1; ltr %w2" ::"m"(g), "m"(i), "r"(TSS_SEL) : "memory");
+}
+
+static void high_tables(void)
+{
+    pdpt_high[1] = pdpt[0];
+    pml4[256] = (ul)pdpt_high + 7;
+    tables_at(0xffff800040000000); /* at 40000000h is something else */
+    expect(user_at((ul)u32_high, 0, UCODE32, 2), UD, "32-bit code, tables above 4 GiB");
+    expect(trap.ax, 0x23, "its own descriptor was loaded");
+    tables_at(0);
+}
+
 int main(void)
 {
     outb(0x21, 0xff);
@@ -268,5 +293,6 @@ int main(void)
     halt();
     task_priority();
     priorities();
+    high_tables();
     return 0;
 }
