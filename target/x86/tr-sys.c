@@ -94,7 +94,9 @@ static uint64_t soft_int(Env *e, uint64_t vector, uint64_t next, uint64_t kind)
 {
     X86 *s = x86(e);
 
-    if (kind == 0xf1) { /* int1: #DB without DPL check */
+    if (kind == 0xf1) { /* int1: #DB without DPL check. A data breakpoint that MOV SS held back comes with it, not in its handler */
+        s->dr[6] |= s->db_pending;
+        s->db_pending = 0;
         x86_interrupt(s, EXC_DB, false, next);
         return 0;
     }

@@ -147,6 +147,7 @@ static void data_trap(void)
 static void stack_segment(void)
 {
     LABEL(s_next2);
+    LABEL(s_next3);
 
     begin();
     data[0] = KDATA;
@@ -155,6 +156,12 @@ static void stack_segment(void)
     __asm__ volatile("mov %0, %%ss\nnop\ns_next2: nop" ::"m"(*(volatile uint16_t *)data));
     expect(nhits, 1, "MOV SS: the trap comes");
     expect(hit[0].ip, IP(s_next2), "MOV SS: after the next instruction");
+    begin();
+    arm(0, (ul)data, ANY, 1);
+    __asm__ volatile("mov %0, %%ss\n.byte 0xf1\ns_next3: nop" ::"m"(*(volatile uint16_t *)data));
+    expect(nhits, 1, "MOV SS, INT1: one trap, none in its handler");
+    expect(hit[0].ip, IP(s_next3), "MOV SS, INT1: behind INT1");
+    expect(hit[0].dr6, DR6_ONES | B0, "MOV SS, INT1: DR6 has the breakpoint");
 }
 
 static void ports(void)
