@@ -1,5 +1,5 @@
 /*
- * target/x86/short.c - short forms of the helpers that kernels call all the time: SYSCALL and SYSRET between 64-bit
+ * accel/tcg/short.c - short forms of the helpers that kernels call all the time: SYSCALL and SYSRET between 64-bit
  * code, what saves and changes IF and AC in ring 0, SWAPGS, RDTSC, MOVS and STOS inside a page, fences. This file is compiled for general registers only, so
  * generated code keeps vectors, FPU and half of the registers where they are (target_short() in tcg/runtime.h). What is
  * not common goes the long way: each function first finds out, then changes something.
@@ -189,10 +189,10 @@ static void set_seg(X86 *s, unsigned n, uint16_t sel, uint32_t attr)
     s->env.v[V_SEGBASE + n] = 0;
 }
 
-/* The mode word of 64-bit code of that privilege, with or without a big stack segment. The word of now is one of 64-bit code, too. */
-static uint64_t mode64(const X86 *s, unsigned cpl, bool ss32)
+/* The mode word of 64-bit code in that view, with or without a big stack segment. The word of now is one of 64-bit code, too. */
+static uint64_t mode64(const X86 *s, unsigned cpl, const View *v, bool ss32)
 {
-    return (s->env.mode & ~(uint64_t)(MODE_CPL | MODE_AC | MODE_SS32)) | cpl << MODE_CPL_SHIFT | (ss32 ? MODE_SS32 : 0);
+    return (s->env.mode & ~(uint64_t)(MODE_CPL | MODE_AC | MODE_SS32 | MODE_WINDOW)) | cpl << MODE_CPL_SHIFT | (ss32 ? MODE_SS32 : 0) | v->mode;
 }
 
 /* Are SYSCALL and SYSRET the common ones, and has that mode a number? */
@@ -214,7 +214,8 @@ static void enter_mode(X86 *s, uint64_t mode)
 static uint64_t syscall_64(Env *e, uint64_t next, uint64_t b, uint64_t c)
 {
     X86 *s = x86(e);
-    uint64_t mode = mode64(s, 0, true), flags = (s->eflags & ~(uint64_t)(EF_ARITH | EF_RF)) | 2 | six(e), to = flags & ~s->sfmask;
+    uint64_t flags = (s->eflags & ~(uint64_t)(EF_ARITH | EF_RF)) | 2 | six(e), to = flags & ~s->sfmask;
+    uint64_t mode = mode64(s, 0, tcg_view_at(s->tcg, s->tcg->now, VIEW_KERNEL), true);
     uint16_t sel = (uint16_t)(s->star >> 32);
 
     if (UNLIKELY(!common(s, mode) || to & EF_TF))
@@ -237,10 +238,11 @@ static uint64_t sysret_64(Env *e, uint64_t to64, uint64_t b, uint64_t c)
 {
     enum { GIVEN = EF_ARITH | EF_TF | EF_IF | EF_DF | EF_IOPL | EF_NT | EF_AC | EF_VIF | EF_VIP | EF_ID | EF_VM | EF_RF };
     X86 *s = x86(e);
-    uint64_t mode = mode64(s, 3, !s->vendor_amd || s->seg[SEG_SS].attr & SA_DB), flags = e->v[11] & GIVEN & ~(uint64_t)(EF_VM | EF_RF);
+    View *view = tcg_view_at(s->tcg, s->tcg->now, VIEW_USER);
+    uint64_t mode = mode64(s, 3, view, !s->vendor_amd || s->seg[SEG_SS].attr & SA_DB), flags = e->v[11] & GIVEN & ~(uint64_t)(EF_VM | EF_RF);
     uint16_t sel = (uint16_t)(s->star >> 48);
 
-    if (UNLIKELY(!to64 || !common(s, mode) || flags & (EF_TF | EF_AC) || !canonical(s, e->v[RCX])))
+    if (UNLIKELY(!to64 || s->tcg->win_always || !common(s, mode) || flags & (EF_TF | EF_AC) || !canonical(s, e->v[RCX])))
         return long_way(e, hx_sysret);
     set_seg(s, SEG_CS, (uint16_t)(sel + 16) | 3, 0x809b | 3 << 5 | SA_L);
     if (s->vendor_amd)
@@ -252,7 +254,7 @@ static uint64_t sysret_64(Env *e, uint64_t to64, uint64_t b, uint64_t c)
     set_six(e, flags);
     enter_mode(s, mode);
     s->tcg->kind = VIEW_USER;
-    e->view = tcg_view_at(s->tcg, s->tcg->now, VIEW_USER);
+    e->view = view;
     e->pc = e->v[RCX];
     return 0;
 }
