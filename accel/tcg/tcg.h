@@ -157,7 +157,7 @@ void tcg_jit_stats(const TcgCpu *t, GString *out);
 void tcg_windows_init(TcgCpu *t, bool wanted, bool always); /* the vCPU has compiled code */
 void tcg_windows_here(TcgCpu *t);   /* this thread runs that vCPU; NULL: none any more */
 void tcg_window_off(TcgCpu *t, View *w);
-void tcg_window_new(TcgCpu *t, View *w, uint64_t cr3); /* the view is of this address space from now on */
+void tcg_window_enter(TcgCpu *t, View *w, uint64_t cr3, bool fresh); /* CR3 leads to the view */
 void tcg_window_always(TcgCpu *t);  /* x-windows=on: the current view, at once */
 void tcg_window_sample(TcgCpu *t);  /* code was interrupted: is its view worth one? */
 void tcg_window_fill(TcgCpu *t, bool write, bool writable, uint64_t va, RamBlock *b, uint64_t off, const Walk *walk); /* with tcg_fill() */

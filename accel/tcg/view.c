@@ -298,7 +298,7 @@ void tcg_set_cr3(X86 *s, bool keep)
     change_shared(t, a);
     for (unsigned k = 0; k < VIEWS; k++)
         make_ready(t, tcg_view_at(t, a, k));
-    tcg_window_new(t, tcg_view_at(t, a, VIEW_USER), s->cr3 & -(uint64_t)PAGE);
+    tcg_window_enter(t, tcg_view_at(t, a, VIEW_USER), s->cr3 & -(uint64_t)PAGE, (found < 0 || !keep) && a != t->now);
     t->now = a;
     tcg_set_view(s, t->kind);
 }

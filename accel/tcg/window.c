@@ -144,12 +144,15 @@ static void penalty(TcgCpu *t, View *w)
     tcg_window_off(t, w);
 }
 
-/* Another address space takes the place of what the view was. */
-void tcg_window_new(TcgCpu *t, View *w, uint64_t cr3)
+/*
+ * The view is entered, maybe for another address space. fresh: nothing of it was kept, so it may be another even with the same
+ * tables: guests use the page of a process that ended for the next one.
+ */
+void tcg_window_enter(TcgCpu *t, View *w, uint64_t cr3, bool fresh)
 {
     Window *n = w->window;
 
-    if (!n || n->cr3 == cr3)
+    if (!n || (n->cr3 == cr3 && !fresh))
         return;
     tcg_window_off(t, w);
     n->cr3 = cr3;
