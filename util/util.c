@@ -38,13 +38,16 @@ void be_store(void *p, unsigned size, uint64_t v)
         b[size - 1 - i] = (uint8_t)(v >> (8 * i));
 }
 
-int64_t host_now(void)
+static int64_t read_clock(clockid_t which)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(which, &t);
     return t.tv_sec * SEC + t.tv_nsec;
 }
+
+int64_t host_now(void) { return read_clock(CLOCK_MONOTONIC); }
+int64_t host_thread_time(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 uint64_t rng_next(Rng *r)
 {

@@ -64,6 +64,8 @@ LOAD_STORE(be, 16) LOAD_STORE(be, 32) LOAD_STORE(be, 64)
 
 /* Monotonic host time in ns. Only clocks (core/clock.h) and statistics may use it. */
 int64_t host_now(void);
+/* The CPU time in ns that the calling thread has used. For deciding what is worth its cost; nothing that a guest sees. */
+int64_t host_thread_time(void);
 
 /* A cheap counter that grows at a constant rate, of unknown unit: for stamps of trace records. */
 #if defined(__x86_64__)

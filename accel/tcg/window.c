@@ -565,14 +565,6 @@ void tcg_window_always(TcgCpu *t)
         on(t, w);
 }
 
-static int64_t cpu_time(void) /* us, of this thread */
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-    return ts.tv_sec * (int64_t)1000000 + ts.tv_nsec / 1000;
-}
-
 /* Compiled code was interrupted: what does its view spend on its window, or is it worth one? */
 void tcg_window_sample(TcgCpu *t)
 {
@@ -582,7 +574,7 @@ void tcg_window_sample(TcgCpu *t)
 
     if (!t->code.windows || t->kind != VIEW_USER || t->s->smm || t->s->env.fault.kind)
         return;
-    now = cpu_time();
+    now = host_thread_time() / US;
     gap = MIN(now - t->win_at, 4 * APART);
     if (gap < APART)
         return;
