@@ -86,7 +86,7 @@ typedef struct TcgCpu {
     bool win_always; /* every user view has a window at once */
     unsigned win_pieces, win_pages; /* that windows map now */
     uint64_t win_puts, win_faults, win_flushes, win_ons, win_offs;
-    uint64_t win_translated; /* blocks that were translated when it was last looked at */
+    uint64_t win_translated; /* instructions that were translated when it was last looked at */
     int64_t win_at; /* when user code was interrupted last, us */
 } TcgCpu;
 

@@ -57,7 +57,7 @@ typedef struct Window {
     WinPage page[WIN_PAGES];
 } Window;
 enum { NOTHING = 0 };
-enum { ENOUGH = 4, MOST_SAMPLES = 512, APART = 1000, PART = 16, NEW_BLOCKS = 64, START = 10000, MOST_BUDGET = 50000, COST_PUT = 6, COST_FAULT = 2 };
+enum { ENOUGH = 4, MOST_SAMPLES = 512, APART = 1000, PART = 16, NEW_INSNS = 64, START = 10000, MOST_BUDGET = 50000, COST_PUT = 6, COST_FAULT = 2 };
 static _Thread_local TcgCpu *here;
 static struct sigaction before;
 
@@ -583,7 +583,7 @@ void tcg_window_sample(TcgCpu *t)
         n = make(t, w);
     if (!n)
         return;
-    if (t->translated - t->win_translated > NEW_BLOCKS)
+    if (t->translated - t->win_translated > NEW_INSNS)
         n->seen = 0; /* its code is not warm yet, and would be made twice */
     t->win_translated = t->translated;
     if (w->mode) {
