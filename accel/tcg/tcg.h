@@ -153,6 +153,16 @@ void tcg_jit_block(TcgCpu *t, Block *b, const IrBlock *ir, bool alone);
 void tcg_jit_kill(TcgCpu *t, Block *b);
 Block *tcg_careful(TcgCpu *t, const Block *b); /* b, which env.pc is at, once more, for nobody else to find; or NULL */
 void tcg_jit_stats(const TcgCpu *t, GString *out);
+/* piece.c */
+typedef struct Piece { /* of guest memory, whole pages */
+    uint64_t va;
+    RamBlock *block;
+    uint64_t off;
+    unsigned n;
+    bool write;
+} Piece;
+bool tcg_may_be_written(const RamBlock *b, uint64_t off); /* with nobody to be told */
+void tcg_piece_grow(TcgCpu *t, Piece *m); /* of one page that the TLB of the current view has; to all that lies together with it */
 /* window.c: of a user view; all do nothing where there is none */
 void tcg_windows_init(TcgCpu *t, bool wanted, bool always); /* the vCPU has compiled code */
 void tcg_windows_here(TcgCpu *t);   /* this thread runs that vCPU; NULL: none any more */

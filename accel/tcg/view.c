@@ -431,7 +431,6 @@ void tcg_flush_pcid_page(X86 *s, unsigned pcid, uint64_t va)
 }
 
 void tcg_note_written(TcgCpu *t, const uint8_t *host) { tlb_put_bit(t->wbloom, bloom_bit((uint64_t)(uintptr_t)host >> 12), true); }
-
 bool tcg_is_large(const TcgCpu *t, uint64_t va) { return tlb_bit(t->large, large_bit(va)); }
 
 /* ---- filling ---- */
