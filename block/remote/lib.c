@@ -12,19 +12,37 @@ static bool find_all(void *library, const char *soname, const char *const *names
     return true;
 }
 
+typedef struct Load {
+    const char *soname;
+    char *why;
+} Load;
+
+/* Constructors of C++ libraries want more stack than a coroutine has. */
+static void *load(void *arg)
+{
+    Load *l = arg;
+    void *library = dlopen(l->soname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+
+    if (!library)
+        l->why = g_strdup(dlerror());
+    return library;
+}
+
 bool remote_load(const char *soname, const char *const *names, void *to, Error **err)
 {
     static GMutex lock;
+    Load l = { soname, NULL };
     void *library;
     bool ok;
 
     g_mutex_lock(&lock);
-    library = dlopen(soname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    ok = library ? find_all(library, soname, names, to, err) : fail(err, "%s", dlerror());
+    library = g_thread_join(g_thread_new("load", load, &l));
+    ok = library ? find_all(library, soname, names, to, err) : fail(err, "%s", l.why);
     if (library)
         dlclose(library);
     else
         error_hint(err, "install the package that has %s", soname);
     g_mutex_unlock(&lock);
+    g_free(l.why);
     return ok;
 }

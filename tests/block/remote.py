@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""remote.py MENURA-IMG MENURA-NBD http,ssh,iscsi [CELL...]: (what was built) images on other hosts: by HTTP (a server of the test's own), SSH (sshd), iSCSI (tgtd), all on
-loopback. A cell whose server is not installed, or cannot be started here, says so."""
+"""remote.py MENURA-IMG MENURA-NBD http,ssh,iscsi,rbd [CELL...]: (what was built) images on other hosts: by HTTP (a server of the test's own), SSH (sshd), iSCSI (tgtd), Ceph (a monitor
+and a store), all on loopback. A cell whose server is not installed, or cannot be started here, says so."""
 import base64
 import hashlib
 import os
@@ -284,6 +284,84 @@ def iscsi_password(d):
         t.close()
 
 
+# ---- Ceph ----
+class Cluster:
+    """A monitor and a store that keeps its objects in memory; nobody has to say who he is."""
+
+    def __init__(self, d):
+        need("ceph-mon", "ceph-osd", "monmaptool", "ceph", "rbd", "uuidgen")
+        built("rbd")
+        self.d, self.running, port = d, [], free_port()
+        fsid, osd = (run("uuidgen").strip() for _ in range(2))
+        with open(f"{d}/conf", "w") as f:
+            f.write(f"[global]\nfsid={fsid}\nmon_host=v2:127.0.0.1:{port}\npublic_addr=127.0.0.1\ncluster_addr=127.0.0.1\nms_bind_ipv6=false\n"
+                    "auth_cluster_required=none\nauth_service_required=none\nauth_client_required=none\nosd_pool_default_size=1\nosd_pool_default_min_size=1\n"
+                    "mon_allow_pool_size_one=true\nosd_crush_chooseleaf_type=0\nosd_objectstore=memstore\nmemstore_device_bytes=256M\nmon_data_avail_crit=0\n"
+                    f"run_dir={d}\nadmin_socket={d}/$name.$pid.asok\nlog_file={d}/$name.log\npid_file={d}/$name.pid\nmon_data={d}/mon\nosd_data={d}/osd\nkeyring={d}/keyring\n")
+        open(f"{d}/keyring", "w").close()
+        os.mkdir(f"{d}/osd")
+        run("monmaptool", "-c", f"{d}/conf", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{port}]", f"{d}/map")
+        run("ceph-mon", "-c", f"{d}/conf", "--mkfs", "-i", "a", "--monmap", f"{d}/map", "--keyring", f"{d}/keyring")
+        self.start("ceph-mon", "a")
+        number = self.ceph("osd", "new", osd).strip().splitlines()[-1]
+        run("ceph-osd", "-c", f"{d}/conf", "-i", number, "--mkfs", "--osd-uuid", osd)
+        self.start("ceph-osd", number)
+        self.ceph("osd", "pool", "create", "p", "8", "8")
+        self.rbd("pool", "init", "p")
+
+    def start(self, what, name):
+        log = open(f"{self.d}/{what}.out", "w")
+        self.running.append(subprocess.Popen([what, "-c", f"{self.d}/conf", "-i", name, "-f"], stdout=log, stderr=log))
+
+    def ceph(self, *args):
+        return run("timeout", "120", "ceph", "-c", f"{self.d}/conf", *args)
+
+    def rbd(self, *args):
+        return run("timeout", "120", "rbd", "-c", f"{self.d}/conf", *args)
+
+    def name(self, image):
+        return f"rbd:p/{image}:conf={self.d}/conf"
+
+    def close(self):
+        for p in reversed(self.running):
+            p.kill()
+            p.wait()
+
+
+def rbd_all(d):
+    c = Cluster(d)
+    try:
+        raw = content(f"{d}/raw", 8)
+        c.rbd("create", "p/disk", "--size", "8M")
+        run(IMG, "convert", "-n", "-f", "raw", "-O", "raw", raw, c.name("disk"))
+        c.rbd("export", "p/disk", f"{d}/out")
+        run("cmp", raw, f"{d}/out")
+        c.rbd("snap", "create", "p/disk@before")
+        other = content(f"{d}/other", 9)
+        with open(other, "r+b") as f:
+            f.seek(1 << 20)
+            f.write(bytes(3 << 20))
+        run(IMG, "convert", "-n", "-f", "raw", "-O", "raw", other, c.name("disk"))
+        run(IMG, "compare", "-f", "raw", "-F", "raw", other, c.name("disk"))
+        run(IMG, "compare", "-f", "raw", "-F", "raw", raw, c.name("disk@before"))
+        rbd_grows(d, c, raw)
+        refused(IMG, "info", c.name("none"), why="error reading header from none")
+        refused(IMG, "info", c.name("disk").replace("rbd:p/", "rbd:q/"), why="error opening pool q")
+        refused(IMG, "info", f"rbd:p/disk:conf={d}/none", why="error reading conf file")
+    finally:
+        c.close()
+
+
+def rbd_grows(d, c, raw):
+    """A qcow2 in an image that is too small for it at first."""
+    c.rbd("create", "p/q", "--size", "1M")
+    run(IMG, "create", "-q", "-f", "qcow2", f"{d}/q", str(SIZE))
+    run(IMG, "convert", "-n", "-f", "raw", "-O", "raw", f"{d}/q", c.name("q"))
+    run(IMG, "convert", "-n", "-f", "raw", "-O", "qcow2", raw, c.name("q"))
+    run(IMG, "check", c.name("q"))
+    run(IMG, "compare", "-F", "raw", c.name("q"), raw)
+
+
 def cell(fn):
     def wrapped(d):
         try:
@@ -293,4 +371,4 @@ def cell(fn):
     return wrapped
 
 
-run_cells([(f.__name__.replace("_", "-"), cell(f), ()) for f in (http_reads, http_random, http_faults, http_password, ssh_all, iscsi_all, iscsi_password)], sys.argv[4:])
+run_cells([(f.__name__.replace("_", "-"), cell(f), ()) for f in (http_reads, http_random, http_faults, http_password, ssh_all, iscsi_all, iscsi_password, rbd_all)], sys.argv[4:])
