@@ -88,6 +88,15 @@ static void two_levels(void)
     check(dir[VA >> 22] & A, "sets A");
     *(volatile uint32_t *)VA = 5;
     check(dir[VA >> 22] & D, "sets D");
+    *(volatile uint32_t *)0xa03000 = 0x9abcdef0;
+    *(volatile uint32_t *)0xe03000 = 0x0fedcba9;
+    expect(*(volatile uint32_t *)(VA + 0x200000), 0x9abcdef0, "its other half");
+    dir[VA >> 22] = 0xc00000 | P | W | PS;
+    invlpg(VA);
+    expect(*(volatile uint32_t *)(VA + 0x200000), 0x0fedcba9, "INVLPG is for all of the page");
+    dir[VA >> 22] = 0x800000 | P | W | PS;
+    invlpg(VA + 0x200000);
+    expect(*(volatile uint32_t *)VA, 5, "wherever in it the address is");
     dir[VA >> 22] |= 1u << 21;
     expect(try_read(), 9, "bit 21 is reserved");
     dir[VA >> 22] = 0x800000 | P | W | PS | 1u << 13; /* PSE-36: 4 GiB + 8 MiB, where no RAM is */
