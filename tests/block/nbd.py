@@ -313,7 +313,7 @@ def reconnect(d):
     picture(f"{d}/r.raw", "again")
     s = Server(d, NBD, "-f", "raw", f"{d}/r.raw")
     opts = f"driver=nbd,server.type=unix,server.path={s.sock},reconnect-delay=120"
-    job = subprocess.Popen([IMG, "bench", "--image-opts", "-w", "-c", "30000", "-d", "4", "-s", "512", opts], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    job = subprocess.Popen([IMG, "bench", "--image-opts", "-w", "-c", "300000", "-d", "4", "-s", "512", opts], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     time.sleep(0.3)
     running = job.poll() is None
     s.p.kill()
