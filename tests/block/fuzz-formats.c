@@ -62,11 +62,11 @@ static void vhdx_seal(GByteArray *a, Rng *rng)
         vhdx_sum(a, 1 << 20, len);
 }
 
-static void add_secret(Loop *l)
+static Secret *add_secret(Loop *l)
 {
     g_autoptr(Opts) o = opts_parse("data=abc", NULL, &abort_on_error);
 
-    secret_new(l, "s", o, &abort_on_error); /* stays as long as the loop */
+    return secret_new(l, "s", o, &abort_on_error);
 }
 
 /* Iterations that are allowed, but few: the work of a minute is none of a fuzzer's. */

@@ -241,7 +241,7 @@ Fuzz *fuzz_new(Loop *l, const FuzzFormat *format)
     f->file = power_new(1);
     g_assert(format->seeds && format->seeds <= FUZZ_SEEDS);
     if (format->prepare)
-        format->prepare(l);
+        f->secret = format->prepare(l);
     for (f->make = 0; f->make < format->seeds; f->make++) {
         if (format->seed)
             f->seeds[f->make] = format->seed(f->make);
@@ -257,6 +257,7 @@ void fuzz_free(Fuzz *f)
         g_byte_array_free(f->seeds[i], TRUE);
     g_byte_array_free(f->image, TRUE);
     power_free(f->file);
+    secret_free(f->secret);
     g_free(f);
 }
 

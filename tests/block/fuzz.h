@@ -5,6 +5,7 @@
  */
 #ifndef TESTS_BLOCK_FUZZ_H
 #define TESTS_BLOCK_FUZZ_H
+#include "core/secret.h"
 #include "block/image.h"
 #include "tests/lib/t.h"
 
@@ -24,7 +25,7 @@ typedef struct FuzzFormat {
         uint32_t at, len;     /* then these places (tables), then any */
     } areas[FUZZ_AREAS];
     bool little;              /* endian */
-    void (*prepare)(Loop *l); /* before anything is made (secrets); or NULL */
+    Secret *(*prepare)(Loop *l); /* before anything is made; or NULL */
     void (*seal)(GByteArray *image, Rng *rng); /* mends the checksums, so that what was spoiled is looked at; or NULL */
 } FuzzFormat;
 typedef struct Fuzz {
@@ -35,6 +36,7 @@ typedef struct Fuzz {
     struct Power *file; /* the one in use: both stay, so that their pages do */
     Rng rng;       /* what happens to the next image */
     unsigned make; /* the seed being made */
+    Secret *secret; /* of prepare(), or NULL */
 } Fuzz;
 enum { /* how an image is used: zero in these bits .. */
        FUZZ_READ_ONLY = 3, FUZZ_CHECK = 12, /* .. opens it read-only, checks it, */
