@@ -157,7 +157,7 @@ def session(screen, serial, qmp, out, folder, name):
     on_screen(lambda: dump("menu"), "Files", "Sound, 440", "Power off")  # the pointer hides a part of the first entry
     qmp.move(830, 313, size)
     qmp.click("left")
-    serial.shell("for i in $(seq 60); do DISPLAY=:0 xdotool search --class stterm | grep -q . && break; sleep 1; done; pgrep -c stterm", r"(?m)^2$")
+    serial.shell("for i in $(seq 60); do [ $(pgrep -c stterm) = 2 ] && break; sleep 1; done; sleep 5; pgrep -c stterm", r"(?m)^2$")
     time.sleep(3)
     qmp.type("echo typed-by-qmp | rev\n")
     on_screen(lambda: dump("qmp"), "pmq-yb-depyt")
