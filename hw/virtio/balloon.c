@@ -78,10 +78,9 @@ static void take_stats(VirtioBalloon *b, VirtioChain *c)
 static void notified(Virtio *v, unsigned queue)
 {
     VirtioBalloon *b = BALLOON(v);
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && (c = virtio_pop(v, queue)); i++) {
+    for (unsigned i = 0; (c = virtio_take(v, queue, QUEUE, &i));) {
         if (queue == STATS) {
             take_stats(b, c);
             continue;
@@ -92,8 +91,6 @@ static void notified(Virtio *v, unsigned queue)
             report(b, c);
         virtio_push(v, c, 0);
     }
-    if (i == QUEUE)
-        virtio_more(v, queue);
 }
 
 static uint64_t features(const Virtio *v)

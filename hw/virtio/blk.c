@@ -169,13 +169,10 @@ static void start(VirtioBlk *b, VirtioChain *c)
 /* Bounded: what a queue holds, the others a moment later; and FLYING_MAX in all, the others follow a completion. */
 static void serve_queue(VirtioBlk *b, unsigned queue)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && b->flying < FLYING_MAX && (c = virtio_pop(&b->v, queue)); i++)
+    for (unsigned i = 0; b->flying < FLYING_MAX && (c = virtio_take(&b->v, queue, QUEUE, &i));)
         start(b, c);
-    if (i == QUEUE)
-        virtio_more(&b->v, queue);
 }
 
 static void serve(VirtioBlk *b)

@@ -152,7 +152,6 @@ static void leds(VirtioInput *s, const uint8_t *b)
 
 static void notified(Virtio *v, unsigned queue)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
     if (queue == EVENTS) {
@@ -160,15 +159,13 @@ static void notified(Virtio *v, unsigned queue)
         ui_input_room(v->pci.dev.obj.vm, I(v));
         return;
     }
-    for (; i < QUEUE && (c = virtio_pop(v, STATUS)); i++) {
+    for (unsigned i = 0; (c = virtio_take(v, STATUS, QUEUE, &i));) {
         uint8_t b[EVENT_BYTES];
 
         if (virtio_out(v, c, 0, b, sizeof(b)))
             leds(I(v), b);
         virtio_push(v, c, 0);
     }
-    if (i == QUEUE)
-        virtio_more(v, STATUS);
 }
 
 /* ---- configuration: what `select` and `subsel` ask for ---- */

@@ -306,10 +306,9 @@ static bool control(VirtioNet *s, const uint8_t *p, size_t n)
 
 static void serve_control(VirtioNet *s, unsigned queue)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && (c = virtio_pop(&s->v, queue)); i++) {
+    for (unsigned i = 0; (c = virtio_take(&s->v, queue, QUEUE, &i));) {
         uint8_t p[4096], ack;
         size_t n = (size_t)MIN(c->out_len, sizeof(p));
 
@@ -321,8 +320,6 @@ static void serve_control(VirtioNet *s, unsigned queue)
         ack = !control(s, p, n);
         virtio_push(&s->v, c, virtio_in(&s->v, c, 0, &ack, 1));
     }
-    if (i == QUEUE)
-        virtio_more(&s->v, queue);
 }
 
 static void notified(Virtio *v, unsigned queue)

@@ -160,6 +160,16 @@ void virtio_more(Virtio *v, unsigned queue)
     timer_in(&v->look, US);
 }
 
+VirtioChain *virtio_take(Virtio *v, unsigned queue, unsigned most, unsigned *n)
+{
+    if (*n == most) {
+        virtio_more(v, queue);
+        return NULL;
+    }
+    ++*n;
+    return virtio_pop(v, queue);
+}
+
 static void look(Dev *d)
 {
     Virtio *v = VIRTIO(d);

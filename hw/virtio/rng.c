@@ -12,11 +12,10 @@ typedef struct VirtioRng {
 static void notified(Virtio *v, unsigned queue)
 {
     uint8_t buf[REQUEST_MAX];
-    unsigned i = 0;
     VirtioChain *c;
 
     /* Bounded: what other CPUs add meanwhile comes a moment later. */
-    for (; i < PER_KICK && (c = virtio_pop(v, queue)); i++) {
+    for (unsigned i = 0; (c = virtio_take(v, queue, PER_KICK, &i));) {
         uint64_t n = MIN(c->in_len, sizeof(buf));
 
         if (((VirtioRng *)v)->source)
@@ -25,8 +24,6 @@ static void notified(Virtio *v, unsigned queue)
             door_random(v->pci.dev.obj.vm, buf, n);
         virtio_push(v, c, virtio_in(v, c, 0, buf, n) ? (uint32_t)n : 0);
     }
-    if (i == PER_KICK)
-        virtio_more(v, queue);
 }
 
 /* clang-format off */

@@ -164,13 +164,10 @@ static void start(VirtioScsi *s, VirtioChain *c)
 /* Bounded: what a queue holds, the others a moment later; and FLYING_MAX in all, the others follow a completion. */
 static void serve_queue(VirtioScsi *s, unsigned queue)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && s->flying < FLYING_MAX && (c = virtio_pop(&s->v, queue)); i++)
+    for (unsigned i = 0; s->flying < FLYING_MAX && (c = virtio_take(&s->v, queue, QUEUE, &i));)
         start(s, c);
-    if (i == QUEUE)
-        virtio_more(&s->v, queue);
 }
 
 static void serve(VirtioScsi *s)
@@ -218,10 +215,9 @@ static uint8_t manage(VirtioScsi *s, uint32_t subtype, const uint8_t *lun)
 
 static void control(VirtioScsi *s)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && (c = virtio_pop(&s->v, Q_CONTROL)); i++) {
+    for (unsigned i = 0; (c = virtio_take(&s->v, Q_CONTROL, QUEUE, &i));) {
         uint8_t b[24] = { 0 }, answer[5] = { 0, 0, 0, 0, OK };
         bool tmf;
 
@@ -237,8 +233,6 @@ static void control(VirtioScsi *s)
             answer[4] = FAILURE;
         virtio_push(&s->v, c, virtio_in(&s->v, c, 0, tmf ? answer + 4 : answer, tmf ? 1 : 5) ? (tmf ? 1 : 5) : 0);
     }
-    if (i == QUEUE)
-        virtio_more(&s->v, Q_CONTROL);
 }
 
 /* ---- events ---- */

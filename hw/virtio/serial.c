@@ -135,18 +135,15 @@ static void message(VirtioSerial *s, uint32_t id, unsigned event, unsigned value
 
 static void control_out(VirtioSerial *s)
 {
-    unsigned i = 0;
     VirtioChain *c;
 
-    for (; i < QUEUE && (c = virtio_pop(&s->v, CONTROL_OUT)); i++) {
+    for (unsigned i = 0; (c = virtio_take(&s->v, CONTROL_OUT, QUEUE, &i));) {
         uint8_t b[MESSAGE];
 
         if (virtio_out(&s->v, c, 0, b, sizeof(b)))
             message(s, le32_load(b), le16_load(b + 4), le16_load(b + 6));
         virtio_push(&s->v, c, 0);
     }
-    if (i == QUEUE)
-        virtio_more(&s->v, CONTROL_OUT);
 }
 
 /* ---- data ---- */

@@ -105,6 +105,8 @@ bool virtio_has_room(Virtio *v, unsigned queue); /* a chain waits */
 /* A device that has done as much as it does at once, and left the queue without having seen its end, is notified of it again soon: the
  * driver owes no kick for what it added before the end was seen. */
 void virtio_more(Virtio *v, unsigned queue);
+/* virtio_pop() for a loop that takes no more than `most` at once: counts in *n, and behind the last one does virtio_more(). */
+VirtioChain *virtio_take(Virtio *v, unsigned queue, unsigned most, unsigned *n);
 /* Puts the chain popped last back, as if it had not been popped; frees it. */
 void virtio_unpop(Virtio *v, VirtioChain *c);
 /* Chains in flight in a saved state; get: NULL when the stream is not one of ours. */
