@@ -8,7 +8,6 @@
 #include "block/priv.h"
 #include "block/remote/lib.h"
 #include "block/sonames.h"
-#include "core/secret.h"
 #define CURL_DISABLE_TYPECHECK /* it would stand in the way of lib.curl_easy_setopt */
 #include <curl/curl.h>
 #include <errno.h>
@@ -32,7 +31,7 @@ typedef struct Piece { /* a range of the file: on its way, or here */
     char why[CURL_ERROR_SIZE];
 } Piece;
 typedef struct Waiter {
-    Co *co;
+    RemoteWait w;
     Piece *p;
     uint64_t until; /* wake when the piece reaches so far, or ends */
 } Waiter;
@@ -49,9 +48,6 @@ struct Http {
 };
 
 /* ---- who waits ---- */
-static void go_on(void *co) { co_wake(co); }
-
-/* Not from here: libcurl does not like to be called by what it calls. */
 static void wake(Http *h, const Piece *p)
 {
     for (GList *l = h->waiters.head, *next; l; l = next) {
@@ -61,16 +57,16 @@ static void wake(Http *h, const Piece *p)
         if (w->p ? w->p != p || (p->busy && p->from + p->got < w->until) : p->busy)
             continue;
         g_queue_delete_link(&h->waiters, l);
-        loop_post(h->n->loop, go_on, w->co);
+        remote_done(&w->w);
     }
 }
 
 static CO_FN void wait_for(Http *h, Piece *p, uint64_t until)
 {
-    Waiter w = { co_self(), p, until };
+    Waiter w = { { h->n->loop, co_self() }, p, until };
 
     g_queue_push_tail(&h->waiters, &w);
-    co_yield();
+    remote_wait(&w.w);
 }
 
 /* ---- libcurl and the loop ---- */
@@ -323,21 +319,6 @@ static CO_FN int curl_submit(Node *n, BlkReq *r)
 static void curl_limits(Node *n, BlkLimits *l) { l->max_transfer = PIECE_MAX; }
 
 /* ---- opening ---- */
-static bool secret_text(Http *h, Opts *o, const char *key, char **out, Error **err)
-{
-    const char *id = opts_get(o, key);
-    uint8_t *bytes;
-    size_t n;
-
-    if (!id)
-        return true;
-    if (!secret_get(h->n->loop, id, &bytes, &n, err))
-        return false;
-    *out = g_strndup((const char *)bytes, n);
-    secret_wipe(bytes, n);
-    return true;
-}
-
 static bool options(Http *h, Opts *o, Error **err)
 {
     const char *url = opts_get(o, "url"), *filename = opts_get(o, "filename"), *kind = h->n->drv->name;
@@ -353,8 +334,8 @@ static bool options(Http *h, Opts *o, Error **err)
     if (g_ascii_strncasecmp(h->url, scheme, strlen(scheme)))
         return fail(err, "%s curl driver cannot handle the URL '%s' (does not start with '%s')", kind, h->url, scheme);
     if (!opts_get_bool(o, "sslverify", true, &h->verify, err) || !opts_get_size(o, "readahead", READAHEAD, &h->readahead, err) ||
-        !opts_get_u64(o, "timeout", TIMEOUT, &h->timeout, err) || !secret_text(h, o, "password-secret", &h->password, err) ||
-        !secret_text(h, o, "proxy-password-secret", &h->proxy_password, err) || !secret_text(h, o, "cookie-secret", &h->cookie, err))
+        !opts_get_u64(o, "timeout", TIMEOUT, &h->timeout, err) || !remote_take_secret(&h->password, h->n->loop, o, "password-secret", err) ||
+        !remote_take_secret(&h->proxy_password, h->n->loop, o, "proxy-password-secret", err) || !remote_take_secret(&h->cookie, h->n->loop, o, "cookie-secret", err))
         return false;
     if (h->readahead & 511)
         return fail(err, "HTTP_READAHEAD_SIZE %" PRIu64 " is not a multiple of 512", h->readahead);
@@ -401,8 +382,7 @@ static void end_all(Http *h)
         loop_unwatch(h->n->loop, h->timer);
     g_hash_table_destroy(h->watches);
     for (char **text[] = { &h->url, &h->user, &h->password, &h->proxy_user, &h->proxy_password, &h->cookie }, ***t = text; t < text + G_N_ELEMENTS(text); t++)
-        if (**t)
-            secret_wipe((uint8_t *)**t, strlen(**t));
+        remote_wipe(*t);
 }
 
 static gpointer global_init(gpointer unused) { return GINT_TO_POINTER(lib.curl_global_init(CURL_GLOBAL_DEFAULT)); }

@@ -6,7 +6,6 @@
 #include "block/priv.h"
 #include "block/remote/lib.h"
 #include "block/sonames.h"
-#include "core/secret.h"
 #include <errno.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
@@ -34,9 +33,8 @@ typedef struct Iscsi {
     bool same;           /* WRITE SAME (16) works */
 } Iscsi;
 typedef struct Wait { /* on the stack of who waits */
+    RemoteWait w;
     Iscsi *s;
-    Co *co;
-    bool done;
     int status;
     void *data;
 } Wait;
@@ -77,16 +75,13 @@ static bool on_timer(void *arg)
     return true;
 }
 
-static void go_on(void *co) { co_wake(co); }
-
 static void answered(struct iscsi_context *c, int status, void *data, void *arg)
 {
     Wait *w = arg;
 
     w->status = status;
     w->data = data;
-    w->done = true;
-    loop_post(w->s->n->loop, go_on, w->co); /* libiscsi is at work here */
+    remote_done(&w->w);
 }
 
 /* Until the answer is there. started: libiscsi took the command. */
@@ -95,8 +90,7 @@ static CO_FN int answer(Wait *w, bool started)
     if (!started)
         return -ENOMEM;
     watch(w->s);
-    while (!w->done)
-        co_yield();
+    remote_wait(&w->w);
     return w->status;
 }
 
@@ -123,20 +117,16 @@ static int code_of(const struct scsi_task *t, int status)
 
 static bool pause_ended(void *arg)
 {
-    Wait *w = arg;
-
-    w->done = true;
-    co_wake(w->co);
+    remote_done(arg);
     return false;
 }
 
 static CO_FN void pause_ms(Iscsi *s, int64_t ms)
 {
-    Wait w = { s, co_self() };
+    RemoteWait w = { s->n->loop, co_self() };
 
     loop_after(s->n->loop, ms * MS, pause_ended, &w);
-    while (!w.done)
-        co_yield();
+    remote_wait(&w);
 }
 
 typedef struct scsi_task *Start(Iscsi *s, BlkReq *r, Wait *w);
@@ -179,7 +169,7 @@ static CO_FN int command(Iscsi *s, BlkReq *r, Start *start)
     bool more = true;
 
     for (unsigned try = 0; more; try++) {
-        Wait w = { s, co_self() };
+        Wait w = { { s->n->loop, co_self() }, s };
         struct scsi_task *t = start(s, r, &w);
         int status = answer(&w, t);
 
@@ -219,7 +209,7 @@ static void iscsi_limits(Node *n, BlkLimits *l)
 static CO_FN struct scsi_task *ask(Iscsi *s, struct scsi_task *(*start)(Iscsi *s, Wait *w), const char *what, Error **err)
 {
     for (unsigned try = 0;; try++) {
-        Wait w = { s, co_self() };
+        Wait w = { { s->n->loop, co_self() }, s };
         struct scsi_task *t = start(s, &w);
         int status = answer(&w, t);
 
@@ -311,8 +301,7 @@ static void clear(Where *w)
     g_free(w->portal);
     g_free(w->target);
     g_free(w->user);
-    if (w->password)
-        secret_wipe((uint8_t *)w->password, strlen(w->password));
+    remote_wipe(&w->password);
     g_free(w->initiator);
 }
 
@@ -334,33 +323,6 @@ static bool take_url(Where *w, struct iscsi_context *c, const char *text, Error 
     return true;
 }
 
-static void take(char **to, Opts *o, const char *key)
-{
-    const char *v = opts_get(o, key);
-
-    if (v) {
-        g_free(*to);
-        *to = g_strdup(v);
-    }
-}
-
-static bool take_password(Where *w, Loop *loop, Opts *o, Error **err)
-{
-    const char *id = opts_get(o, "password-secret");
-    uint8_t *bytes;
-    size_t n;
-
-    if (!id)
-        return true;
-    if (!secret_get(loop, id, &bytes, &n, err))
-        return false;
-    if (w->password)
-        secret_wipe((uint8_t *)w->password, strlen(w->password));
-    w->password = g_strndup((const char *)bytes, n);
-    secret_wipe(bytes, n);
-    return true;
-}
-
 static bool options(Iscsi *s, Where *w, Opts *o, Error **err)
 {
     const char *url = opts_get(o, "filename"), *transport = opts_get(o, "transport");
@@ -369,12 +331,12 @@ static bool options(Iscsi *s, Where *w, Opts *o, Error **err)
 
     if (parser)
         lib.iscsi_destroy_context(parser);
-    take(&w->portal, o, "portal");
-    take(&w->target, o, "target");
-    take(&w->user, o, "user");
-    take(&w->initiator, o, "initiator-name");
+    remote_take(&w->portal, o, "portal");
+    remote_take(&w->target, o, "target");
+    remote_take(&w->user, o, "user");
+    remote_take(&w->initiator, o, "initiator-name");
     w->digest = opts_get(o, "header-digest");
-    if (!ok || !opts_get_u64(o, "lun", w->lun, &w->lun, err) || !opts_get_u64(o, "timeout", 0, &w->timeout, err) || !take_password(w, s->n->loop, o, err))
+    if (!ok || !opts_get_u64(o, "lun", w->lun, &w->lun, err) || !opts_get_u64(o, "timeout", 0, &w->timeout, err) || !remote_take_secret(&w->password, s->n->loop, o, "password-secret", err))
         return false;
     if (transport && strcmp(transport, "tcp"))
         return fail(err, "iSCSI: transport=%s: only tcp is there", transport);
@@ -405,7 +367,7 @@ static bool set_digest(Iscsi *s, const char *name, Error **err)
 
 static CO_FN bool log_in(Iscsi *s, const Where *w, Error **err)
 {
-    Wait wait = { s, co_self() };
+    Wait wait = { { s->n->loop, co_self() }, s };
 
     s->c = lib.iscsi_create_context(w->initiator);
     if (!s->c)
@@ -425,7 +387,7 @@ static CO_FN bool log_in(Iscsi *s, const Where *w, Error **err)
 static CO_FN void end(Iscsi *s)
 {
     if (s->c && lib.iscsi_is_logged_in(s->c)) {
-        Wait w = { s, co_self() };
+        Wait w = { { s->n->loop, co_self() }, s };
 
         answer(&w, !lib.iscsi_logout_async(s->c, answered, &w));
     }

@@ -5,7 +5,7 @@
  */
 #ifndef BLOCK_REMOTE_LIB_H
 #define BLOCK_REMOTE_LIB_H
-#include "util/error.h"
+#include "block/node.h"
 
 #define LIB_MEMBER(f) __typeof__(f) *f;
 #define LIB_NAME(f) #f,
@@ -17,4 +17,18 @@
 
 /* Finds each of `names` (NULL ends them) in the library of that soname and puts its address into to[]. Any thread; again is fine. */
 bool remote_load(const char *soname, const char *const *names, void *to, Error **err);
+
+/* The option's value, if it is given, in the place of *to; and of the option that names a secret, the secret. g_free'd by the caller. */
+void remote_take(char **to, Opts *o, const char *key);
+bool remote_take_secret(char **to, Loop *loop, Opts *o, const char *key, Error **err);
+void remote_wipe(char **text); /* what may be a secret, and its memory */
+
+/* A coroutine that waits for a library's callback. */
+typedef struct RemoteWait {
+    Loop *loop;
+    Co *co;
+    bool done;
+} RemoteWait;
+void remote_done(RemoteWait *w); /* from the callback, on any thread: the coroutine goes on from its loop, not from within the library */
+CO_FN void remote_wait(RemoteWait *w);
 #endif

@@ -41,8 +41,6 @@ static void set(Rbd *s, const char *key, const char *value)
 
 static void name(Rbd *s, unsigned which, const char *value)
 {
-    if (!value)
-        return;
     g_free(s->names[which]);
     s->names[which] = g_strdup(value);
 }
@@ -145,17 +143,13 @@ static bool take_auth(Rbd *s, Opts *o, Error **err)
 
 static bool options(Rbd *s, Opts *o, Error **err)
 {
-    const char *filename = opts_get(o, "filename"), *conf;
+    const char *filename = opts_get(o, "filename");
 
     if (filename && !take_filename(s, filename, err))
         return false;
     for (unsigned i = 0; i < G_N_ELEMENTS(keys); i++)
-        name(s, i, opts_get(o, keys[i]));
-    conf = opts_get(o, "conf");
-    if (conf) {
-        g_free(s->conf);
-        s->conf = g_strdup(conf);
-    }
+        remote_take(&s->names[i], o, keys[i]);
+    remote_take(&s->conf, o, "conf");
     take_servers(s, o);
     if (!take_auth(s, o, err))
         return false;
@@ -237,25 +231,9 @@ static int job_resize(void *arg)
 }
 
 /* ---- requests ---- */
-typedef struct Wait { /* on the stack of who waits */
-    Loop *loop;
-    Co *co;
-    bool done;
-} Wait;
-
-static void go_on(void *arg)
-{
-    Wait *w = arg;
-
-    w->done = true;
-    co_wake(w->co);
-}
-
 static void completed(rbd_completion_t c, void *arg) /* a thread of librbd's */
 {
-    Wait *w = arg;
-
-    loop_post(w->loop, go_on, w);
+    remote_done(arg);
 }
 
 static int begin(const Rbd *s, const BlkReq *r, rbd_completion_t c)
@@ -271,17 +249,17 @@ static int begin(const Rbd *s, const BlkReq *r, rbd_completion_t c)
 
 static CO_FN int request(Rbd *s, const BlkReq *r)
 {
-    Wait w = { s->n->loop, co_self(), false };
+    RemoteWait w = { s->n->loop, co_self() };
     rbd_completion_t c;
     int ret = lib.rbd_aio_create_completion(&w, completed, &c);
 
     if (ret < 0)
         return ret;
     ret = begin(s, r, c);
-    while (ret >= 0 && !w.done)
-        co_yield();
-    if (ret >= 0)
+    if (ret >= 0) {
+        remote_wait(&w);
         ret = (int)MIN(lib.rbd_aio_get_return_value(c), 0);
+    }
     lib.rbd_aio_release(c);
     return ret;
 }

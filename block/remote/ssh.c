@@ -69,16 +69,6 @@ static bool take_uri(Ssh *s, const char *text, Error **err)
     return !query || !g_str_has_prefix(query, "host_key_check=") || check_text(s, query + strlen("host_key_check="), err);
 }
 
-static void take(char **to, Opts *o, const char *key)
-{
-    const char *v = opts_get(o, key);
-
-    if (v) {
-        g_free(*to);
-        *to = g_strdup(v);
-    }
-}
-
 static bool options(Ssh *s, Opts *o, Error **err)
 {
     const char *uri = opts_get(o, "filename"), *old = opts_get(o, "host_key_check");
@@ -86,16 +76,16 @@ static bool options(Ssh *s, Opts *o, Error **err)
     s->port = SSH_PORT;
     if (uri && !take_uri(s, uri, err))
         return false;
-    take(&s->host, o, "host");
-    take(&s->host, o, "server.host");
-    take(&s->path, o, "path");
-    take(&s->user, o, "user");
+    remote_take(&s->host, o, "host");
+    remote_take(&s->host, o, "server.host");
+    remote_take(&s->path, o, "path");
+    remote_take(&s->user, o, "user");
     if (!opts_get_u64(o, "port", s->port, &s->port, err) || !opts_get_u64(o, "server.port", s->port, &s->port, err) ||
         (old && !check_text(s, old, err)))
         return false;
-    take(&s->check, o, "host-key-check.mode");
-    take(&s->hash_kind, o, "host-key-check.type");
-    take(&s->hash, o, "host-key-check.hash");
+    remote_take(&s->check, o, "host-key-check.mode");
+    remote_take(&s->hash_kind, o, "host-key-check.type");
+    remote_take(&s->hash, o, "host-key-check.hash");
     if (!s->check)
         s->check = g_strdup("known_hosts");
     if (!s->host || !s->path)
