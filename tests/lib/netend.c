@@ -19,9 +19,14 @@ NetDev *back_end(Vm *vm, const char *text)
     return net_new(vm, o, &abort_on_error);
 }
 
-void plug(End *e, Vm *vm, const char *text)
+bool try_plug(End *e, Vm *vm, const char *text, Error **err)
 {
+    g_autoptr(Opts) o = opts_parse(text, "type", err);
+    NetDev *d = o ? net_new(vm, o, err) : NULL;
+
     net_port_init(&e->port, vm, &ops, e);
-    net_attach(back_end(vm, text), &e->port, &abort_on_error);
-    e->open = true;
+    e->open = d && net_attach(d, &e->port, err);
+    return e->open;
 }
+
+void plug(End *e, Vm *vm, const char *text) { check(try_plug(e, vm, text, &abort_on_error)); }

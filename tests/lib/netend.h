@@ -12,5 +12,6 @@ typedef struct End {
     size_t len;
 } End;
 NetDev *back_end(Vm *vm, const char *text); /* of `-netdev TEXT` */
-void plug(End *e, Vm *vm, const char *text); /* opens it on a back end of its own */
+bool try_plug(End *e, Vm *vm, const char *text, Error **err); /* opens it on a back end of its own */
+void plug(End *e, Vm *vm, const char *text);
 #endif

@@ -1,41 +1,20 @@
 /* tests/unit/netsock.c - back ends that talk to other emulators: streams with framing and back-pressure, datagrams. */
-#include "net/net.h"
-#include "tests/lib/t.h"
+#include "tests/lib/netend.h"
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-typedef struct End {
-    NetPort port;
-    bool closed;
-    unsigned got, ready;
-    size_t len;
-    uint8_t last[2048];
-} End;
-static bool can_take(void *o) { return !((End *)o)->closed; }
-static void take(void *o, const struct iovec *iov, int n)
-{
-    End *e = o;
-
-    e->len = net_flatten(iov, n, e->last, sizeof(e->last));
-    e->got++;
-}
-static void ready(void *o) { ((End *)o)->ready++; }
-static const NetPortOps ops = { .can_take = can_take, .take = take, .ready = ready };
 static End a, b;
 
-static bool try_plug(End *e, Vm *vm, const char *fmt, const char *what, Error **err)
+static bool try_plug_to(End *e, Vm *vm, const char *fmt, const char *what, Error **err)
 {
     g_autofree char *text = g_strdup_printf(fmt, what);
-    g_autoptr(Opts) o = opts_parse(text, "type", err);
-    NetDev *d = o ? net_new(vm, o, err) : NULL;
 
-    net_port_init(&e->port, vm, &ops, e);
-    return d && net_attach(d, &e->port, err);
+    return try_plug(e, vm, text, err);
 }
 
-static void plug(End *e, Vm *vm, const char *fmt, const char *what) { check(try_plug(e, vm, fmt, what, &abort_on_error)); }
+static void plug_to(End *e, Vm *vm, const char *fmt, const char *what) { check(try_plug_to(e, vm, fmt, what, &abort_on_error)); }
 
 static bool until(Vm *vm, unsigned *what, unsigned n)
 {
@@ -96,8 +75,8 @@ static void tcp(Vm *vm)
 {
     g_autofree char *port = free_port(SOCK_STREAM);
 
-    plug(&a, vm, "socket,id=a,listen=127.0.0.1:%s", port);
-    plug(&b, vm, "socket,id=b,connect=127.0.0.1:%s", port);
+    plug_to(&a, vm, "socket,id=a,listen=127.0.0.1:%s", port);
+    plug_to(&b, vm, "socket,id=b,connect=127.0.0.1:%s", port);
     talk(vm);
     done();
 }
@@ -108,18 +87,18 @@ static void pressure(Vm *vm)
     g_autofree char *dir = g_dir_make_tmp("menura-XXXXXX", NULL), *path = g_strconcat(dir, "/s", NULL);
     unsigned sent = 0;
 
-    plug(&a, vm, "stream,id=a,server=on,addr.type=unix,addr.path=%s", path);
-    plug(&b, vm, "stream,id=b,server=off,reconnect-ms=20,addr.type=unix,addr.path=%s", path);
+    plug_to(&a, vm, "stream,id=a,server=on,addr.type=unix,addr.path=%s", path);
+    plug_to(&b, vm, "stream,id=b,server=off,reconnect-ms=20,addr.type=unix,addr.path=%s", path);
     talk(vm);
     b.got = 0;
-    b.closed = true;
+    b.open = false;
     for (unsigned i = 0; i < 3000; i++) {
         for (unsigned k = 0; k < 100 && net_has_room(&a.port); k++, sent++)
             send_frame(&a, 1500, sent);
         loop_iterate(vm->loop, false);
     }
     check(!net_has_room(&a.port) && sent < 3000 * 100);
-    b.closed = false;
+    b.open = true;
     for (unsigned i = 0; i < 200000 && b.got < sent; i++) {
         net_can_take(&b.port);
         loop_iterate(vm->loop, false);
@@ -134,7 +113,7 @@ static void pressure(Vm *vm)
     }
     b = (End){ 0 };
     a.got = 0;
-    plug(&b, vm, "stream,id=c,addr.type=unix,addr.path=%s", path);
+    plug_to(&b, vm, "stream,id=c,addr.type=unix,addr.path=%s", path);
     talk(vm);
     done();
     net_free(net_find(vm, "a"));
@@ -147,8 +126,8 @@ static void udp(Vm *vm)
     g_autofree char *one = g_strdup_printf("udp=127.0.0.1:%s,localaddr=127.0.0.1:%s", p, q);
     g_autofree char *two = g_strdup_printf("remote.type=inet,remote.host=127.0.0.1,remote.port=%s,local.type=inet,local.host=127.0.0.1,local.port=%s", q, p);
 
-    plug(&a, vm, "socket,id=a,%s", one);
-    plug(&b, vm, "dgram,id=b,%s", two);
+    plug_to(&a, vm, "socket,id=a,%s", one);
+    plug_to(&b, vm, "dgram,id=b,%s", two);
     talk(vm);
     done();
 }
@@ -157,12 +136,12 @@ static void mcast(Vm *vm)
 {
     Error *err = NULL;
 
-    if (!try_plug(&a, vm, "socket,id=a,mcast=239.255.7.9:%s,localaddr=127.0.0.1", "12399", &err)) {
+    if (!try_plug_to(&a, vm, "socket,id=a,mcast=239.255.7.9:%s,localaddr=127.0.0.1", "12399", &err)) {
         printf("skip multicast: %s\n", error_text(err));
         error_free(err);
         return;
     }
-    plug(&b, vm, "socket,id=b,mcast=239.255.7.9:%s,localaddr=127.0.0.1", "12399");
+    plug_to(&b, vm, "socket,id=b,mcast=239.255.7.9:%s,localaddr=127.0.0.1", "12399");
     talk(vm);
     check_eq(a.got, 1); /* its own did not come back */
     done();
@@ -180,11 +159,11 @@ static void garbage(Vm *vm)
     for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
         Error *err = NULL;
 
-        check(!try_plug(&b, vm, "%s", wrong[i], &err));
+        check(!try_plug_to(&b, vm, "%s", wrong[i], &err));
         check(err);
         error_free(err);
     }
-    plug(&a, vm, "socket,id=a,listen=127.0.0.1:%s", port);
+    plug_to(&a, vm, "socket,id=a,listen=127.0.0.1:%s", port);
     check(!connect(fd, (struct sockaddr *)&in, sizeof(in)));
     check_eq(write(fd, "\377\377\377\377hello", 9), 9); /* a frame of 4 GiB */
     for (unsigned i = 0; i < 2000 && recv(fd, &c, 1, MSG_DONTWAIT) != 0; i++) {
