@@ -400,14 +400,18 @@ static void take_over(Chr *c, Chr *old)
     }
 }
 
+/* QEMU's words for what it cannot do either: clients look for them. */
+static bool is_single(const Chr *c, Error **err)
+{
+    return (!c->mux && !chr__is_hub(c)) || fail(err, "For mux or hub device hotswap is not supported yet");
+}
+
 Chr *chr_change(Chr *old, Opts *o, Error **err)
 {
     Chr *c;
 
-    if (old->mux || chr__is_hub(old)) {
-        fail(err, "For mux or hub device hotswap is not supported yet");
+    if (!is_single(old, err))
         return NULL;
-    }
     for (guint i = 0; i < old->users->len; i++)
         if (!g_array_index(old->users, ChrUser, i).slot) {
             fail(err, "Chardev user does not support chardev hotswap");
@@ -416,9 +420,8 @@ Chr *chr_change(Chr *old, Opts *o, Error **err)
     c = make(old->vm, o, err);
     if (!c)
         return NULL;
-    if (c->mux || chr__is_hub(c)) {
+    if (!is_single(c, err)) {
         destroy(c);
-        fail(err, "For mux or hub device hotswap is not supported yet");
         return NULL;
     }
     take_over(c, old);
