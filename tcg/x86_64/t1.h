@@ -36,7 +36,7 @@ typedef struct Tail {
     bool window, write; /* of an access through a window: what its tail checks, */
     uint8_t *check, *access; /* where the check ends;  .. the instructions for it, up to back; */
     unsigned x, y, bytes, align; /* .. two free registers */
-    bool grouped, flags; /* .. its check is its group's: it comes only from a fault, when flags may be only in the host's */
+    bool grouped, flags; /* .. its check is its group's: it comes only from a fault, with flags in the host's that live on (save: only there) */
     Rm m;            /* .. where it goes */
     uint64_t konst; /* wide_const: .. the value itself */
 } Tail;

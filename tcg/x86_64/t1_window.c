@@ -156,7 +156,8 @@ Tail *t1_group_access(T1 *t, TailKind kind, Rm m)
         return NULL;
     k = t1_tail(t, kind);
     k->grouped = true;
-    k->flags = t->ef_ok && !t->env_ok;
+    k->flags = t->ef_ok;
+    k->save = t->ef_ok && !t->env_ok;
     k->m = m;
     k->access = t->a.p;
     return k;
@@ -170,7 +171,7 @@ void t1_tail_address(T1 *t, Tail *k)
 
     *f = (FaultPoint){ .tail = (uint32_t)(t->a.p - t->cold) & 0xffffff };
     note_access(t, k, f);
-    if (k->flags)
+    if (k->save)
         t1_store_ax(&t->a, -1);
     if (!k->m.disp) {
         a_store(&t->a, 3, ENV(jit.addr), r);

@@ -220,6 +220,15 @@ USER static void u_carry(ul a) /* adc through the loads */
     got = hi;
 }
 
+USER static void u_again(ul a) /* flags that are read on both sides of a store */
+{
+    uint8_t before, after;
+
+    __asm__ volatile("cmp %3, %2; movb $1, (%4); setc %0; movb $2, 16(%4); setc %1" : "=&r"(before), "=&r"(after) : "r"(1ul), "r"(2ul), "r"(a) : "cc", "memory");
+    flags_before = before;
+    flags_after = after;
+}
+
 static bool lend(Frame *f)
 {
     unsigned i = (unsigned)((rdcr2() - va) >> 12);
@@ -257,6 +266,14 @@ static void structures(void)
         expect(user(u_carry, page(10) + 8 * at_word), NO_TRAP, "carry through page faults, from word %u", at_word);
         expect(got, ~0ul, "the sum");
         expect(*(uint8_t *)(p + at_word + 5), 1, "the carry out of it");
+    }
+    for (unsigned how = 0; how < 4; how++) { /* known to nobody; or lent */
+        map(10, ram[0][10], how & 1 ? W | U : P | W | U);
+        map(11, ram[0][11], how & 2 ? W | U : P | W | U);
+        flags_before = flags_after = 0;
+        expect(user(u_again, page(11) - 8), NO_TRAP, "flags read twice, pages lent: %u", how);
+        expect(flags_before, 1, "the carry ahead of the second store");
+        expect(flags_after, 1, "the carry behind it");
     }
     handlers[PF] = NULL;
 }
