@@ -142,11 +142,11 @@ bool mem_writable(Env *e, uint64_t va, unsigned n)
 static inline void copy(void *to, const void *from, unsigned n)
 {
     switch (n) {
-    case 1: memcpy(to, from, 1); break;
-    case 2: memcpy(to, from, 2); break;
-    case 4: memcpy(to, from, 4); break;
-    case 8: memcpy(to, from, 8); break;
-    default: memcpy(to, from, n);
+    case 1: shared_copy(to, from, 1); break;
+    case 2: shared_copy(to, from, 2); break;
+    case 4: shared_copy(to, from, 4); break;
+    case 8: shared_copy(to, from, 8); break;
+    default: shared_copy(to, from, n);
     }
 }
 
