@@ -198,6 +198,8 @@ static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
         t->flush_code = true;
         return false;
     }
+    if (r % 256 == 7)
+        tcg_window_tails(t, r & 256);
     if (r & 1)
         *from = NULL; /* not linked this time */
     if (r % 8 == 2)

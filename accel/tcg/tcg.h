@@ -84,6 +84,7 @@ typedef struct TcgCpu {
     Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
     Rng stress;        /* 0: off */
     bool win_always; /* every user view has a window at once */
+    bool win_tails;  /* for tests: windows map nothing, each access goes by its tail */
     unsigned win_pieces, win_pages; /* that windows map now */
     uint64_t win_puts, win_faults, win_flushes, win_ons, win_offs;
     uint64_t win_translated; /* instructions that were translated when it was last looked at */
@@ -169,6 +170,7 @@ void tcg_windows_here(TcgCpu *t);   /* this thread runs that vCPU; NULL: none an
 void tcg_window_off(TcgCpu *t, View *w);
 void tcg_window_enter(TcgCpu *t, View *w, uint64_t cr3, bool fresh); /* CR3 leads to the view */
 void tcg_window_always(TcgCpu *t);  /* x-windows=on: the current view, at once */
+void tcg_window_tails(TcgCpu *t, bool tails); /* for tests: on, or off */
 void tcg_window_sample(TcgCpu *t);  /* code was interrupted: is its view worth one? */
 void tcg_window_fill(TcgCpu *t, bool write, bool writable, uint64_t va, RamBlock *b, uint64_t off, const Walk *walk); /* with tcg_fill() */
 void tcg_window_flush(TcgCpu *t, View *w);

@@ -285,7 +285,7 @@ static bool put(TcgCpu *t, View *w, Piece m)
     Window *n = w->window;
     WinPage *p = &n->page[page_slot(m.va >> 12)];
 
-    if (!w->mode || t->nwatches || m.va >> 47 || m.block->fd < 0 || !m.block->shared || m.block->readonly || !reserve(w, m.va))
+    if (!w->mode || t->nwatches || m.va >> 47 || m.block->fd < 0 || !m.block->shared || m.block->readonly || !reserve(w, m.va) || t->win_tails)
         return false;
     if (n->budget < 0 && !t->win_always) {
         penalty(t, w);
@@ -476,6 +476,13 @@ void tcg_window_always(TcgCpu *t)
 
     if (!w->mode && !t->s->smm && (w->window || make(t, w)))
         on(t, w);
+}
+
+void tcg_window_tails(TcgCpu *t, bool tails)
+{
+    t->win_tails = tails;
+    if (tails)
+        tcg_window_flush(t, t->s->env.view);
 }
 
 /* Compiled code was interrupted: what does its view spend on its window, or is it worth one? */

@@ -9,7 +9,7 @@
 #include "tests/isa/oracle.h"
 #include "util/rcu.h"
 
-enum { TABLES = 0x1000, CODE_PA = 0x100000, DATA_PA = 0x300000, RAM = 4 << 20 };
+enum { TABLES = 0x1000, CODE_PA = 0x100000, DATA_PA = 0x300000, RAM = 4 << 20, FORGET = 64 };
 static X86 *cpu;
 static uint8_t *ram;
 static RamBlock *block;
@@ -238,6 +238,8 @@ State engine_run_seq(const Case *k, Executor x)
     }
     seq_memory(ram + DATA_PA, k);
     put(k);
+    if (k->slot % FORGET == 0)
+        tcg_window_tails(cpu->tcg, k->slot / FORGET & 1);
     for (unsigned i = 0; i < 4000; i++) {
         e->exit_req = 0;
         if (x == EXEC_JIT)
