@@ -136,14 +136,15 @@ static CO_FN int take_run(Qcow2 *s, uint64_t off, uint64_t count, unsigned flags
         ret = qcow2__alloc(s, count, false, &at, got);
     if (!ret)
         ret = prepare_host(s, at, *got << s->cluster_bits, flags);
-    for (uint64_t i = 0; i < *got && !ret; i++) {
+    for (uint64_t i = 0; i < *got && !ret;) {
         uint64_t index;
         Slice *t;
 
         ret = qcow2__l2(s, off + (i << s->cluster_bits), true, &t, &index);
         if (ret)
             break;
-        qcow2__entry_put(s, t->data, index, (Entry){ (at + (i << s->cluster_bits)) | OFLAG_COPIED, filler(s) });
+        for (; i < *got && index < slice_entries(s); i++, index++)
+            qcow2__entry_put(s, t->data, index, (Entry){ (at + (i << s->cluster_bits)) | OFLAG_COPIED, filler(s) });
         qcow2__dirty(s, t);
     }
     return ret;
