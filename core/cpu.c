@@ -235,7 +235,7 @@ static void serve_sipi(Cpu *c)
     if (c->mp_state != CPU_WAIT_SIPI)
         return;
     if (c->target->sipi)
-        c->target->sipi(c, c->sipi_vector);
+        c->target->sipi(c, __atomic_load_n(&c->sipi_vector, __ATOMIC_RELAXED));
     cpu_touch(c);
     set_mp(c, CPU_RUNNABLE);
 }

@@ -141,7 +141,7 @@ struct Cpu {
     AddrSpace *mem[2], *ports; /* mem[attrs.secure]: normal, SMM */
     MemAttrs attrs;
     uint8_t mp_state;          /* atomic; changed by the vCPU, or by anyone while it is stopped */
-    uint8_t sipi_vector;
+    uint8_t sipi_vector; /* atomic: of the last one that was sent */
     uint32_t request;          /* atomic */
     const struct CpuIntc *intc;
     void *intc_chip;

@@ -74,7 +74,7 @@ static bool deliver(Lapic *s, unsigned mode, unsigned vector, Trigger trigger)
     case 4: cpu_request(s->cpu, CPU_REQ_NMI); break;
     case 5: cpu_request(s->cpu, CPU_REQ_INIT); break;
     case 6:
-        s->cpu->sipi_vector = (uint8_t)vector;
+        __atomic_store_n(&s->cpu->sipi_vector, (uint8_t)vector, __ATOMIC_RELAXED);
         cpu_request(s->cpu, CPU_REQ_SIPI);
         break;
     case 7: cpu_request(s->cpu, CPU_REQ_IRQ); break; /* ExtINT: the PIC's line says the rest */
