@@ -223,7 +223,7 @@ static uint64_t syscall_64(Env *e, uint64_t next, uint64_t b, uint64_t c)
     e->v[RCX] = next;
     e->v[11] = flags;
     set_seg(s, SEG_CS, sel & 0xfffc, 0x809b | SA_L);
-    set_seg(s, SEG_SS, (uint16_t)(sel + 8) & 0xfffc, 0xc093);
+    set_seg(s, SEG_SS, (uint16_t)(sel + 8), 0xc093);
     s->cpl = 0;
     s->eflags = (to & ~(uint64_t)EF_ARITH) | 2;
     set_six(e, to);

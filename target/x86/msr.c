@@ -13,6 +13,7 @@ typedef struct Msr {
 } Msr;
 #define AT(f) offsetof(X86, f)
 
+enum { TSC_AUX = 0xc0000103, RDTSCP = 1 << 27 /* of W_81D */, RDPID = 1 << 22 /* of W_7C */ };
 static const Msr table[] = {
     { 0x0000001b, 0, 0, false }, /* IA32_APIC_BASE: the LAPIC's, below */
     { 0x0000003a, AT(feature_control), 0xffff, false },
@@ -32,7 +33,7 @@ static const Msr table[] = {
     { 0xc0000100, AT(env.v[V_SEGBASE + SEG_FS]), ~0ull, true },
     { 0xc0000101, AT(env.v[V_SEGBASE + SEG_GS]), ~0ull, true },
     { 0xc0000102, AT(kernelgsbase), ~0ull, true },
-    { 0xc0000103, AT(tsc_aux), 0xffffffff, false },
+    { TSC_AUX, AT(tsc_aux), 0xffffffff, false },
 };
 
 /* Read as zero, writes ignored: what guests probe without asking CPUID and hardware of the family has. */
@@ -46,8 +47,10 @@ static const uint32_t fixed_mtrr[] = { 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
 
 static uint64_t *field(X86 *s, uint32_t at) { return (uint64_t *)(void *)((char *)s + at); }
 
-static const Msr *find(uint32_t n)
+static const Msr *find(const X86 *s, uint32_t n)
 {
+    if (n == TSC_AUX && !(s->cpuid_words[W_81D] & RDTSCP) && !(s->cpuid_words[W_7C] & RDPID))
+        return NULL;
     for (size_t i = 1; i < G_N_ELEMENTS(table); i++)
         if (table[i].n == n)
             return &table[i];
@@ -117,7 +120,7 @@ uint64_t x86_tsc(X86 *s)
 bool x86_rdmsr(X86 *s, uint32_t msr, uint64_t *v)
 {
     Cpu *c = s->env.cpu;
-    const Msr *m = find(msr);
+    const Msr *m = find(s, msr);
     uint64_t *p;
 
     if (m) {
@@ -171,7 +174,7 @@ static bool valid_mtrr(const X86 *s, uint32_t msr, uint64_t v)
 bool x86_wrmsr(X86 *s, uint32_t msr, uint64_t v)
 {
     Cpu *c = s->env.cpu;
-    const Msr *m = find(msr);
+    const Msr *m = find(s, msr);
     uint64_t *p;
 
     if (m) {

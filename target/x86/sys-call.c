@@ -13,6 +13,13 @@ static void flat_ss(X86 *s, uint16_t sel, unsigned cpl)
     x86_set_seg(s, SEG_SS, (uint16_t)((sel & ~3u) | cpl), 0, UINT32_MAX, 0xc093 | cpl << 5);
 }
 
+/* SYSCALL's: the selector keeps the privilege level that STAR has (APM vol. 3, SYSCALL; SDM vol. 2B). */
+static void call_ss(X86 *s, uint16_t sel)
+{
+    flat_ss(s, sel, 0);
+    s->seg[SEG_SS].sel = sel;
+}
+
 HELPER(syscall)
 {
     X86 *s = x86(e);
@@ -24,7 +31,7 @@ HELPER(syscall)
         e->v[RCX] = (uint32_t)(a - seg_base(s, SEG_CS));
         s->eflags &= ~(uint64_t)(EF_VM | EF_IF | EF_RF);
         flat_cs(s, sel, false, 0);
-        flat_ss(s, (uint16_t)(sel + 8), 0);
+        call_ss(s, (uint16_t)(sel + 8));
         x86_update_mode(s);
         e->pc = (uint32_t)s->star;
         return 0;
@@ -34,7 +41,7 @@ HELPER(syscall)
     e->v[RCX] = code64(s) ? a : (uint32_t)(a - seg_base(s, SEG_CS));
     e->v[11] = x86_eflags(s) & ~(uint64_t)EF_RF;
     flat_cs(s, sel, true, 0);
-    flat_ss(s, (uint16_t)(sel + 8), 0);
+    call_ss(s, (uint16_t)(sel + 8));
     x86_set_eflags(s, e->v[11] & ~s->sfmask & ~(uint64_t)EF_RF, ~0ull);
     s->no_step = !(s->eflags & EF_TF);
     e->pc = to;

@@ -279,6 +279,22 @@ static void high_tables(void)
     tables_at(0);
 }
 
+/* IRETQ in ring 3's absence: a null SS must have the level that it returns to; RF is over before the INT at its target is pushed. */
+#define IRETQ(ss, flags, at) \
+    __asm__ volatile("mov %%rsp, %%rax; push %0; push %%rax; push %1; push %2; push $1f; iretq; 1: " at "mov %3, %%ss" ::"r"((ul)(ss)), "r"((ul)(flags)), \
+                     "i"(KCODE), "r"(KDATA) : "rax", "memory", "cc")
+NOINLINE static void iret_null(ul rpl) { IRETQ(rpl, 2, ""); }
+NOINLINE static void iret_rf(ul flags) { IRETQ(KDATA, flags, "int $0x66; "); }
+
+static void returns(void)
+{
+    expect(attempt(iret_null, 0), NO_TRAP, "IRETQ with a null SS");
+    expect(attempt(iret_null, 1), GP, "IRETQ with a null SS of another level");
+    expect(trap.error, 0, "its error code");
+    expect(attempt(iret_rf, 2 | F_RF), 0x66, "INT that IRETQ with RF led to");
+    expect(trap.flags & F_RF, 0, "RF of its frame");
+}
+
 int main(void)
 {
     outb(0x21, 0xff);
@@ -294,5 +310,6 @@ int main(void)
     task_priority();
     priorities();
     high_tables();
+    returns();
     return 0;
 }

@@ -3,7 +3,10 @@
 process under the next engine takes it with `-incoming file:`, and so on. After each move the kernel looks at all it held; its verdicts decide.
 With --stops it is not moved when it has answered but stopped, moved or reset COUNT times at random moments of its boot and its work.
 The CPU is menura64-v1; with KVM in it, less what this host's KVM lacks, and with the TSC frequency that it can do."""
-import json, os, random, re, socket, subprocess, sys, tempfile, time
+import json, os, random, socket, subprocess, sys, tempfile, time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import models  # noqa: E402
 
 stops = sys.argv.pop(2) if sys.argv[1] == '--stops' else None
 if stops:
@@ -86,29 +89,6 @@ class Machine:
         fail(f'{self.what}: no "{text}"', self.folder)
 
 
-def kvm_usable():
-    if 'kvm' not in subprocess.run([program, '-accel', 'help'], capture_output=True, text=True).stdout:
-        return 'built without the kvm accelerator'
-    return None if os.access('/dev/kvm', os.R_OK | os.W_OK) else '/dev/kvm cannot be opened'
-
-
-def refusal(accel, model):
-    args = [program, '-accel', accel, '-cpu', model, '-nodefaults', '-display', 'none', '-S', '-monitor', 'stdio']
-    return subprocess.run(args, input='quit\n', capture_output=True, text=True, timeout=LIMIT).stderr
-
-
-def common_model():
-    """What KVM here and the software CPU can both be."""
-    model = 'menura64-v1'
-    fixed = None
-    for accel in (a for a in accels if a.startswith('kvm')):
-        lacks = re.search(r'lacks (.*)', refusal(accel, model + ',enforce'))
-        if lacks:
-            model += ''.join(f',-{name}' for name in lacks[1].split(', '))
-        fixed = re.search(r'runs at (\d+) Hz', refusal(accel, model + ',tsc-frequency=1234567890'))  # else it scales
-    return f'{model},enforce,tsc-frequency={fixed[1] if fixed else 1234567890}'
-
-
 def moved(machine, folder, n, accel, model, typed=b''):
     """The machine in a fresh process. What is typed before its state is there must not be lost."""
     state = f'{folder}/state{n}'
@@ -169,12 +149,12 @@ def at_random(machine, folder, model):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        why = uses_kvm and kvm_usable()
+        why = uses_kvm and models.kvm_usable(program)
         if why:
             print(f'SKIP: {why}')
             sys.exit(77)
         open(f'{folder}/console', 'w').close()
-        model = common_model() if uses_kvm else 'menura64-v1'
+        model = models.common(program, accels) if uses_kvm else 'menura64-v1'
         print('CPU model', model)
         machine = Machine(folder, 0, accels[0], model, None)
         machine = (at_random if stops else in_turn)(machine, folder, model)
