@@ -254,6 +254,36 @@ void disk__give_permissions(Node *n)
     n->rooted = false;
 }
 
+static bool block_size(const char *name, uint32_t v, Error **err)
+{
+    return (is_pow2(v) && v >= DISK_BLOCK_MIN && v <= DISK_BLOCK_MAX) ||
+           fail(err, "%s=%u: must be a power of two from %d to %d", name, v, DISK_BLOCK_MIN, DISK_BLOCK_MAX);
+}
+
+static bool whole_blocks(const char *name, uint32_t v, const DiskConf *c, Error **err)
+{
+    return v % c->logical == 0 || fail(err, "%s=%u: must be a multiple of logical_block_size=%u", name, v, c->logical);
+}
+
+bool disk_sizes(DiskConf *c, uint32_t own, Error **err)
+{
+    if (!c->logical)
+        c->logical = DISK_BLOCK_MIN;
+    if (!c->physical)
+        c->physical = c->logical;
+    if (!block_size("logical_block_size", c->logical, err) || !block_size("physical_block_size", c->physical, err))
+        return false;
+    if (c->physical < c->logical)
+        return fail(err, "physical_block_size=%u: must not be less than logical_block_size=%u", c->physical, c->logical);
+    if (c->granularity == DISK_GRANULARITY_AUTO)
+        c->granularity = MAX(own, c->logical);
+    if (!whole_blocks("min_io_size", c->min_io, c, err) || !whole_blocks("opt_io_size", c->opt_io, c, err) ||
+        !whole_blocks("discard_granularity", c->granularity, c, err))
+        return false;
+    return c->min_io / c->logical <= UINT16_MAX || /* what virtio and SCSI can tell */
+           fail(err, "min_io_size=%u: must be at most %u logical blocks", c->min_io, UINT16_MAX);
+}
+
 static OnError chosen(uint8_t said, OnError own) { return said == ON_ERROR_AUTO ? own : (OnError)said; }
 
 static void configure(Disk *d, const DiskConf *c)
@@ -360,8 +390,6 @@ BlkLimits disk_limits(const Disk *d)
     return (BlkLimits){ .align = 1,
                         .max_iov = 1024,
                         .max_transfer = GiB,
-                        .logical = 512,
-                        .physical = 512,
                         .mem_align = 1 };
 }
 

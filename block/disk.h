@@ -23,13 +23,28 @@ typedef struct DiskConf {
     uint8_t werror, rerror; /* OnError */
     uint8_t write_cache;    /* AUTO: as the drive says */
     bool share_rw;
+    /* PROPS_DISK_SIZES: bytes; once disk_sizes() was there, none is left to be chosen. */
+    uint32_t logical, physical;
+    uint32_t min_io, opt_io; /* 0: nothing is said of it */
+    uint32_t granularity;    /* of discards; 0: there are none */
 } DiskConf;
+enum { DISK_BLOCK_MIN = 512, DISK_BLOCK_MAX = 2 * 1024 * 1024 };
+#define DISK_GRANULARITY_AUTO UINT32_MAX
 #define PROPS_DISK(T, m)                                                                                  \
     PROP_AUTO(T, m.write_cache, "write-cache", AUTO, "off: a write is done when the host's disk has it"), \
     PROP(T, m.share_rw, "share-rw", false, "others may write to the image meanwhile")
 #define PROPS_DISK_ERRORS(T, m)                                                                                                         \
     PROP_ENUM(T, m.werror, "werror", disk_error_names, "auto", "a failed write: tell the guest, ignore it, stop (enospc: if the host's disk is full)"), \
     PROP_ENUM(T, m.rerror, "rerror", disk_error_names, "auto", "a failed read: the same")
+#define PROPS_DISK_SIZES(T, m)                                                                                                                   \
+    PROP_SIZE(T, m.logical, "logical_block_size", 0, "bytes of a block, of which requests are multiples: a power of two from 512 to 2 MiB; 0: 512"), \
+    PROP_SIZE(T, m.physical, "physical_block_size", 0, "bytes that the medium writes in one: a power of two up to 2 MiB; 0: a logical block"),      \
+    PROP_SIZE(T, m.min_io, "min_io_size", 0, "bytes that a request should have at least, whole logical blocks; 0: not said"),                     \
+    PROP_SIZE(T, m.opt_io, "opt_io_size", 0, "bytes that suit a request best, whole logical blocks; 0: not said"),                               \
+    PROP_SIZE(T, m.granularity, "discard_granularity", DISK_GRANULARITY_AUTO, "bytes that discards should be multiples of; 0: none; 4294967295: as suits the device")
+/* Checks the sizes that the user gave and chooses the others; `own`: the granularity of discards that this kind of device has, or 0: a
+ * logical block. Where the configuration is read, before disk_attach. */
+bool disk_sizes(DiskConf *c, uint32_t own, Error **err);
 /* Who takes a disk. */
 typedef struct DiskUser {
     Dev *dev;            /* as clients know it; NULL: tests */

@@ -138,8 +138,6 @@ static void file_limits(Node *n, BlkLimits *out)
 
     out->align = f->align;
     out->mem_align = n->direct ? MAX(f->align, 512) : 1;
-    out->logical = f->device && f->align > 1 ? f->align : 512;
-    out->physical = n->direct ? f->align : 512;
 }
 
 static bool file_permissions(Node *n, Node *parent, unsigned want, unsigned share, Error **err)

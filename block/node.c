@@ -71,8 +71,6 @@ void block__limits(Node *n)
                              .max_transfer = GiB,
                              .max_discard = 1ull << 40,
                              .max_zero = 1ull << 40,
-                             .logical = 512,
-                             .physical = 512,
                              .mem_align = 1 };
     if (n->file) {
         n->limits = n->file->limits;

@@ -47,7 +47,6 @@ typedef struct BlkReq {
 typedef struct BlkLimits {
     uint32_t align, max_iov; /* request alignment in bytes */
     uint64_t max_transfer, max_discard, max_zero;
-    uint32_t logical, physical; /* sector sizes */
     uint32_t mem_align;         /* of every iov base and length; 1: any */
 } BlkLimits;
 typedef struct Node Node;

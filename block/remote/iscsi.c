@@ -201,7 +201,6 @@ static void iscsi_limits(Node *n, BlkLimits *l)
     const Iscsi *s = n->opaque;
 
     l->align = s->block;
-    l->logical = s->block;
     l->max_transfer = l->max_discard = l->max_zero = (uint64_t)BLOCKS_MAX * 512;
 }
 

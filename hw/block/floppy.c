@@ -123,6 +123,10 @@ static bool init(Obj *o, Error **err)
         own(o, f->disk, (void (*)(void *))disk_free);
     }
     disk_set_removable(f->disk);
+    if (!disk_sizes(&f->conf, 0, err))
+        return false;
+    if (f->conf.physical != DISK_BLOCK_MIN) /* then the logical one is that, too */
+        return fail(err, "logical_block_size=%u, physical_block_size=%u: must be %d for a floppy", f->conf.logical, f->conf.physical, DISK_BLOCK_MIN);
     if (!disk_attach(f->disk, &(DiskUser){ &f->dev, &disk_ops, f, &f->conf, !disk_readonly(f->disk) }, err))
         return false;
     own(o, f->disk, detach);
@@ -134,6 +138,7 @@ static const char *const types[] = { "auto", "144", "288", "120", "none", NULL }
 static const Prop props[] = {
     PROP_BOOTINDEX(Floppy),
     PROPS_DISK(Floppy, conf),
+    PROPS_DISK_SIZES(Floppy, conf),
     PROP(Floppy, unit, "unit", UINT32_MAX, "0 drive A, 1 drive B; the first that is free when not given"),
     { .name = "drive", PROP_(Floppy, disk), .kind = P_LINK, .space = "drive", .doc = "the medium; empty when not given" },
     PROP_ENUM(Floppy, type, "drive-type", types, "auto", "what firmware is told"),

@@ -197,7 +197,7 @@ static void dsm(Ata *a, unsigned flags)
 
     a->dma = true;
     a->left = 0;
-    if (!(a->r.feature[0] & 1) || !n)
+    if (!(a->r.feature[0] & 1) || !n || !a->conf.granularity)
         ata_fail(a, ATA_ABRT);
     else
         ata_ask(a, n * ATA_SECTOR, STEP_TRIM);

@@ -1,6 +1,6 @@
 /*
  * hw/ide/ata-id.c - what a drive says about itself: IDENTIFY (PACKET) DEVICE and SMART.
- * Source: ATA8-ACS sections 7.16, 7.17 and 7.53; word tables of IDENTIFY.
+ * Source: ATA8-ACS sections 7.16, 7.17 and 7.53; word tables of IDENTIFY; ACS-4 section 9.11 (words 106, 209).
  */
 #include "hw/ide/ata.h"
 
@@ -50,9 +50,8 @@ static void modes(const Ata *a, uint8_t *id)
 static void disk_words(const Ata *a, uint8_t *id)
 {
     uint64_t total = ata_sectors(a), chs = CLAMP(total / (16 * 63), 2, 16383);
-    BlkLimits l = disk_limits(a->disk);
     unsigned queue = ((const IdeBus *)(const void *)a->dev.bus)->host->queue;
-    unsigned exponent = l.physical > ATA_SECTOR ? (unsigned)__builtin_ctz(l.physical / ATA_SECTOR) : 0;
+    unsigned exponent = (unsigned)__builtin_ctz(a->conf.physical / ATA_SECTOR);
 
     word(id, 0, 0x0040);
     word(id, 1, (unsigned)chs);
@@ -66,7 +65,7 @@ static void disk_words(const Ata *a, uint8_t *id)
     dword(id, 57, chs * 16 * 63);
     word(id, 59, a->multiple ? 0x100u | a->multiple : 0);
     dword(id, 60, MIN(total, 0xfffffff));
-    word(id, 69, 1u << 14); /* trimmed sectors: deterministic */
+    word(id, 69, a->conf.granularity ? 1u << 14 : 0); /* trimmed sectors: deterministic */
     if (queue) {
         word(id, 75, queue - 1);
         word(id, 76, 1u << 8 | 6); /* NCQ, generations 1 and 2 */
@@ -81,8 +80,9 @@ static void disk_words(const Ata *a, uint8_t *id)
     dword(id, 100, total);
     dword(id, 102, total >> 32);
     word(id, 105, 1);
-    word(id, 106, 0x6000u | exponent);
-    word(id, 169, 1); /* TRIM */
+    word(id, 106, 0x4000u | (exponent ? 0x2000u : 0) | exponent); /* sectors of the medium: 2^n logical ones */
+    word(id, 169, a->conf.granularity ? 1 : 0); /* TRIM */
+    word(id, 209, 0x4000); /* the first logical sector begins a physical one */
     word(id, 217, 1); /* not a rotating medium */
 }
 

@@ -288,6 +288,16 @@ static const DiskOps disk_ops = { .medium = medium, .eject = may_eject };
 /* ---- life ---- */
 static void detach(void *disk) { disk_detach(disk); }
 
+static bool sizes(Ata *a, Error **err)
+{
+    if (!disk_sizes(&a->conf, ATA_SECTOR, err))
+        return false;
+    if (a->conf.logical != ATA_SECTOR)
+        return fail(err, "logical_block_size=%u: must be %d for a device on an IDE bus", a->conf.logical, ATA_SECTOR);
+    return a->conf.granularity <= ATA_SECTOR ||
+           fail(err, "discard_granularity=%u: must be %d, or 0, for a device on an IDE bus", a->conf.granularity, ATA_SECTOR);
+}
+
 static bool init(Obj *o, Error **err)
 {
     Ata *a = ATA(o);
@@ -307,6 +317,8 @@ static bool init(Obj *o, Error **err)
     }
     if (!a->cd && !disk_present(a->disk))
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(a->disk));
+    if (!sizes(a, err))
+        return false;
     if (!disk_attach(a->disk, &(DiskUser){ &a->dev, &disk_ops, a, &a->conf, !a->cd }, err))
         return false;
     own(o, a->disk, detach);
@@ -369,6 +381,7 @@ static const Prop props[] = {
     PROP_BOOTINDEX(Ata),
     PROPS_DISK(Ata, conf),
     PROPS_DISK_ERRORS(Ata, conf),
+    PROPS_DISK_SIZES(Ata, conf),
     PROP_STR(Ata, serial, "serial", NULL, "serial number; default: the drive's, or MN0000n"),
     PROP_STR(Ata, model, "model", NULL, "model name in IDENTIFY"),
     PROP_STR(Ata, version, "ver", NULL, "firmware revision in IDENTIFY"),

@@ -44,6 +44,22 @@ static uint16_t controller(Nvme *n, NvmeCmd *c, uint8_t *o)
 }
 /* clang-format on */
 
+/* Bytes as a number of logical blocks of which 0 means 1. */
+static uint16_t blocks0(const NvmeNs *ns, uint32_t bytes) { return (uint16_t)MIN(MAX(bytes >> ns->shift, 1) - 1, UINT16_MAX); }
+
+/* Section 8.25. */
+static void optimal(const NvmeNs *ns, uint8_t *o)
+{
+    const DiskConf *c = ns->conf;
+
+    o[24] |= 1 << 4;                                                /* NSFEAT.OPTPERF: */
+    le16_store(o + 64, blocks0(ns, MAX(c->physical, c->min_io))); /* NPWG */
+    le16_store(o + 66, blocks0(ns, c->physical));                   /* NPWA */
+    le16_store(o + 68, blocks0(ns, c->granularity));                /* NPDG */
+    le16_store(o + 70, blocks0(ns, c->granularity));                /* NPDA */
+    le16_store(o + 72, blocks0(ns, c->opt_io));                     /* NOWS */
+}
+
 /* What is allowed but not there is all zeroes. */
 static uint16_t namespace(Nvme *n, NvmeCmd *c, uint8_t *o)
 {
@@ -57,6 +73,7 @@ static uint16_t namespace(Nvme *n, NvmeCmd *c, uint8_t *o)
     le64_store(o, nvme_blocks(ns));      /* NSZE */
     le64_store(o + 8, nvme_blocks(ns));  /* NCAP */
     le64_store(o + 16, nvme_blocks(ns)); /* NUSE */
+    optimal(ns, o);
     o[33] = 1 << 3;                      /* DLFEAT: write zeroes may deallocate */
     o[99] = disk_readonly(ns->disk);     /* NSATTR: write protected */
     memcpy(o + 104, ns->uuid, 16);       /* NGUID */

@@ -8,7 +8,8 @@
 #include "core/state.h"
 #include <errno.h>
 
-enum { RANGE = 16, RANGES_MAX = 256, DSM_DEALLOCATE = 1 << 2, FORCE_UNIT_ACCESS = 1 << 30, DEALLOCATE = 1 << 25, NOBODY = UINT16_MAX };
+enum { RANGE = 16, RANGES_MAX = 256, DSM_DEALLOCATE = 1 << 2, FORCE_UNIT_ACCESS = 1 << 30, DEALLOCATE = 1 << 25, NOBODY = UINT16_MAX,
+       TRANSFER_MAX = 256 * 1024 * 1024 /* of a command, where MDTS sets no limit */ };
 struct NvmeReq {
     Nvme *n;
     NvmeReq *next, **self;
@@ -138,7 +139,7 @@ static uint16_t extent(Nvme *n, const NvmeCmd *c, NvmeNs **ns, bool transfers, B
 
     if (status)
         return status;
-    if (transfers && n->mdts && blocks << (*ns)->shift > (uint64_t)NVME_PAGE << n->mdts)
+    if (transfers && blocks << (*ns)->shift > (n->mdts ? (uint64_t)NVME_PAGE << n->mdts : TRANSFER_MAX))
         return INVALID_FIELD | NVME_DNR;
     if (!in_range(c->slba, blocks, nvme_blocks(*ns)))
         return LBA_OUT_OF_RANGE | NVME_DNR;

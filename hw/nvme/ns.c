@@ -9,7 +9,7 @@ typedef struct NvmeNsDev {
     DiskConf conf;
     uint8_t uuid[16]; /* zero: not given */
     NvmeNs ns;
-    uint32_t nsid, logical_block_size;
+    uint32_t nsid;
     int32_t bootindex;
 } NvmeNsDev;
 #define NSDEV(d) ((NvmeNsDev *)(void *)(d))
@@ -44,12 +44,12 @@ static void name_uuid(const Nvme *n, uint32_t nsid, uint8_t *uuid)
 }
 
 /* ns->disk is set; `owner` gives it back when it goes. */
-bool nvme_ns_open(NvmeNs *ns, Dev *owner, const DiskConf *conf, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err)
+bool nvme_ns_open(NvmeNs *ns, Dev *owner, DiskConf *conf, Nvme *ctrl, uint32_t nsid, Error **err)
 {
     if (!disk_present(ns->disk))
         return fail(err, "drive '%s' has no medium, which a namespace needs", disk_id(ns->disk));
-    if (block < 512 || block > 4096 || block & (block - 1))
-        return fail(err, "logical_block_size=%u: must be 512, 1024, 2048 or 4096", block);
+    if (!disk_sizes(conf, NVME_PAGE, err))
+        return false;
     if (nsid < 1 || nsid > NVME_NS_MAX)
         return fail(err, "nsid=%u: must be 1 to %d", nsid, NVME_NS_MAX);
     if (ctrl->ns[nsid])
@@ -59,7 +59,8 @@ bool nvme_ns_open(NvmeNs *ns, Dev *owner, const DiskConf *conf, Nvme *ctrl, uint
     own(&owner->obj, ns->disk, detach);
     ns->ctrl = ctrl;
     ns->nsid = nsid;
-    ns->shift = (uint8_t)__builtin_ctz(block);
+    ns->conf = conf;
+    ns->shift = (uint8_t)__builtin_ctz(conf->logical);
     name_uuid(ctrl, nsid, ns->uuid);
     ctrl->ns[nsid] = ns;
     return true;
@@ -86,7 +87,7 @@ static bool bus_plug(Bus *b, Dev *d, Error **err)
             nsid = i;
     s->nsid = nsid;
     s->ns.disk = s->disk;
-    if (!nvme_ns_open(&s->ns, d, &s->conf, n, nsid, s->logical_block_size, err))
+    if (!nvme_ns_open(&s->ns, d, &s->conf, n, nsid, err))
         return false;
     if (memcmp(s->uuid, (uint8_t[16]){ 0 }, 16))
         memcpy(s->ns.uuid, s->uuid, 16);
@@ -123,8 +124,8 @@ static const Prop props[] = {
     PROP_LINK(NvmeNsDev, disk, "drive", "drive", "the disk behind it"),
     PROP_BOOTINDEX(NvmeNsDev),
     PROPS_DISK(NvmeNsDev, conf),
+    PROPS_DISK_SIZES(NvmeNsDev, conf),
     PROP(NvmeNsDev, nsid, "nsid", 0, "namespace identifier; 0: the first that is free"),
-    PROP(NvmeNsDev, logical_block_size, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
     { .name = "uuid", PROP_(NvmeNsDev, uuid), .kind = P_UUID, .doc = "what the guest knows it by; made of serial number and nsid when not given" },
 };
 static const Field fields[] = { TRANSIENT(NvmeNsDev, ns, "wiring", .keep = true), TRANSIENT(NvmeNsDev, conf, "properties", .keep = true) };

@@ -79,7 +79,7 @@ static bool init(Obj *o, Error **err)
     n->pci.msix_vectors = (uint16_t)(n->max_ioqpairs + 1);
     n->bus = nvme_bus_new(n);
     n->own.disk = n->disk;
-    return !n->disk || nvme_ns_open(&n->own, &n->pci.dev, &n->conf, n, 1, n->logical_block_size, err);
+    return !n->disk || nvme_ns_open(&n->own, &n->pci.dev, &n->conf, n, 1, err);
 }
 
 static void on_reset(Dev *d) { stop(NVME(d)); }
@@ -195,10 +195,10 @@ static const Prop props[] = {
     PROP_LINK(Nvme, disk, "drive", "drive", "the disk of namespace 1; others are nvme-ns devices"),
     PROP_BOOTINDEX(Nvme),
     PROPS_DISK(Nvme, conf),
+    PROPS_DISK_SIZES(Nvme, conf),
     PROP_STR(Nvme, serial, "serial", NULL, "serial number, up to 20 characters; must be given"),
     PROP(Nvme, max_ioqpairs, "max_ioqpairs", NVME_QUEUES - 1, "pairs of I/O queues"),
     PROP(Nvme, mdts, "mdts", 7, "most data of a command: 4 KiB << mdts; 0: as much as it can ask for"),
-    PROP(Nvme, logical_block_size, "logical_block_size", 512, "bytes of a block of namespace 1: 512 to 4096"),
 };
 static const Out outs[] = { { "intx", intx } };
 static const PciClass nvme = {

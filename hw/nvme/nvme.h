@@ -37,6 +37,7 @@ typedef struct NvmeErr { /* an entry of the error log; count 0: none */
 } NvmeErr;
 typedef struct NvmeNs {
     Disk *disk;
+    const DiskConf *conf; /* its owner's */
     struct Nvme *ctrl;
     uint32_t nsid;
     uint8_t shift; /* log2 of bytes per logical block */
@@ -61,7 +62,7 @@ typedef struct Nvme {
     DiskConf conf;
     char *serial;
     int32_t bootindex;
-    uint32_t max_ioqpairs, logical_block_size;
+    uint32_t max_ioqpairs;
     uint8_t mdts;
     NvmeNs own;
     Bus *bus;
@@ -126,7 +127,7 @@ void nvme_settle_disks(Nvme *n); /* waits until all that is in flight has been a
 void nvme_shutdown(Nvme *n);     /* flushes all, then sets CSTS.SHST */
 void nvme_save_flying(const Dev *d, struct StateOut *o);
 /* ns.c */
-bool nvme_ns_open(NvmeNs *ns, Dev *owner, const DiskConf *conf, Nvme *ctrl, uint32_t nsid, uint32_t block, Error **err);
+bool nvme_ns_open(NvmeNs *ns, Dev *owner, DiskConf *conf /* stays */, Nvme *ctrl, uint32_t nsid, Error **err);
 static inline uint64_t nvme_blocks(const NvmeNs *ns) { return disk_size(ns->disk) >> ns->shift; }
 Bus *nvme_bus_new(Nvme *n);
 #endif

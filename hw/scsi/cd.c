@@ -135,7 +135,7 @@ static void loaded(Dev *d) { disk_lock_tray(SCSI(d)->disk, CD(d)->mmc.locked); }
 
 /* clang-format off */
 static const Field fields[] = { STRUCT(ScsiCd, mmc, &mmc_fields), TRANSIENT(ScsiCd, pad, "padding"),
-    TRANSIENT(ScsiCd, unit.block, "of the class", .keep = true), TRANSIENT(ScsiCd, unit.removable, "of the class", .keep = true),
+    TRANSIENT(ScsiCd, unit.removable, "of the class", .keep = true),
 };
 static const DevClass scsi_cd = { SCSI_UNIT(ScsiCd, "scsi-cd", "SCSI CD/DVD drive"), .state = TABLE(fields), .loaded = loaded };
 /* clang-format on */

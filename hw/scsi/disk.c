@@ -98,6 +98,8 @@ static bool flush(ScsiReq *q)
 /* ---- UNMAP and WRITE SAME ---- */
 static bool unmap(ScsiReq *q)
 {
+    if (!q->dev->conf.granularity) /* LBPU is clear */
+        return scsi_sense(q, ILLEGAL_REQUEST, INVALID_OPCODE);
     if (q->cdb[1] & 1) /* ANCHOR */
         return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
     q->len = be16_load(q->cdb + 7);
@@ -144,7 +146,7 @@ static bool write_same(ScsiReq *q)
 
     if (!extent(q, BLK_ZERO))
         return false;
-    if (!q->r.len || q->r.len / q->dev->block > 0x3fffff)
+    if (!q->r.len || q->r.len / q->dev->block > 0x3fffff || (q->cdb[1] & UNMAP_BIT && !q->dev->conf.granularity))
         return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
     q->r.flags = q->cdb[1] & UNMAP_BIT ? BLK_MAY_UNMAP : 0;
     q->len = no_data ? 0 : q->dev->block;
@@ -153,15 +155,16 @@ static bool write_same(ScsiReq *q)
     return true;
 }
 
-/* Zeroes are written as zeroes; another pattern a chunk at a time. */
-enum { CHUNK = 256 * 1024 };
+/* Zeroes are written as zeroes; another pattern a chunk at a time, at least a block. */
+static uint32_t chunk(const ScsiReq *q) { return MAX(q->dev->block, 256 * 1024); }
+
 static void next_same(void *o, BlkReq *r, int ret)
 {
     ScsiReq *q = o;
 
     r->off += r->len;
     q->steps -= (unsigned)(r->len / q->dev->block);
-    r->len = q->iov.iov_len = MIN((uint64_t)q->steps * q->dev->block, CHUNK);
+    r->len = q->iov.iov_len = MIN((uint64_t)q->steps * q->dev->block, chunk(q));
     if (ret || !r->len) {
         done(q, r, ret);
         return;
@@ -171,19 +174,19 @@ static void next_same(void *o, BlkReq *r, int ret)
 
 static void write_same_go(ScsiReq *q)
 {
-    uint32_t block = q->dev->block;
+    uint32_t block = q->dev->block, most = chunk(q);
     uint8_t *pattern;
 
     if (!q->buf[0] && !memcmp(q->buf, q->buf + 1, block - 1)) {
         submit(q);
         return;
     }
-    pattern = g_malloc(CHUNK);
-    for (unsigned i = 0; i < CHUNK; i += block)
+    pattern = g_malloc(most);
+    for (unsigned i = 0; i < most; i += block)
         memcpy(pattern + i, q->buf, block);
     g_free(q->buf);
     q->buf = pattern;
-    q->iov = (struct iovec){ pattern, MIN(q->r.len, CHUNK) };
+    q->iov = (struct iovec){ pattern, MIN(q->r.len, most) };
     q->steps = (unsigned)(q->r.len / block);
     q->r = (BlkReq){ .op = BLK_WRITE, .off = q->r.off, .len = q->iov.iov_len, .iov = &q->iov, .niov = 1 };
     disk_submit(q->dev->disk, &q->r, next_same, q);
@@ -203,15 +206,15 @@ static bool capacity10(ScsiReq *q)
 
 static bool capacity16(ScsiReq *q)
 {
-    BlkLimits l = disk_limits(q->dev->disk);
+    const DiskConf *c = &q->dev->conf;
     uint8_t b[32] = { 0 };
 
     if ((q->cdb[1] & 31) != 0x10)
         return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
     be64_store(b, scsi_blocks(q->dev) - 1);
     be32_store(b + 8, q->dev->block);
-    b[13] = l.physical > q->dev->block ? (uint8_t)__builtin_ctz(l.physical / q->dev->block) : 0;
-    b[14] = 0x80; /* LBPME: blocks may be unmapped */
+    b[13] = (uint8_t)__builtin_ctz(c->physical / c->logical); /* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */
+    b[14] = c->granularity ? 0x80 : 0; /* LBPME: blocks may be unmapped */
     return scsi_reply(q, b, sizeof(b), be32_load(q->cdb + 10));
 }
 
@@ -295,14 +298,14 @@ static bool init(Obj *o, Error **err)
     }
     if (!disk_present(d->disk))
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(d->disk));
-    if (d->block < 512 || d->block > 4096 || d->block & (d->block - 1))
-        return fail(err, "logical_block_size=%u: must be 512, 1024, 2048 or 4096", d->block);
-    return scsi_init(d, &kind, &disk_ops, !disk_readonly(d->disk), err);
+    if (!scsi_init(d, &kind, &disk_ops, !disk_readonly(d->disk), err))
+        return false;
+    d->block = d->conf.logical;
+    return true;
 }
 
 /* clang-format off */
 static const Prop props[] = {
-    PROP(ScsiDev, block, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
     PROP(ScsiDev, removable, "removable", false, "the medium can be taken out"),
 };
 static const DevClass scsi_hd = { SCSI_UNIT(ScsiDev, "scsi-hd", "SCSI disk"), .obj.props = TABLE(props) };

@@ -47,14 +47,17 @@ static unsigned vpd_identification(const ScsiDev *d, uint8_t *o)
 
 static unsigned vpd_limits(const ScsiDev *d, uint8_t *o)
 {
-    BlkLimits l = disk_limits(d->disk);
+    const DiskConf *c = &d->conf;
 
-    be16_store(o + 2, 1);                     /* optimal transfer length granularity */
-    be32_store(o + 4, 0xffff * 512 / d->block); /* maximum transfer length: what an adapter maps */
-    be32_store(o + 16, 0x3fffff);             /* maximum unmap LBA count */
-    be32_store(o + 20, 255);                  /* maximum unmap block descriptor count */
-    be32_store(o + 24, MAX(l.physical, d->block) / d->block); /* optimal unmap granularity */
-    be64_store(o + 32, 0x3fffff);             /* maximum write same length */
+    be16_store(o + 2, (uint16_t)(c->min_io / d->block)); /* optimal transfer length granularity */
+    be32_store(o + 4, 0xffff * 512 / d->block);          /* maximum transfer length: what an adapter maps */
+    be32_store(o + 8, c->opt_io / d->block);             /* optimal transfer length */
+    if (c->granularity) {
+        be32_store(o + 16, 0x3fffff); /* maximum unmap LBA count */
+        be32_store(o + 20, 255);      /* maximum unmap block descriptor count */
+        be32_store(o + 24, c->granularity / d->block); /* optimal unmap granularity */
+    }
+    be64_store(o + 32, 0x3fffff); /* maximum write same length */
     return 60;
 }
 
@@ -66,8 +69,10 @@ static unsigned vpd_characteristics(const ScsiDev *d, uint8_t *o)
 
 static unsigned vpd_provisioning(const ScsiDev *d, uint8_t *o)
 {
-    o[1] = 1 << 7 | 1 << 6 | 1 << 5; /* UNMAP, WRITE SAME (16) and (10) with UNMAP */
-    o[2] = 2;                        /* thin */
+    if (d->conf.granularity) {
+        o[1] = 1 << 7 | 1 << 6 | 1 << 5; /* UNMAP, WRITE SAME (16) and (10) with UNMAP */
+        o[2] = 2;                        /* thin */
+    }
     return 4;
 }
 

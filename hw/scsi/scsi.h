@@ -53,7 +53,7 @@ struct ScsiDev {
     char *serial, *vendor, *product, *ver;
     uint64_t wwn;
     int32_t bootindex, id, lun;
-    uint32_t block; /* bytes */
+    uint32_t block; /* bytes: conf.logical of a disk, what a sector of a CD has */
     uint16_t attention; /* code and qualifier of the unit attention that waits; 0: none */
     bool write_cache, removable, stopped, prevented;
 };

@@ -4,6 +4,8 @@
 #include "hw/scsi/scsi.h"
 #include "core/state.h"
 
+enum { UNMAP_GRANULARITY = 4096 }; /* what host files are made of */
+
 bool scsi_request_sense(ScsiReq *q)
 {
     uint8_t b[SCSI_SENSE] = { 0x70, [7] = SCSI_SENSE - 8 };
@@ -32,6 +34,8 @@ static void detach(void *disk) { disk_detach(disk); }
 bool scsi_init(ScsiDev *d, const ScsiKind *kind, const DiskOps *ops, bool want_write, Error **err)
 {
     d->kind = kind;
+    if (!disk_sizes(&d->conf, UNMAP_GRANULARITY, err))
+        return false;
     if (!disk_attach(d->disk, &(DiskUser){ &d->dev, ops, d, &d->conf, want_write }, err))
         return false;
     own(&d->dev.obj, d->disk, detach);
@@ -62,6 +66,7 @@ static const Prop props[] = {
     PROP_BOOTINDEX(ScsiDev),
     PROPS_DISK(ScsiDev, conf),
     PROPS_DISK_ERRORS(ScsiDev, conf),
+    PROPS_DISK_SIZES(ScsiDev, conf),
     PROP(ScsiDev, id, "scsi-id", -1, "target; -1: the first that is free"),
     PROP(ScsiDev, lun, "lun", -1, "logical unit of the target; -1: 0"),
     PROP_STR(ScsiDev, serial, "serial", NULL, "serial number; the drive's when not given"),
@@ -72,6 +77,7 @@ static const Prop props[] = {
 };
 static const Field fields[] = {
     FIELD(ScsiDev, attention), FIELD(ScsiDev, write_cache, .reset = 1), FIELD(ScsiDev, stopped), FIELD(ScsiDev, prevented), TRANSIENT(ScsiDev, kind, "of the class", .keep = true),
+    TRANSIENT(ScsiDev, block, "of the properties", .keep = true),
 };
 const DevClass scsi_base = {
     .obj = { .name = "scsi-device", .size = sizeof(ScsiDev), .props = TABLE(props) }, .bus = "SCSI", .state = TABLE(fields),

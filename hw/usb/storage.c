@@ -23,7 +23,6 @@ typedef struct Storage {
     Disk *disk;
     DiskConf conf;
     int32_t bootindex;
-    uint32_t block;
     bool removable;
     /* state */
     uint8_t mode, status;
@@ -318,24 +317,32 @@ static bool disk_init(Obj *o, Error **err)
     return init(o, err);
 }
 
+/* What it says of its disk, its child's properties by the same names. */
+#define PROPS_CHILD PROPS_DISK(Storage, conf), PROPS_DISK_ERRORS(Storage, conf), PROPS_DISK_SIZES(Storage, conf)
+
+static void hand_down(Dev *d, Opts *o)
+{
+    static const Prop child[] = { PROPS_CHILD };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(child); i++) {
+        g_autofree char *v = obj_prop_get(&d->obj, child[i].name, &abort_on_error);
+
+        opts_set(o, child[i].name, v);
+    }
+}
+
 /* Its disk is a device on its bus, by the name that clients know. */
 static bool disk_plug(Dev *d, Error **err)
 {
     Storage *s = S(d);
     g_autoptr(Opts) o = opts_new();
-    g_autofree char *block = g_strdup_printf("%u", s->block);
     bool cd = disk_is_cdrom(s->disk);
     Dev *child;
 
     opts_set(o, "drive", disk_id(s->disk));
-    opts_set(o, "werror", disk_error_names[s->conf.werror]);
-    opts_set(o, "rerror", disk_error_names[s->conf.rerror]);
-    opts_set(o, "share-rw", s->conf.share_rw ? "on" : "off");
-    opts_set(o, "write-cache", s->conf.write_cache == AUTO ? "auto" : s->conf.write_cache ? "on" : "off");
-    if (!cd) {
+    hand_down(d, o);
+    if (!cd)
         opts_set(o, "removable", s->removable ? "on" : "off");
-        opts_set(o, "logical_block_size", block);
-    }
     if (s->usb.serial)
         opts_set(o, "serial", s->usb.serial);
     child = dev_new(dev_vm(d), cd ? "scsi-cd" : "scsi-hd", NULL, &s->bus->bus, &s->bus->bus.obj, o, err);
@@ -408,12 +415,11 @@ static const Field fields[] = {
     TRANSIENT(Storage, request, "a request of the host", .keep = true), TRANSIENT(Storage, held, "counts requests of the host", .keep = true),
     TRANSIENT(Storage, disk, "a property of usb-storage", .keep = true), TRANSIENT(Storage, conf, "properties of usb-storage", .keep = true),
     TRANSIENT(Storage, bootindex, "a property of usb-storage", .keep = true),
-    TRANSIENT(Storage, block, "a property of usb-storage", .keep = true), TRANSIENT(Storage, removable, "a property of usb-storage", .keep = true),
+    TRANSIENT(Storage, removable, "a property of usb-storage", .keep = true),
 };
 static const Prop disk_props[] = {
-    PROP_LINK(Storage, disk, "drive", "drive", "the disk behind it"), PROP_BOOTINDEX(Storage), PROPS_DISK(Storage, conf), PROPS_DISK_ERRORS(Storage, conf),
+    PROP_LINK(Storage, disk, "drive", "drive", "the disk behind it"), PROP_BOOTINDEX(Storage), PROPS_CHILD,
     PROP(Storage, removable, "removable", false, "the medium can be taken out"),
-    PROP(Storage, block, "logical_block_size", 512, "bytes of a block: 512 to 4096"),
 };
 #define STORAGE(c, nm, dsc, nme, prod, ...)                                                                                   \
     static const UsbClass c = {                                                                                             \

@@ -102,11 +102,19 @@ static void submit(VirtioBlk *b, VirtioChain *c, BlkReq r, bool in, uint64_t at)
     disk_submit(b->disk, &q->r, done, q);
 }
 
+/* Whole logical blocks of the disk? */
+static bool within(const VirtioBlk *b, uint64_t sector, uint64_t len)
+{
+    uint64_t size = disk_size(b->disk);
+
+    return sector <= size / SECTOR && in_range(sector * SECTOR, len, size) && (sector * SECTOR | len) % b->conf.logical == 0;
+}
+
 static void move(VirtioBlk *b, VirtioChain *c, uint64_t sector, bool write)
 {
-    uint64_t len = write ? c->out_len - 16 : c->in_len - 1, size = disk_size(b->disk);
+    uint64_t len = write ? c->out_len - 16 : c->in_len - 1;
 
-    if (len % SECTOR || len > TRANSFER_MAX || sector > size / SECTOR || !in_range(sector * SECTOR, len, size))
+    if (len > TRANSFER_MAX || !within(b, sector, len))
         push_status(b, c, S_IOERR, 0);
     else
         submit(b, c, (BlkReq){ .op = write ? BLK_WRITE : BLK_READ, .off = sector * SECTOR, .len = len }, !write, write ? 16 : 0);
@@ -115,7 +123,7 @@ static void move(VirtioBlk *b, VirtioChain *c, uint64_t sector, bool write)
 /* One range per request: max_discard_seg and max_write_zeroes_seg say so. */
 static void range(VirtioBlk *b, VirtioChain *c, bool zero)
 {
-    uint64_t at, n, size = disk_size(b->disk);
+    uint64_t at, n;
     uint8_t e[RANGE];
     uint32_t flags;
 
@@ -128,7 +136,7 @@ static void range(VirtioBlk *b, VirtioChain *c, bool zero)
     flags = le32_load(e + 12);
     if (flags & (zero ? ~1u : ~0u))
         push_status(b, c, S_UNSUPP, 0);
-    else if (at > size / SECTOR || !in_range(at * SECTOR, n, size))
+    else if (!within(b, at, n))
         push_status(b, c, S_IOERR, 0);
     else
         submit(b, c, (BlkReq){ .op = zero ? BLK_ZERO : BLK_DISCARD, .off = at * SECTOR, .len = n,
@@ -197,20 +205,22 @@ static void config(const Virtio *v, uint8_t *out)
 {
     const VirtioBlk *b = (const VirtioBlk *)(const void *)v;
     uint64_t sectors = disk_size(b->disk) / SECTOR;
-    BlkLimits l = disk_limits(b->disk);
+    const DiskConf *c = &b->conf;
+    uint32_t per = c->logical / SECTOR;
 
     le64_store(out, sectors);
     le32_store(out + 12, SEG_MAX);
     le16_store(out + 16, (uint16_t)MIN(sectors / (16 * 63), 16383));
     out[18] = 16;
-    out[19] = 63;
-    le32_store(out + 20, SECTOR);
-    out[24] = l.physical > SECTOR ? (uint8_t)__builtin_ctz(l.physical / SECTOR) : 0;
-    le16_store(out + 26, 1);
+    out[19] = (uint8_t)(per < 63 ? 63 / per * per : 63); /* a track has whole blocks */
+    le32_store(out + 20, c->logical);
+    out[24] = (uint8_t)__builtin_ctz(c->physical / c->logical);
+    le16_store(out + 26, (uint16_t)(c->min_io / c->logical));
+    le32_store(out + 28, c->opt_io / c->logical);
     le16_store(out + 34, v->queues);
     le32_store(out + 36, 0x3fffff);
     le32_store(out + 40, 1);
-    le32_store(out + 44, 1);
+    le32_store(out + 44, c->granularity / SECTOR);
     le32_store(out + 48, 0x3fffff);
     le32_store(out + 52, 1);
     out[56] = 1;
@@ -248,6 +258,8 @@ static bool init(Obj *o, Error **err)
     }
     if (!disk_present(b->disk))
         return fail(err, "drive '%s' has no medium, which a disk needs", disk_id(b->disk));
+    if (!disk_sizes(&b->conf, 0, err))
+        return false;
     if (!disk_attach(b->disk, &(DiskUser){ &b->v.pci.dev, &disk_ops, b, &b->conf, !disk_readonly(b->disk) }, err))
         return false;
     own(o, b->disk, detach);
@@ -292,6 +304,7 @@ static const Prop props[] = {
     PROP_BOOTINDEX(VirtioBlk),
     PROPS_DISK(VirtioBlk, conf),
     PROPS_DISK_ERRORS(VirtioBlk, conf),
+    PROPS_DISK_SIZES(VirtioBlk, conf),
     PROP_STR(VirtioBlk, serial, "serial", NULL, "what the guest reads as its identity, 20 bytes"),
     PROP(VirtioBlk, num_queues, "num-queues", UINT16_MAX, "request queues; one for each CPU when not given"),
     PROP(VirtioBlk, discard, "discard", true, "offer discard"), PROP(VirtioBlk, zeroes, "write-zeroes", true, "offer to write zeroes"),

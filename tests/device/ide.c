@@ -23,8 +23,9 @@ static unsigned status(Vm *vm, unsigned port)
     return (unsigned)t_in(vm, port + 7, 1);
 }
 
-static Dev *machine(Vm *vm)
+static Dev *machine_with(Vm *vm, const char *more)
 {
+    g_autofree char *disk = g_strdup_printf("ide-hd,bus=ide.0,drive=hd0,serial=S1%s", more);
     Dev *d;
 
     t_pci(vm);
@@ -32,10 +33,12 @@ static Dev *machine(Vm *vm)
     t_disk(vm, "cd0", 4, "media=cdrom");
     d = dev_plug(vm, NULL, "piix3-ide", &abort_on_error);
     t_enable(d, 4, BM);
-    dev_plug(vm, NULL, "ide-hd,bus=ide.0,drive=hd0,serial=S1", &abort_on_error);
+    dev_plug(vm, NULL, disk, &abort_on_error);
     dev_plug(vm, NULL, "ide-cd,bus=ide.1,drive=cd0", &abort_on_error);
     return d;
 }
+
+static Dev *machine(Vm *vm) { return machine_with(vm, ""); }
 
 static unsigned command(Vm *vm, unsigned lba, unsigned count, unsigned cmd)
 {
@@ -57,15 +60,66 @@ static uint32_t sector(Vm *vm)
     return first;
 }
 
+static void identify(Vm *vm, uint16_t *id)
+{
+    check_eq(command(vm, 0, 0, 0xec), 0x58);
+    for (unsigned i = 0; i < 256; i++)
+        id[i] = (uint16_t)t_in(vm, FILE0, 2);
+}
+
+/* ACS-4 section 9.11. */
+static void test_sizes(Vm *vm)
+{
+    uint16_t id[256];
+
+    machine_with(vm, ",physical_block_size=4096");
+    identify(vm, id);
+    check_eq(id[60] | (uint32_t)id[61] << 16, 8192);
+    check_eq(id[106], 0x6003);
+    check_eq(id[209], 0x4000);
+    check_eq(id[169], 1);
+}
+
+static void test_no_trim(Vm *vm)
+{
+    uint16_t id[256];
+
+    machine_with(vm, ",discard_granularity=0");
+    identify(vm, id);
+    check_eq(id[106], 0x4000);
+    check_eq(id[169] | id[69], 0);
+    t_out(vm, FILE0 + 1, 1, 1);
+    check_eq(command(vm, 0, 1, 0x06), 0x51);
+    check_eq(t_in(vm, FILE0 + 1, 1), 4);
+}
+
+static void test_wrong_sizes(Vm *vm)
+{
+    static const char *const wrong[][2] = {
+        { "logical_block_size=4096", "logical_block_size=4096: must be 512 for a device on an IDE bus" },
+        { "discard_granularity=4096", "discard_granularity=4096: must be 512, or 0, for a device on an IDE bus" },
+        { "physical_block_size=5000", "physical_block_size=5000: must be a power of two from 512 to 2097152" },
+    };
+
+    machine(vm);
+    t_disk(vm, "hd1", 4, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autofree char *text = g_strdup_printf("ide-hd,drive=hd1,%s", wrong[i][0]);
+        Error *err = NULL;
+
+        check(!dev_plug(vm, NULL, text, &err));
+        check_str(error_text(err), wrong[i][1]);
+        error_free(err);
+    }
+}
+
 static void test_identify(Vm *vm)
 {
     uint16_t id[256];
 
     machine(vm);
     check_eq(t_in(vm, FILE0 + 7, 1), 0x50);
-    check_eq(command(vm, 0, 0, 0xec), 0x58);
-    for (unsigned i = 0; i < 256; i++)
-        id[i] = (uint16_t)t_in(vm, FILE0, 2);
+    identify(vm, id);
     check_eq(id[60] | (uint32_t)id[61] << 16, 8192);
     check_eq(id[10], 'S' << 8 | '1');
     check_eq(status(vm, FILE0), 0x50);
@@ -211,6 +265,9 @@ static void test_move(Vm *vm)
 }
 
 TEST("ide/identify", test_identify);
+TEST("ide/sizes", test_sizes);
+TEST("ide/sizes-wrong", test_wrong_sizes);
+TEST("ide/no-trim", test_no_trim);
 TEST("ide/pio", test_pio);
 TEST("ide/dma", test_dma);
 TEST("ide/short-prd", test_short_prd);

@@ -121,6 +121,38 @@ static void test_identify(Vm *vm)
     check(!t_irq(d));
 }
 
+/* Section 5.15.2.1: optimal sizes in blocks, 0 means 1. */
+static void test_sizes(Vm *vm)
+{
+    machine(vm, ",logical_block_size=4096,physical_block_size=16K,min_io_size=32K,opt_io_size=20K,discard_granularity=64K");
+    check_eq(command(vm, &admin, 0x06, 1, DATA, 0, 0, 0, 0, NULL), 0);
+    check_eq(t_ld(vm, DATA, 8), 1024);
+    check_eq(t_ld(vm, DATA + 24, 1), 0x10);
+    check_eq(t_ld(vm, DATA + 64, 8), 15ull << 48 | 15ull << 32 | 3 << 16 | 7); /* NPDA, NPDG, NPWA, NPWG */
+    check_eq(t_ld(vm, DATA + 72, 2), 4);                                     /* NOWS */
+    check_eq(t_ld(vm, DATA + 130, 1), 12);
+    io_queue(vm);
+    check_eq(command(vm, &io, 0x02, 1, DATA, 0, 7, 0, 0, NULL), 0);
+    check_eq(t_ld(vm, DATA, 4), 56);
+}
+
+static void test_default_sizes(Vm *vm)
+{
+    machine(vm, "");
+    check_eq(command(vm, &admin, 0x06, 1, DATA, 0, 0, 0, 0, NULL), 0);
+    check_eq(t_ld(vm, DATA + 64, 8), 7ull << 48 | 7ull << 32);
+    check_eq(t_ld(vm, DATA + 72, 2), 0);
+}
+
+/* Without MDTS and with large blocks a command could ask for 128 GiB. */
+static void test_huge_blocks(Vm *vm)
+{
+    machine(vm, ",mdts=0,logical_block_size=2M");
+    io_queue(vm);
+    check_eq(command(vm, &io, 0x05, 1, DATA, LIST, 0, 0, 0xffff, NULL), 0x4002);
+    check_eq(command(vm, &io, 0x05, 1, DATA, LIST, 0, 0, 2, NULL), 0x4080);
+}
+
 static void test_read_write(Vm *vm)
 {
     machine(vm, "");
@@ -276,6 +308,9 @@ static void test_shutdown(Vm *vm)
 }
 
 TEST("nvme/identify", test_identify);
+TEST("nvme/sizes", test_sizes);
+TEST("nvme/sizes-default", test_default_sizes);
+TEST("nvme/huge-blocks", test_huge_blocks);
 TEST("nvme/read-write", test_read_write);
 TEST("nvme/prp-list", test_prp_list);
 TEST("nvme/features", test_features);

@@ -2,7 +2,7 @@
 #include "hw/scsi/scsi.h"
 #include "tests/device/pcihost.h"
 
-static uint8_t data[65536];
+static uint8_t data[2 * 1024 * 1024];
 static bool over;
 static uint64_t moved;
 
@@ -131,6 +131,68 @@ static void test_unmap(Vm *vm)
     check_eq(ask(vm, b, 0x42, 0, 0, 0, 0, 0, 0, 0, 40), 5u << 16 | 0x2600);
 }
 
+/* SBC-4 sections 5.20 (READ CAPACITY), 6.6 (pages B0h and B2h). */
+static void test_sizes(Vm *vm)
+{
+    ScsiBus *b = ready(vm, ",logical_block_size=4096,physical_block_size=16K,min_io_size=12K,opt_io_size=20K,discard_granularity=64K");
+
+    check_eq(ask(vm, b, 0x25), 0);
+    check_eq(be64_load(data), 1023ull << 32 | 4096);
+    check_eq(ask(vm, b, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 0);
+    check_eq(be64_load(data), 1023);
+    check_eq(be32_load(data + 8), 4096);
+    check_eq(be16_load(data + 12), 2); /* exponent */
+    check_eq(be16_load(data + 14), 0x8000);
+    check_eq(ask(vm, b, 0x12, 1, 0xb0, 0, 255), 0);
+    check_eq(be16_load(data + 6), 3);
+    check_eq(be32_load(data + 12), 5);
+    check_eq(be32_load(data + 28), 16);
+    check_eq(ask(vm, b, 0x12, 1, 0xb2, 0, 255), 0);
+    check_eq(be16_load(data + 5), 0xe002);
+    check_eq(ask(vm, b, 0x28, 0, 0, 0, 0, 9, 0, 0, 1), 0);
+    check_eq(moved, 4096);
+    check_eq(le32_load(data), 72);
+}
+
+static void test_default_sizes(Vm *vm)
+{
+    ScsiBus *b = ready(vm, "");
+
+    check_eq(ask(vm, b, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 0);
+    check_eq(be64_load(data + 8), 512ull << 32 | 0x8000);
+    check_eq(ask(vm, b, 0x12, 1, 0xb0, 0, 255), 0);
+    check_eq(be16_load(data + 6) | be32_load(data + 12), 0);
+    check_eq(be32_load(data + 28), 8);
+}
+
+static void test_no_discard(Vm *vm)
+{
+    ScsiBus *b = ready(vm, ",discard_granularity=0");
+
+    check_eq(ask(vm, b, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 0);
+    check_eq(be16_load(data + 14), 0);
+    check_eq(ask(vm, b, 0x12, 1, 0xb0, 0, 255), 0);
+    check_eq(be64_load(data + 20), 0);
+    check_eq(be32_load(data + 28), 0);
+    check_eq(ask(vm, b, 0x12, 1, 0xb2, 0, 255), 0);
+    check_eq(be16_load(data + 5), 0);
+    check_eq(ask(vm, b, 0x42, 0, 0, 0, 0, 0, 0, 0, 0), 5u << 16 | 0x2000);
+    check_eq(ask(vm, b, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1), 5u << 16 | 0x2400);
+}
+
+/* A block larger than the pieces in which a pattern is written. */
+static void test_huge_blocks(Vm *vm)
+{
+    ScsiBus *b = ready(vm, ",logical_block_size=2M");
+
+    memset(data, 7, sizeof(data));
+    check_eq(ask(vm, b, 0x41, 0, 0, 0, 0, 0, 0, 0, 2), 0);
+    memset(data, 0, sizeof(data));
+    check_eq(ask(vm, b, 0x28, 0, 0, 0, 0, 1, 0, 0, 1), 0);
+    check_eq(moved, sizeof(data));
+    check_eq(data[0] << 8 | data[sizeof(data) - 1], 0x707);
+}
+
 static void test_mode(Vm *vm)
 {
     ScsiBus *b = ready(vm, "");
@@ -219,5 +281,9 @@ TEST("scsi/cd", test_cd);
 TEST("scsi/identity", test_identity);
 TEST("scsi/data", test_data);
 TEST("scsi/unmap", test_unmap);
+TEST("scsi/sizes", test_sizes);
+TEST("scsi/sizes-default", test_default_sizes);
+TEST("scsi/no-discard", test_no_discard);
+TEST("scsi/huge-blocks", test_huge_blocks);
 TEST("scsi/mode", test_mode);
 TEST("scsi/places", test_places);

@@ -162,6 +162,8 @@ static unsigned command_in(Vm *vm, unsigned slot, uint32_t len, const uint8_t *c
     return get_csw(vm, slot, residue);
 }
 
+static uint32_t be32_swapped(Vm *vm, uint64_t at) { return GUINT32_SWAP_LE_BE((uint32_t)t_ld(vm, at, 4)); }
+
 static unsigned disk(Vm *vm, const char *device)
 {
     unsigned slot = plug(vm, device, SUPER_PORT);
@@ -208,6 +210,27 @@ static void storage(Vm *vm)
     check_eq(t_ld(vm, X_DATA, 8), 0x1122334455667788);
 }
 TEST("usb/storage", storage);
+
+/* Its SCSI disk is told the sizes. */
+static void storage_sizes(Vm *vm)
+{
+    Error *err = NULL;
+    unsigned slot;
+
+    t_disk(vm, "d0", 1, NULL);
+    t_disk(vm, "d1", 1, NULL);
+    slot = disk(vm, "usb-storage,drive=d0,logical_block_size=4096,physical_block_size=16K,discard_granularity=64K");
+    check_eq(command_in(vm, slot, 32, (uint8_t[16]){ 0x9e, 0x10, [13] = 32 }, 16, NULL), 0);
+    check_eq(be32_swapped(vm, X_DATA + 4), 255);
+    check_eq(be32_swapped(vm, X_DATA + 8), 4096);
+    check_eq(t_ld(vm, X_DATA + 13, 2), 0x8002);
+    check_eq(command_in(vm, slot, 64, (uint8_t[]){ 0x12, 1, 0xb0, 0, 64, 0 }, 6, NULL), 0);
+    check_eq(be32_swapped(vm, X_DATA + 28), 16);
+    check(!dev_plug(vm, NULL, "usb-storage,drive=d1,logical_block_size=1000", &err));
+    check_str(error_text(err), "logical_block_size=1000: must be a power of two from 512 to 2097152");
+    error_free(err);
+}
+TEST("usb/storage-sizes", storage_sizes);
 
 static void storage_mistakes(Vm *vm)
 {

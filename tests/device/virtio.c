@@ -91,6 +91,69 @@ static void test_blk(Vm *vm)
     check_eq(request(vm, 99, 0, 512), 2);
 }
 
+/* Section 5.2.4: sizes in blocks; places and lengths in sectors of 512 all the same. */
+static void test_sizes(Vm *vm)
+{
+    enum { CONFIG = BAR + 0x2000, BLK_SIZE = 1 << 6, TOPOLOGY = 1 << 10 };
+
+    setup(vm, "virtio-blk-pci,drive=d0,logical_block_size=4096,physical_block_size=16K,min_io_size=12K,opt_io_size=20K,discard_granularity=64K", 0);
+    t_st(vm, BAR, 4, 0);
+    check_eq(t_ld(vm, BAR + 4, 4) & (BLK_SIZE | TOPOLOGY), BLK_SIZE | TOPOLOGY);
+    check_eq(t_ld(vm, CONFIG, 8), 8192);
+    check_eq(t_ld(vm, CONFIG + 19, 1), 56);
+    check_eq(t_ld(vm, CONFIG + 20, 4), 4096);
+    check_eq(t_ld(vm, CONFIG + 24, 4), 3 << 16 | 2); /* min_io_size, alignment_offset, physical_block_exp */
+    check_eq(t_ld(vm, CONFIG + 28, 4), 5);
+    check_eq(t_ld(vm, CONFIG + 44, 4), 128);
+    check_eq(request(vm, 0, 16, 4096), 0);
+    check_eq(t_ld(vm, DATA + 512, 4), 17);
+    check_eq(request(vm, 0, 17, 4096), 1);
+    check_eq(request(vm, 0, 16, 512), 1);
+    check_eq(request(vm, 1, 16, 2048), 1);
+    for (unsigned type = 11; type <= 13; type += 2) { /* discard, write zeroes */
+        t_st(vm, DATA, 8, 16);
+        t_st(vm, DATA + 8, 8, 8);
+        check_eq(request(vm, type, 0, 16), 0);
+        t_st(vm, DATA + 8, 8, 4);
+        check_eq(request(vm, type, 0, 16), 1);
+    }
+}
+
+static void test_default_sizes(Vm *vm)
+{
+    setup(vm, "virtio-blk-pci,drive=d0", 0);
+    check_eq(t_ld(vm, BAR + 0x2000 + 19, 1), 63);
+    check_eq(t_ld(vm, BAR + 0x2000 + 20, 8), 512);
+    check_eq(t_ld(vm, BAR + 0x2000 + 28, 4), 0);
+    check_eq(t_ld(vm, BAR + 0x2000 + 44, 4), 1);
+}
+
+static void test_wrong_sizes(Vm *vm)
+{
+    static const char *const wrong[][2] = {
+        { "logical_block_size=1000", "logical_block_size=1000: must be a power of two from 512 to 2097152" },
+        { "logical_block_size=256", "logical_block_size=256: must be a power of two from 512 to 2097152" },
+        { "physical_block_size=4M", "physical_block_size=4194304: must be a power of two from 512 to 2097152" },
+        { "logical_block_size=4096,physical_block_size=512", "physical_block_size=512: must not be less than logical_block_size=4096" },
+        { "logical_block_size=4096,min_io_size=512", "min_io_size=512: must be a multiple of logical_block_size=4096" },
+        { "opt_io_size=513", "opt_io_size=513: must be a multiple of logical_block_size=512" },
+        { "logical_block_size=4096,discard_granularity=512", "discard_granularity=512: must be a multiple of logical_block_size=4096" },
+        { "min_io_size=32M", "min_io_size=33554432: must be at most 65535 logical blocks" },
+    };
+
+    t_pci(vm);
+    t_disk(vm, "d0", 4, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autofree char *text = g_strdup_printf("virtio-blk-pci,drive=d0,%s", wrong[i][0]);
+        Error *err = NULL;
+
+        check(!dev_plug(vm, NULL, text, &err));
+        check_str(error_text(err), wrong[i][1]);
+        error_free(err);
+    }
+    dev_plug(vm, NULL, "virtio-blk-pci,drive=d0,logical_block_size=2M,discard_granularity=0", &abort_on_error);
+}
+
 static void test_indirect(Vm *vm)
 {
     setup(vm, "virtio-blk-pci,drive=d0", 1u << 28 | 1u << 29);
@@ -318,6 +381,9 @@ TEST("virtio/window", test_window);
 TEST("virtio/eventfd", test_eventfd);
 TEST("virtio/no-eventfd", test_no_eventfd);
 TEST("virtio/blk", test_blk);
+TEST("virtio/sizes", test_sizes);
+TEST("virtio/sizes-default", test_default_sizes);
+TEST("virtio/sizes-wrong", test_wrong_sizes);
 TEST("virtio/indirect", test_indirect);
 TEST("virtio/loop", test_loop);
 TEST("virtio/head", test_head);

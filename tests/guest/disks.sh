@@ -1,6 +1,6 @@
 #!/bin/bash
 # disks.sh MENURA - Linux with our busybox initrd and a disk on each bus: every one is read whole, then written with what the one before
-# held, with a flush; the images on the host must agree. Odd sizes, a second namespace, 4 KiB blocks.
+# held, with a flush; the images on the host must agree. Odd sizes, a second namespace, blocks of 4 KiB, logical and physical.
 here=$(cd "$(dirname "$0")" && pwd)
 guests=${MENURA_GUESTS:-${XDG_CACHE_HOME:-$HOME/.cache}/menura-guests}
 kernel=$guests/vmlinuz
@@ -13,12 +13,13 @@ trap '[ -n "$vm" ] && kill $vm 2>/dev/null; wait 2>/dev/null; rm -rf "$dir"' EXI
 
 # id, device, what the guest calls it
 disks='ide ide-hd,bus=ide.0,drive=ide $(sd 00:01.1)
-ahci ide-hd,bus=ahci.1,drive=ahci $(sd 0[2-9].0/ata)
+ahci ide-hd,bus=ahci.1,drive=ahci,physical_block_size=4096 $(sd 0[2-9].0/ata)
 nvme nvme,drive=nvme,serial=one $(ctrl one)n1
 ns1 nvme-ns,bus=two,drive=ns1,nsid=1 $(ctrl two)n1
 ns7 nvme-ns,bus=two,drive=ns7,nsid=7,logical_block_size=4096 $(ctrl two)n2
 scsi scsi-hd,bus=scsi.0,drive=scsi,scsi-id=5,lun=2 $(sd :0:5:2/)
-virtio virtio-blk-pci,drive=virtio vda'
+virtio virtio-blk-pci,drive=virtio vda
+v4k virtio-blk-pci,drive=v4k,logical_block_size=4096 vdb'
 args=(-device "ahci,id=ahci" -device "nvme,id=two,serial=two" -device "virtio-scsi-pci,id=scsi")
 while read -r id device _; do
   head -c 3145728 /dev/urandom >"$dir/$id"
@@ -48,6 +49,14 @@ while read -r id _ name; do
   say "sha256sum /dev/$name"
   expect "$(sum "$dir/$id")" "reading $id"
 done <<<"$disks"
+blocks() { # ID, its name in the guest, bytes of its logical and physical blocks
+  say "cd /sys/block/$2/queue; echo BLOCKS-$1 \$(cat logical_block_size physical_block_size)."
+  expect "BLOCKS-$1 [0-9]" "blocks of $1"
+  grep -aq "BLOCKS-$1 $3\." "$dir/out" || { grep -a "BLOCKS-$1 [0-9]" "$dir/out"; echo "FAIL: not $3"; exit 1; }
+}
+blocks virtio vda '512 512'
+blocks v4k vdb '4096 4096'
+blocks ahci '$(sd 0[2-9].0/ata)' '512 4096'
 from='' n=0
 while read -r id _ name; do
   if [ -n "$from" ]; then
@@ -65,4 +74,4 @@ wait $vm
 rc=$?
 vm=''
 [ $rc = 0 ] || { echo "FAIL: it ended with $rc"; exit 1; }
-echo 'OK: every disk reads, writes and flushes'
+echo 'OK: every disk reads, writes and flushes, and tells its blocks'
