@@ -195,10 +195,15 @@ static void write_same_go(ScsiReq *q)
 /* ---- the rest ---- */
 static bool good(ScsiReq *q) { return true; }
 
+/* A disk smaller than a block has none that could be the last. */
+static bool has_blocks(ScsiReq *q) { return scsi_blocks(q->dev) || scsi_sense(q, NOT_READY, UNIT_NOT_READY); }
+
 static bool capacity10(ScsiReq *q)
 {
     uint8_t b[8];
 
+    if (!has_blocks(q))
+        return false;
     be32_store(b, (uint32_t)MIN(scsi_blocks(q->dev) - 1, UINT32_MAX));
     be32_store(b + 4, q->dev->block);
     return scsi_reply(q, b, sizeof(b), sizeof(b));
@@ -211,6 +216,8 @@ static bool capacity16(ScsiReq *q)
 
     if ((q->cdb[1] & 31) != 0x10)
         return scsi_sense(q, ILLEGAL_REQUEST, INVALID_FIELD);
+    if (!has_blocks(q))
+        return false;
     be64_store(b, scsi_blocks(q->dev) - 1);
     be32_store(b + 8, q->dev->block);
     b[13] = (uint8_t)__builtin_ctz(c->physical / c->logical); /* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT */

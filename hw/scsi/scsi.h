@@ -93,5 +93,6 @@ void scsi_mode_set(ScsiReq *q);
 static inline uint64_t scsi_blocks(const ScsiDev *d) { return disk_size(d->disk) / d->block; }
 enum { NOT_READY = 2, MEDIUM_ERROR = 3, ILLEGAL_REQUEST = 5, UNIT_ATTENTION = 6, DATA_PROTECT = 7, MISCOMPARE = 14 };
 enum { INVALID_OPCODE = 0x2000, OUT_OF_RANGE = 0x2100, INVALID_FIELD = 0x2400, NO_SUCH_UNIT = 0x2500, BAD_PARAMETERS = 0x2600,
-       LIST_LENGTH = 0x1a00, WRITE_PROTECTED = 0x2700, NO_MEDIUM = 0x3a00, POWER_ON = 0x2900, MEDIUM_CHANGED = 0x2800, CAPACITY_CHANGED = 0x2a09, STOPPED = 0x0402 };
+       LIST_LENGTH = 0x1a00, WRITE_PROTECTED = 0x2700, NO_MEDIUM = 0x3a00, POWER_ON = 0x2900, MEDIUM_CHANGED = 0x2800, CAPACITY_CHANGED = 0x2a09, STOPPED = 0x0402,
+       UNIT_NOT_READY = 0x0403 /* manual intervention required */ };
 #endif

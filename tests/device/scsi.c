@@ -10,16 +10,18 @@ static uint64_t moved;
 static void done(ScsiReq *q) { over = true; }
 static bool is_over(void *arg) { return over; }
 
-static ScsiBus *machine(Vm *vm, const char *more)
+static ScsiBus *machine_of(Vm *vm, unsigned mb, const char *more)
 {
     g_autofree char *text = g_strdup_printf("scsi-hd,drive=d0,bus=scsi.0,scsi-id=3%s", more);
 
     t_pci(vm);
-    t_disk(vm, "d0", 4, "serial=S3R");
+    t_disk(vm, "d0", mb, "serial=S3R");
     dev_plug(vm, NULL, "virtio-scsi-pci", &abort_on_error);
     dev_plug(vm, NULL, text, &abort_on_error);
     return (ScsiBus *)(void *)bus_find(vm, "scsi.0");
 }
+
+static ScsiBus *machine(Vm *vm, const char *more) { return machine_of(vm, 4, more); }
 
 /* The command's sense as key << 16 | code, or 0; what it moves goes through `data`. */
 static unsigned ask_unit(Vm *vm, const ScsiBus *b, unsigned lun, const uint8_t *cdb)
@@ -193,6 +195,16 @@ static void test_huge_blocks(Vm *vm)
     check_eq(data[0] << 8 | data[sizeof(data) - 1], 0x707);
 }
 
+static void test_no_block(Vm *vm)
+{
+    ScsiBus *b = machine_of(vm, 1, ",logical_block_size=2M");
+
+    check_eq(ask(vm, b, 0), 6u << 16 | 0x2900);
+    check_eq(ask(vm, b, 0x25), 2u << 16 | 0x0403);
+    check_eq(ask(vm, b, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 2u << 16 | 0x0403);
+    check_eq(ask(vm, b, 0x28, 0, 0, 0, 0, 0, 0, 0, 1), 5u << 16 | 0x2100);
+}
+
 static void test_mode(Vm *vm)
 {
     ScsiBus *b = ready(vm, "");
@@ -285,5 +297,6 @@ TEST("scsi/sizes", test_sizes);
 TEST("scsi/sizes-default", test_default_sizes);
 TEST("scsi/no-discard", test_no_discard);
 TEST("scsi/huge-blocks", test_huge_blocks);
+TEST("scsi/no-block", test_no_block);
 TEST("scsi/mode", test_mode);
 TEST("scsi/places", test_places);
