@@ -189,12 +189,12 @@ static bool came_back(TcgCpu *t, Env *e, Block **from, unsigned *slot)
     }
 }
 
-/* x-stress: what may happen at any block boundary happens often. False: leave. */
+/* x-stress: what may happen at any block boundary happens often; how often all blocks go, which is what takes time, the seed says. False: leave. */
 static bool stressed(TcgCpu *t, Env *e, Block *b, Block **from)
 {
     unsigned r = (unsigned)(rng_next(&t->stress) >> 40);
 
-    if (r % 4096 == 0) {
+    if (r % t->stress_flush == 0) {
         t->flush_code = true;
         return false;
     }

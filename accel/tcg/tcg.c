@@ -271,6 +271,7 @@ static bool start_jit(Cpu *c, TcgCpu *t, Error **err)
     if (o && o->jit == OFF)
         return true;
     t->stress.s = o ? o->stress : 0;
+    t->stress_flush = 4096u << t->stress.s % 8;
     if (jit_usable(&why) && tcg_jit_init(t, bytes)) {
         tcg_windows_init(t, !o || o->windows != OFF, o && o->windows == ON);
         return true;

@@ -82,7 +82,8 @@ typedef struct TcgCpu {
     uint64_t host_bytes, guest_bytes, back[JIT_REASON + 1], alone; /* returns by reason; blocks interpreted */
     struct Once *once; /* once.c */
     Block *next;       /* what runs now, whatever the jump cache says; within tcg_jit_run() */
-    Rng stress;        /* 0: off */
+    Rng stress;        /* 0: off; */
+    unsigned stress_flush; /* .. of so many blocks, all go at one */
     bool win_always; /* every user view has a window at once */
     bool win_tails;  /* for tests: windows map nothing, each access goes by its tail */
     unsigned win_pieces, win_pages; /* that windows map now */
