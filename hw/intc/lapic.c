@@ -33,20 +33,23 @@ static uint32_t ppr(const Lapic *s)
 /* A tick that found another waiting. Ticks come under the VM lock. */
 static void owe(Lapic *s, uint8_t vector)
 {
-    if (s->tick_vector != vector)
+    if (__atomic_load_n(&s->tick_vector, __ATOMIC_SEQ_CST) != vector)
         __atomic_store_n(&s->owed, 0, __ATOMIC_SEQ_CST);
-    s->tick_vector = vector;
+    __atomic_store_n(&s->tick_vector, vector, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&s->owed, __ATOMIC_SEQ_CST) < OWED_MAX)
         __atomic_fetch_add(&s->owed, 1, __ATOMIC_SEQ_CST);
 }
 
-/* The vCPU took this vector: one that is owed waits in its place. */
+/* The vCPU took this vector: one that is owed waits in its place, unless just now another vector becomes the tick's. */
 static void pay(Lapic *s, uint8_t vector)
 {
-    if (!__atomic_load_n(&s->owed, __ATOMIC_SEQ_CST) || s->tick_vector != vector)
-        return;
-    __atomic_fetch_sub(&s->owed, 1, __ATOMIC_SEQ_CST);
-    set_bit(s->irr, vector);
+    __typeof__(s->owed) n = __atomic_load_n(&s->owed, __ATOMIC_SEQ_CST);
+
+    while (n && __atomic_load_n(&s->tick_vector, __ATOMIC_SEQ_CST) == vector)
+        if (__atomic_compare_exchange_n(&s->owed, &n, n - 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            set_bit(s->irr, vector);
+            return;
+        }
 }
 
 /* Any thread. */
