@@ -284,12 +284,8 @@ static void test_late_dma(Vm *vm)
 
 static void test_sizes(Vm *vm)
 {
-    Error *err = NULL;
-
     setup(vm, 2880, "");
-    check(!dev_plug(vm, bus_find_type(vm, "floppy-bus"), "floppy,unit=1,logical_block_size=1024", &err));
-    check_str(error_text(err), "logical_block_size=1024, physical_block_size=1024: must be 512 for a floppy");
-    error_free(err);
+    t_refused(vm, bus_find_type(vm, "floppy-bus"), "floppy,unit=1,logical_block_size=1024", "logical_block_size=1024, physical_block_size=1024: must be 512 for a floppy");
     dev_plug(vm, bus_find_type(vm, "floppy-bus"), "floppy,unit=1,logical_block_size=512,physical_block_size=512", &abort_on_error);
 }
 

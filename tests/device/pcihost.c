@@ -97,3 +97,12 @@ void t_loop(Vm *vm, bool (*until)(void *arg), void *arg)
         g_usleep(100);
     }
 }
+
+void t_refused(Vm *vm, Bus *parent, const char *device, const char *text)
+{
+    Error *err = NULL;
+
+    check(!dev_plug(vm, parent, device, &err));
+    check_str(error_text(err), text);
+    error_free(err);
+}

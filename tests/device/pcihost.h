@@ -10,6 +10,8 @@ PciBus *t_pci(Vm *vm);                   /* bus "pci.0": memory at 0, I/O at 0 *
 unsigned t_pci_irqs(void);               /* pins that are high now: a bit each */
 /* A drive "id" of `mb` MiB in which each 512-byte sector starts with its number, little-endian. */
 Disk *t_disk(Vm *vm, const char *id, unsigned mb, const char *more);
+/* dev_plug() refuses the device with this text. */
+void t_refused(Vm *vm, Bus *parent, const char *device, const char *text);
 void t_enable(Dev *d, unsigned bar, uint64_t at); /* BAR at `at`, I/O, memory and bus master on */
 /* A bus, and on it a network card "MODEL[,..]" of address 52:54:00:aa:bb:cc with the wire at its other end. */
 Dev *t_net_card(Vm *vm, NetWire *w, const char *model, unsigned bar, uint64_t at);

@@ -232,14 +232,11 @@ static void test_mode(Vm *vm)
 
 static void test_places(Vm *vm)
 {
-    Error *err = NULL;
     ScsiBus *b = machine(vm, "");
 
     t_disk(vm, "d1", 4, NULL);
     t_disk(vm, "d2", 4, NULL);
-    check(!dev_plug(vm, NULL, "scsi-hd,drive=d1,bus=scsi.0,scsi-id=3", &err));
-    check_str(error_text(err), "scsi-id=3,lun=0 of bus 'scsi.0' is taken");
-    error_free(err);
+    t_refused(vm, NULL, "scsi-hd,drive=d1,bus=scsi.0,scsi-id=3", "scsi-id=3,lun=0 of bus 'scsi.0' is taken");
     dev_plug(vm, NULL, "scsi-hd,drive=d1,bus=scsi.0,scsi-id=3,lun=300", &abort_on_error);
     check_eq(SCSI(dev_plug(vm, NULL, "scsi-hd,drive=d2,bus=scsi.0", &abort_on_error))->id, 0);
     check_eq(ask(vm, b, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64), 0);
