@@ -3,7 +3,7 @@
 code (kcode.py) run by random.elf on each engine: what they leave must be the same. An engine is what -accel takes; `qemu,..` asks that program
 (by hand). KVM's is not asked for what it is known to do otherwise (../kvm-differs.txt: random|TAG). The last line is for machines:
 `seed S first B next B sequences N traps N wrong N`."""
-import argparse, mmap, os, random, re, shutil, struct, subprocess, sys, tempfile, threading, time
+import argparse, itertools, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kcode  # noqa: E402
@@ -15,7 +15,7 @@ FIELDS = ('r15 r14 r13 r12 r11 r10 r9 r8 rdi rsi rbp rbx rdx rcx rax vector erro
 AREAS = [('gdt', 320), ('ldt', 64), ('pte', 64)] + [(f'page {i}', 256) for i in range(8)]
 SIZE = 8 * len(FIELDS) + sum(n for _, n in AREAS)
 VECTOR, FAULTS = FIELDS.index('vector'), {7, 8, 10, 11, 12, 13, 14, 17}
-IGNORED = {i for i, f in enumerate(FIELDS) if f == '-'} | {FIELDS.index('gdtr') + 1, FIELDS.index('idtr') + 1}
+IGNORED = [i for i, f in enumerate(FIELDS) if f == '-']
 
 
 def words(fmt, values):
@@ -26,18 +26,14 @@ class Batch:
     def __init__(self, seed, number, cases, without):
         r = self.r = random.Random(f'{seed} {number}')
         self.number, self.code, self.tags = number, [], []
-        tss = [0] * (kcode.TESTS // 8)
-        gdt = tss + kcode.TEST_DESCS
+        gdt = [0] * (kcode.TESTS // 8) + kcode.TEST_DESCS  # the first are random.c's own
         gdt += [0] * (40 - len(gdt))
         nx = 1 << 63
         pte = [3, r.choice((3, 3, 1, 0, 7)), 3 | nx, r.choice((0, 0x42)), r.choice((7, 0x107)), r.choice((5, 5 | nx)), 3, 3]
-        head = struct.pack('<II', cases, 1) + words('Q', gdt) + words('Q', kcode.LDT_DESCS + [0] * (8 - len(kcode.LDT_DESCS))) + words('Q', pte)
-        self.head = head + r.randbytes(8 * 256)
+        ldt = kcode.LDT_DESCS + [0] * (8 - len(kcode.LDT_DESCS))
+        self.head = words('Q', gdt + ldt + pte) + r.randbytes(8 * 256)
         names = [n for n in kcode.Code.WEIGHTS if n not in without]
-        total, cumulative = 0, []
-        for n in names:
-            total += kcode.Code.WEIGHTS[n]
-            cumulative.append(total)
+        cumulative = list(itertools.accumulate(kcode.Code.WEIGHTS[n] for n in names))
         records = []
         for i in range(cases):
             c = kcode.Code(r, CODE + i * kcode.SLOT, without).sequence(names, cumulative)
@@ -67,7 +63,7 @@ def run(program, kernel, engine, model, batch, folder, rounds, limit):
     path = f'{folder}/ram'
     with open(path, 'w+b') as f:
         f.truncate(MEMORY)
-        os.pwrite(f.fileno(), batch.head[:4] + struct.pack('<I', rounds) + batch.head[8:], CASES)
+        os.pwrite(f.fileno(), struct.pack('<II', len(batch.code), rounds) + batch.head, CASES)
         os.pwrite(f.fileno(), batch.records, CASES + 0x2000)
         os.pwrite(f.fileno(), b''.join(batch.code), CODE)
         if engine.startswith('qemu'):
@@ -96,19 +92,19 @@ def values(result):
     return struct.unpack_from(f'<{len(FIELDS)}Q', result)
 
 
-def plain(result, kvm, code, at):
+def plain(result, kvm, batch, i):
     """Without what is not compared. At a fault arithmetic flags may be stale that the instruction would have written (docs/internals/oracle.md).
     A processor may set accessed bits of pages that it only thought of."""
     v = list(values(result))
-    off = v[FIELDS.index('rip')] - at
-    if v[VECTOR] in FAULTS or (v[VECTOR] == 6 and code[max(off, 0):off + 2] != b'\x0f\x0b'):
+    off = v[FIELDS.index('rip')] - CODE - i * kcode.SLOT
+    if v[VECTOR] in FAULTS or (v[VECTOR] == 6 and batch.code[i][max(off, 0):off + 2] != b'\x0f\x0b'):
         v[FIELDS.index('rflags')] &= ~0x8d5
     if v[VECTOR] == 1:  # may clear B0 to B3, or not (SDM vol. 3B 17.2.3)
         v[FIELDS.index('dr6')] &= ~15
-    for i in IGNORED:
-        v[i] = 0
+    for k in IGNORED:
+        v[k] = 0
     for n in ('gdtr', 'idtr'): # the rest of their ten bytes is the stack's
-        v[FIELDS.index(n) + 1] = struct.unpack_from('<Q', result, 8 * FIELDS.index(n) + 8)[0] & 0xffff
+        v[FIELDS.index(n) + 1] &= 0xffff
     rest = bytearray(result[8 * len(FIELDS):])
     if kvm:
         for at in [384 + 8 * i for i in range(8)] + [len(rest) - 256 + 8 * i for i in range(8)]:
@@ -130,7 +126,7 @@ def explain(batch, i, engines, results):
         print(' ', code.hex(' '))
     if not engines:
         return
-    plains = [plain(r[i], any('kvm' in e for e in engines), batch.code[i], CODE + i * kcode.SLOT) for r in results]
+    plains = [plain(r[i], any('kvm' in e for e in engines), batch, i) for r in results]
     for k, name in enumerate(FIELDS):
         if len({p[0][k] for p in plains}) > 1 or name in ('vector', 'rip'):
             print(f'  {name}: ' + ', '.join(f'{e} {p[0][k]:#x}' for e, p in zip(engines, plains)))
@@ -177,7 +173,7 @@ def go(o, folder):
             traps += values(results[0][i])[VECTOR] != 6
             if only is None and all(r[i] == results[0][i] for r in results):
                 continue
-            if only is None and len({str(plain(r[i], bool(kvm), batch.code[i], CODE + i * kcode.SLOT)) for r in results}) == 1:
+            if only is None and len({str(plain(r[i], bool(kvm), batch, i)) for r in results}) == 1:
                 continue
             wrong += 1
             if wrong <= o.show:
