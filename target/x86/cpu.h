@@ -150,6 +150,8 @@ static inline bool x86_past_end(const X86 *s, uint64_t va, unsigned n)
 /* flags.c of the target: EFLAGS whole */
 uint64_t x86_eflags(const X86 *s);
 void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask); /* any bits; recomputes the mode */
+/* The same for what goes on at another instruction, which no breakpoint stops if RF is set. Without breakpoints RF ends here, or an INT there would push it. */
+void x86_return_eflags(X86 *s, uint64_t v, uint64_t mask);
 /* After any change of CS, SS, segments, CPL, CR0, CR4, EFER, EFLAGS.VM/TF/AC: mode word and view. */
 void x86_update_mode(X86 *s);
 void x86_rearm(X86 *s);       /* IF was set: what waits for that is looked at soon */

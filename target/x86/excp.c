@@ -371,14 +371,6 @@ static uint64_t flags_mask(const X86 *s, unsigned size)
     return m;
 }
 
-/* RF is for the instruction returned to: no breakpoint stops it. Where there are none it ends here, or an INT there would push it. */
-static void return_flags(X86 *s, uint64_t f, uint64_t mask)
-{
-    x86_set_eflags(s, f, mask);
-    if (!s->dr7_points)
-        s->eflags &= ~(uint64_t)EF_RF;
-}
-
 static bool iret_real(X86 *s, unsigned size)
 {
     Frame k = frame(s, size);
@@ -399,7 +391,7 @@ static bool iret_real(X86 *s, unsigned size)
     m = virtual ? 0 : EF_ARITH | EF_TF | EF_IF | EF_DF | EF_NT | (vm86(s) ? 0 : EF_IOPL) | (size > 1 ? EF_RF | EF_AC | EF_ID : 0);
     set_sp(s, k.sp, k.mask);
     x86_set_seg(s, SEG_CS, (uint16_t)cs, (cs & 0xffff) << 4, s->seg[SEG_CS].limit, s->seg[SEG_CS].attr);
-    return_flags(s, f, m);
+    x86_return_eflags(s, f, m);
     set_eip(s, ip);
     return true;
 }
@@ -414,7 +406,7 @@ static bool iret_to_vm86(X86 *s, Frame *k, uint64_t ip, uint64_t cs, uint64_t f)
     if (k->bad)
         return false;
     s->cpl = 3;
-    return_flags(s, f, ~0ull & 0x3f7fd5);
+    x86_return_eflags(s, f, ~0ull & 0x3f7fd5);
     for (unsigned i = 0; i < 4; i++)
         x86_set_seg(s, order[i], (uint16_t)sel[i], (sel[i] & 0xffff) << 4, 0xffff, 0xf3);
     x86_set_seg(s, SEG_SS, (uint16_t)ss, (ss & 0xffff) << 4, 0xffff, 0xf3);
@@ -535,7 +527,7 @@ uint64_t hx_iret(Env *e, uint64_t size, uint64_t next, uint64_t c)
         return iret_to_vm86(s, &k, ip, cs, f);
     m = flags_mask(s, (unsigned)size);
     if (far_return(s, &k, ip, (uint16_t)cs, code64(s), 0))
-        return_flags(s, f, m);
+        x86_return_eflags(s, f, m);
     return 0;
 }
 

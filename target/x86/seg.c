@@ -40,6 +40,13 @@ void x86_set_eflags(X86 *s, uint64_t v, uint64_t mask)
     x86_update_mode(s);
 }
 
+void x86_return_eflags(X86 *s, uint64_t v, uint64_t mask)
+{
+    x86_set_eflags(s, v, mask);
+    if (!s->dr7_points)
+        s->eflags &= ~(uint64_t)EF_RF;
+}
+
 /* Flat for our purpose: no access of any size in 4 GB can fail in it. */
 static bool must_check(const X86 *s, unsigned n)
 {

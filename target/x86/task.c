@@ -82,7 +82,7 @@ static bool load_new(X86 *s, const TssShape *t, uint64_t base, bool is32, uint64
     for (unsigned i = 0; i < 8; i++)
         s->env.v[i] = is32 ? regs[i] : (s->env.v[i] & ~0xffffull) | regs[i];
     v = is32 ? 0x3f7fd5 : 0x7fd5;
-    x86_set_eflags(s, flags, v);
+    x86_return_eflags(s, flags, v);
     if (flags & EF_VM && is32) {
         s->cpl = 3;
         for (unsigned i = 0; i < 6; i++)
